@@ -1,0 +1,68 @@
+# Needs Python 3.11, 3.12 or 3.13 and nothing else: everything goes into .venv.
+# Another Python than the one found: make env PYTHON=/path/to/python3.12
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+PYTHON ?=
+CANDIDATES := $(or $(PYTHON),python3.12 python3.13 python3.11 python3 python)
+UV := $(or $(wildcard $(BIN)/uv),uv)
+
+# True of an interpreter that can make the environment: its version, and the parts of the
+# standard library that Debian and Ubuntu package apart.
+USABLE := import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
+
+NOTEBOOKS := $(wildcard notebooks/*.ipynb)
+NBVAL := $(if $(NOTEBOOKS),--nbval-lax --nbval-current-env --nbval-cell-timeout=300 \
+	--nbval-sanitize-with notebooks/sanitize.cfg notebooks)
+
+.DEFAULT_GOAL := help
+.PHONY: help env demo test lab lock clean
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' Makefile
+
+env: $(STAMP) ## make .venv and install the versions of requirements.txt into it
+
+# The stamp is written last, so an interrupted installation is taken up again. An environment
+# that works is kept when the lock changes, and remade when it is broken.
+$(STAMP): requirements.txt pyproject.toml
+	@rm -f $(STAMP)
+	@if $(BIN)/python -c '$(USABLE)' && $(BIN)/python -m pip --version; then exit 0; fi \
+		>/dev/null 2>&1; \
+	for python in $(CANDIDATES); do \
+		if "$$python" -c '$(USABLE)' >/dev/null 2>&1; then \
+			exec "$$python" -m venv --clear $(VENV); \
+		fi; \
+	done; \
+	echo "bckd needs Python 3.11, 3.12 or 3.13 with its venv module (Debian and Ubuntu:" \
+		"python3-venv), and none of these is one: $(CANDIDATES); install it, or name it" \
+		"with 'make env PYTHON=/path/to/python3.12'." >&2; \
+	exit 1
+	$(BIN)/python -m pip install -r requirements.txt
+	$(BIN)/python -m pip install --no-deps --no-build-isolation -e .
+	@touch $(STAMP)
+
+demo: env ## distil a small student on the built-in scenes and see what it gains
+	$(BIN)/bckd demo
+
+test: env ## run the tests and the notebooks
+	$(BIN)/python -m pytest tests $(NBVAL)
+
+lab: env ## open the notebooks in JupyterLab
+	$(BIN)/python -m jupyterlab notebooks
+
+# Written beside and renamed: a failed resolution leaves the old lock as it was.
+lock: ## remake requirements.txt: the newest versions in the ranges of pyproject.toml
+	@$(UV) --version >/dev/null 2>&1 || { echo "make lock needs uv: pip install uv" >&2; exit 1; }
+	@rm -f requirements.new
+	$(UV) pip compile pyproject.toml --quiet --universal --python-version 3.11 \
+		--no-header --no-annotate --output-file requirements.new
+	{ echo "# Exact versions for Python 3.11 to 3.13 on Linux, macOS and Windows; remade by: make lock"; \
+		cat requirements.new; } > requirements.tmp
+	@rm -f requirements.new
+	mv requirements.tmp requirements.txt
+
+clean: ## delete runs/ (what your training wrote) and all caches; data/ stays
+	rm -rf runs build dist bckd.egg-info .pytest_cache .ruff_cache notebooks/.ipynb_checkpoints
+	find bckd tests notebooks -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,127 @@
+"""Detectors on disk.
+
+A safetensors file holds tensors and a JSON header, so that loading one runs no code.
+The header carries the detector's configuration, class names and preprocessing.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from bckd.datasets.coco import ImageSize
+from bckd.errors import InputError
+from bckd.files import write_atomically
+from bckd.models.detector import Detector, DetectorConfig
+from bckd.models.official import config_of_official, load_official, read_official
+from bckd.serialisation import from_plain, to_plain
+
+FORMAT = "bckd-detector-1"
+STUDENT = "student.safetensors"  # the file name in the folder of a run
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A detector as it was saved.
+
+    Attributes:
+        detector: in eval mode.
+        size: how its training images were brought to size, or None if unknown.
+        record: what was said of it when it was saved (seed, steps, AP, ...).
+    """
+
+    detector: Detector
+    size: ImageSize | None
+    record: dict[str, Any] = field(default_factory=dict)
+
+
+def save_detector(path: Path, detector: Detector, size: ImageSize, record: dict[str, Any]) -> None:
+    """Save a detector's weights with all that is needed to use it; atomically."""
+    header = {
+        "format": FORMAT,
+        "model": json.dumps(to_plain(detector.config)),
+        "class_names": json.dumps(detector.class_names),
+        "size": json.dumps(to_plain(size)),
+        "record": json.dumps(record),
+    }
+    save_tensors(path, detector.state_dict(), header)
+
+
+def load_detector(path: Path, class_names: tuple[str, ...] | None = None) -> Checkpoint:
+    """Load a detector: our own file, the folder of a run, or an official .pth.
+
+    Args:
+        path: `student.safetensors`, a folder that holds one, or a checkpoint of the
+            official code or mmdetection 2.x (.pth).
+        class_names: for official files, which do not carry theirs.
+
+    Raises:
+        InputError: the file is absent, of another kind, or its weights do not fit.
+    """
+    path = path / STUDENT if path.is_dir() else path
+    if path.suffix == ".pth":
+        return _load_official(path, class_names)
+    tensors, header = read_tensors(path)
+    if header.get("format") != FORMAT:
+        raise InputError(f"{path} holds no detector of bckd (its header says {header})")
+    config = from_plain(DetectorConfig, json.loads(header["model"]), str(path))
+    detector = Detector(replace(config, pretrained=False), tuple(json.loads(header["class_names"])))
+    load_strictly(detector, tensors, path)
+    size = from_plain(ImageSize, json.loads(header["size"]), str(path))
+    return Checkpoint(detector.eval(), size, json.loads(header["record"]))
+
+
+def load_strictly(detector: Detector, tensors: dict[str, Tensor], path: Path) -> None:
+    """Load weights whose names and shapes all fit.
+
+    Raises:
+        InputError: naming the file and the first entries that do not fit.
+    """
+    own = detector.state_dict()
+    wrong = sorted(set(own) ^ set(tensors))
+    wrong += [name for name in own if name in tensors and own[name].shape != tensors[name].shape]
+    if wrong:
+        raise InputError(
+            f"{path} holds weights of another model: {len(wrong)} entries do not fit, such as "
+            f"{', '.join(wrong[:3])}"
+        )
+    detector.load_state_dict(tensors)
+
+
+def _load_official(path: Path, class_names: tuple[str, ...] | None) -> Checkpoint:
+    state_dict = read_official(path)
+    config, classes = config_of_official(state_dict)
+    names = class_names or tuple(f"class {k}" for k in range(classes))
+    if len(names) != classes:
+        raise InputError(f"{path} has {classes} classes, the data set has {len(names)}")
+    detector = Detector(config, names)
+    report = load_official(detector, state_dict)
+    return Checkpoint(detector.eval(), None, {"source": path.name, "report": str(report)})
+
+
+def save_tensors(path: Path, tensors: dict[str, Tensor], header: dict[str, str]) -> None:
+    """Write a safetensors file with a header; atomically."""
+    plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    write_atomically(path, lambda part: part.write_bytes(save(plain, metadata=header)))
+
+
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors and header of a safetensors file.
+
+    Raises:
+        InputError: the file is absent or of another kind.
+    """
+    if not path.is_file():
+        raise InputError(f"weights file {path} does not exist")
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = file.metadata() or {}
+            return {name: file.get_tensor(name) for name in file.keys()}, header
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{path} is no safetensors file: {error}") from error

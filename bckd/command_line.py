@@ -1,0 +1,208 @@
+"""The command `bckd`: scenes, train, eval, demo, study.
+
+The options of `train` are the fields of `Recipe`, those of `eval` the fields of
+`DataConfig`: one configuration for Python, notebooks and the shell.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+
+from bckd.checkpoints import load_detector
+from bckd.datasets.scenes import write_scenes
+from bckd.errors import InputError
+from bckd.evaluation import evaluate, write_results
+from bckd.preparation import check_classes_of, pick_device, validation_data
+from bckd.recipes import PRESETS, DataConfig, Recipe
+from bckd.serialisation import from_plain
+from bckd.trainer import NonFiniteLossError, train
+
+OVERVIEW = """\
+bckd: knowledge distillation for dense object detectors
+
+  bckd scenes        write the embedded benchmark, a small COCO-format data set
+  bckd train PRESET  train a detector, with or without a teacher
+  bckd eval RUN      average precision of a run's student, or of any weights
+  bckd demo          the whole story in minutes: three students, one report
+  bckd study         the comparison behind the README's table
+
+`bckd COMMAND --help` lists the options of a command.
+"""
+
+
+@dataclass(frozen=True)
+class ScenesOptions:
+    """Write the embedded benchmark as a COCO-format data set (once; it stays as it is)."""
+
+    root: Path = Path("data/scenes")
+    """folder to write"""
+    train: int = 2000
+    """training images"""
+    val: int = 400
+    """images to evaluate on"""
+    seed: int = 0
+    """of the drawing"""
+    variant: Literal["standard", "twelve"] = "standard"
+    """six classes (and the same images with one), or twelve classes"""
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """A recipe, and whether to go on with its run."""
+
+    recipe: Annotated[Recipe, tyro.conf.arg(name="")]
+    resume: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """continue the run in --out where it stopped"""
+
+
+@dataclass(frozen=True)
+class EvalOptions:
+    """Average precision by pycocotools."""
+
+    data: DataConfig
+    device: str = "auto"
+    """cpu, cuda, cuda:1, mps; auto: cuda where there is one, else cpu"""
+    batch_size: int = 16
+    """images a forward pass"""
+    detections: Path | None = None
+    """also write the detections, as a COCO results JSON file"""
+
+
+def main() -> None:
+    """Entry point of the command line; bad input is one sentence and exit code 2."""
+    try:
+        sys.exit(run(sys.argv[1:]))
+    except (InputError, NonFiniteLossError) as error:
+        print(f"bckd: error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("bckd: interrupted; `--resume` continues a training run", file=sys.stderr)
+        sys.exit(130)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command; the exit code.
+
+    Raises:
+        InputError: unknown command or option, or what the command refuses.
+    """
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(OVERVIEW, end="")
+        return 0
+    commands: dict[str, Callable[[list[str]], None]] = {
+        "scenes": _scenes,
+        "train": _train,
+        "eval": _eval,
+        "demo": _demo,
+        "study": _study,
+    }
+    name, *rest = arguments
+    if name not in commands:
+        raise InputError(f"command {name!r} is unknown; expected one of {', '.join(commands)}")
+    commands[name](rest)
+    return 0
+
+
+def parse(kind: Any, arguments: list[str], name: str, **settings: Any) -> Any:
+    """Parse options into the dataclass `kind`.
+
+    Raises:
+        InputError: an option is unknown, by its name.
+    """
+    parsed, unknown = tyro.cli(
+        kind, args=arguments, prog=f"bckd {name}", return_unknown_args=True, **settings
+    )
+    if unknown:
+        raise InputError(f"option {unknown[0]!r} is unknown; `bckd {name} --help` lists them")
+    return parsed
+
+
+def _scenes(arguments: list[str]) -> None:
+    options = parse(ScenesOptions, arguments, "scenes")
+    write_scenes(options.root, options.train, options.val, options.seed, options.variant)
+    print(f"scenes are in {options.root}")
+
+
+def _train(arguments: list[str]) -> None:
+    listed = "\n".join(f"  {name:18}{text}" for name, (text, _) in PRESETS.items())
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(f"bckd train PRESET [options]\n\nPresets:\n{listed}\n")
+        print("`bckd train PRESET --help` lists every option with its default there.")
+        return
+    preset, *rest = arguments
+    if preset not in PRESETS:
+        raise InputError(f"preset {preset!r} is unknown; expected one of {', '.join(PRESETS)}")
+    text, default = PRESETS[preset]
+
+    options = parse(
+        TrainOptions,
+        rest,
+        f"train {preset}",
+        default=TrainOptions(default),
+        description=f"Train a detector: {text}.",
+    )
+    result = train(options.recipe, resume=options.resume)
+    print_metrics(asdict(result.metrics))
+    print(f"the student and its log are in {result.out} ({result.seconds:.0f} s)")
+
+
+def _eval(arguments: list[str]) -> None:
+    if not arguments or arguments[0].startswith("-"):
+        if arguments and arguments[0] not in ("-h", "--help"):
+            raise InputError("bckd eval needs the folder of a run, or weights, before its options")
+        print("bckd eval RUN [options]\n\nRUN is the folder of a run, or a file of weights.\n")
+        arguments, data, path = ["--help"], DataConfig(), Path("RUN")
+    else:
+        path = Path(arguments[0])
+        data, arguments = _recorded_data(path), arguments[1:]
+
+    options = parse(EvalOptions, arguments, f"eval {path}", default=EvalOptions(data))
+    dataset = validation_data(options.data)
+    checkpoint = load_detector(path, dataset.annotations.class_names)
+    check_classes_of(checkpoint.detector, path, dataset)
+    detector = checkpoint.detector.to(pick_device(options.device))
+    metrics, results = evaluate(detector, dataset, options.batch_size, options.data.workers)
+    if options.detections is not None:
+        write_results(options.detections, results)
+        print(f"{len(results)} detections are in {options.detections}")
+    print_metrics(asdict(metrics))
+
+
+def _recorded_data(path: Path) -> DataConfig:
+    """The data set that a run was trained on, as the default of what to evaluate on."""
+    recipe = (path if path.is_dir() else path.parent) / "recipe.json"
+    if not recipe.is_file():
+        return DataConfig()
+    return from_plain(DataConfig, json.loads(recipe.read_text())["data"], str(recipe))
+
+
+def _demo(arguments: list[str]) -> None:
+    from bckd.demo import DemoOptions, run_demo
+
+    run_demo(parse(DemoOptions, arguments, "demo"))
+
+
+def _study(arguments: list[str]) -> None:
+    from bckd.study import StudyOptions, run_study
+
+    run_study(parse(StudyOptions, arguments, "study"))
+
+
+def print_metrics(metrics: dict[str, Any]) -> None:
+    """Print AP and its parts in percent, then AP by class."""
+    per_class = metrics.pop("per_class")
+    print("  ".join(f"{name} {100 * value:.1f}" for name, value in metrics.items()))
+    width = max(len(name) for name in per_class)
+    for name, value in per_class.items():
+        print(f"  {name:{width}}  {100 * value:.1f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,195 @@
+"""A COCO instances file, read and checked once, before anything depends on it."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from pycocotools.coco import COCO
+from torch import Tensor
+
+from bckd.errors import InputError
+
+OUTSIDE_TOLERANCE = 2.0  # pixels by which a box may reach beyond its image; it is clipped
+
+
+@dataclass(frozen=True)
+class ImageEntry:
+    """One image of the file: id, file name below the image folder, size in pixels."""
+
+    id: int
+    file_name: str
+    width: int
+    height: int
+
+
+@dataclass(frozen=True)
+class Objects:
+    """Annotated boxes of one image: boxes (G, 4) xyxy pixels, labels (G,), crowd (G,) bool."""
+
+    boxes: Tensor
+    labels: Tensor
+    crowd: Tensor
+
+
+@dataclass(frozen=True)
+class Annotations:
+    """A checked COCO instances file.
+
+    Attributes:
+        path: the file.
+        images: in the order of their ids.
+        class_names: the K names, in the order of the category ids.
+        category_ids: the K ids; label k of the detector is category_ids[k].
+        objects: boxes by image id, only for images that have any.
+        content: what pycocotools needs, with `area` and `iscrowd` filled in.
+    """
+
+    path: Path
+    images: tuple[ImageEntry, ...]
+    class_names: tuple[str, ...]
+    category_ids: tuple[int, ...]
+    objects: dict[int, Objects] = field(repr=False)
+    content: dict[str, Any] = field(repr=False)
+
+    def objects_of(self, image_id: int) -> Objects:
+        """The boxes of an image; none is a valid answer."""
+        none = Objects(
+            torch.zeros(0, 4), torch.zeros(0, dtype=torch.long), torch.zeros(0, dtype=torch.bool)
+        )
+        return self.objects.get(image_id, none)
+
+    def first(self, count: int | None) -> Annotations:
+        """The same file, restricted to its first `count` images by id."""
+        if count is None or count >= len(self.images):
+            return self
+        images = self.images[:count]
+        kept = {image.id for image in images}
+        content = dict(self.content)
+        content["images"] = [entry for entry in content["images"] if entry["id"] in kept]
+        content["annotations"] = [a for a in content["annotations"] if a["image_id"] in kept]
+        objects = {key: value for key, value in self.objects.items() if key in kept}
+        return Annotations(self.path, images, self.class_names, self.category_ids, objects, content)
+
+    def to_pycocotools(self) -> COCO:
+        """The file as pycocotools' index (which prints while it works; we keep it quiet)."""
+        coco = COCO()
+        coco.dataset = self.content
+        with contextlib.redirect_stdout(io.StringIO()):
+            coco.createIndex()
+        return coco
+
+
+def read_annotations(path: Path) -> Annotations:
+    """Read a COCO instances JSON file and check it.
+
+    Fields that pycocotools needs and small data sets often lack are filled in:
+    `area` (width times height of the box) and `iscrowd` (0).
+
+    Raises:
+        InputError: the file is absent, no JSON, lacks a field, names a category or
+            an image that is not listed, or a box is malformed or reaches more than
+            2 pixels beyond its image.
+    """
+    content = _load(path)
+    for key in ("images", "annotations", "categories"):
+        if not isinstance(content.get(key), list):
+            raise InputError(f"{path}: field '{key}' is missing or no list; expected COCO format")
+    images = {entry.id: entry for entry in (_image(path, raw) for raw in content["images"])}
+    if len(images) != len(content["images"]):
+        raise InputError(f"{path}: two images have the same id")
+    categories = sorted(_category(path, raw) for raw in content["categories"])
+    if not images or not categories:
+        raise InputError(f"{path}: no {'categories' if images else 'images'} listed")
+    if len({identity for identity, _ in categories}) != len(categories):
+        raise InputError(f"{path}: two categories have the same id")
+    label_of = {identity: label for label, (identity, _) in enumerate(categories)}
+    cleaned, rows = [], {}
+    for number, raw in enumerate(content["annotations"], 1):
+        annotation, box = _annotation(path, number, raw, images, label_of)
+        cleaned.append(annotation)
+        row = (box, label_of[annotation["category_id"]], bool(annotation["iscrowd"]))
+        rows.setdefault(annotation["image_id"], []).append(row)
+    return Annotations(
+        path=path,
+        images=tuple(images[key] for key in sorted(images)),
+        class_names=tuple(name for _, name in categories),
+        category_ids=tuple(identity for identity, _ in categories),
+        objects={key: _stack(value) for key, value in rows.items()},
+        content={"info": {}, "licenses": [], **content, "annotations": cleaned},
+    )
+
+
+def _load(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise InputError(f"annotation file {path} does not exist")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"annotation file {path} is not valid JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise InputError(f"annotation file {path} holds no object; expected COCO format")
+    return content
+
+
+def _image(path: Path, raw: Any) -> ImageEntry:
+    try:
+        entry = ImageEntry(raw["id"], raw["file_name"], int(raw["width"]), int(raw["height"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f"{path}: image entry {str(raw)[:80]} needs id, file_name, width and height"
+        ) from error
+    if entry.width < 1 or entry.height < 1:
+        raise InputError(f"{path}: image {entry.file_name} has size {entry.width}x{entry.height}")
+    return entry
+
+
+def _category(path: Path, raw: Any) -> tuple[int, str]:
+    try:
+        return int(raw["id"]), str(raw["name"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{path}: category {str(raw)[:80]} needs id and name") from error
+
+
+def _annotation(
+    path: Path,
+    number: int,
+    raw: Any,
+    images: dict[int, ImageEntry],
+    label_of: dict[int, int],
+) -> tuple[dict[str, Any], list[float]]:
+    """A cleaned annotation and its box as xyxy, clipped to the image."""
+    try:
+        image_id, category, (x, y, width, height) = raw["image_id"], raw["category_id"], raw["bbox"]
+        x, y, width, height = float(x), float(y), float(width), float(height)
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f"{path}: annotation {number} needs image_id, category_id and a bbox of four numbers "
+            f"[x, y, width, height]"
+        ) from error
+    name = f"{path}: annotation {raw.get('id', number)}"
+    if image_id not in images:
+        raise InputError(f"{name} names image_id {image_id}, which 'images' does not list")
+    if category not in label_of:
+        raise InputError(f"{name} names category_id {category}, which 'categories' does not list")
+    image = images[image_id]
+    reach = max(-x, -y, x + width - image.width, y + height - image.height)
+    if not reach <= OUTSIDE_TOLERANCE or width < 0 or height < 0:
+        raise InputError(
+            f"{name} has bbox [{x:g}, {y:g}, {width:g}, {height:g}] outside its image "
+            f"{image.file_name} of {image.width}x{image.height} pixels (expected "
+            f"x, y, width, height in pixels)"
+        )
+    box = [max(x, 0.0), max(y, 0.0), min(x + width, image.width), min(y + height, image.height)]
+    defaults = {"id": number, "area": width * height, "iscrowd": 0}
+    return {**defaults, **raw}, box
+
+
+def _stack(rows: list[tuple[list[float], int, bool]]) -> Objects:
+    boxes, labels, crowd = zip(*rows, strict=True)
+    return Objects(torch.tensor(boxes), torch.tensor(labels), torch.tensor(crowd))

@@ -1,0 +1,209 @@
+"""COCO-format images as batches for the detector."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torchvision.transforms.v2.functional as transforms
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
+from torchvision import tv_tensors
+
+from bckd.datasets.annotations import Annotations
+from bckd.errors import InputError
+from bckd.structures import Batch, GroundTruth
+
+# Of torchvision's ImageNet weights, RGB in 0..1.
+MEAN = (0.485, 0.456, 0.406)
+DEVIATION = (0.229, 0.224, 0.225)
+
+Key = tuple[int, int]  # (epoch, index): what a sample's randomness depends on, beside the seed
+
+
+@dataclass(frozen=True)
+class ImageSize:
+    """How images are brought to size; the defaults are the official COCO recipe's."""
+
+    short_side: int = 800  # pixels of the shorter side, unless the longer would exceed its limit
+    long_side: int = 1333  # limit of the longer side, in pixels
+    pad_multiple: int = 32  # each side is zero-padded to a multiple of this
+
+    def resized(self, height: int, width: int) -> tuple[int, int]:
+        """Height and width after resizing, aspect ratio kept (mmcv's rounding)."""
+        scale = min(self.long_side / max(height, width), self.short_side / min(height, width))
+        return max(int(height * scale + 0.5), 1), max(int(width * scale + 0.5), 1)
+
+    def padded(self, side: int) -> int:
+        """A side in pixels, rounded up to the padding multiple."""
+        return -(-side // self.pad_multiple) * self.pad_multiple
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One image, resized and normalised: image (3, H, W), boxes in its pixels."""
+
+    image: Tensor
+    boxes: Tensor
+    labels: Tensor
+    crowd: Tensor
+    original_size: tuple[int, int]
+    index: int
+    flipped: bool
+    image_id: int
+    file_name: str
+
+
+class CocoDataset(torch.utils.data.Dataset[Sample]):
+    """Images of a COCO annotation file, resized, perhaps flipped, normalised.
+
+    Args:
+        folder: where the files are.
+        annotations: the checked annotation file.
+        size: how images are brought to size.
+        flip: probability of a horizontal flip; 0 for evaluation.
+        seed: of the flips. A sample depends on (seed, epoch, index) alone, so a
+            resumed run sees what an uninterrupted one would have seen.
+        skip_empty: leave out images without any box to learn (official training).
+        cache: keep decoded images in memory.
+
+    Raises:
+        InputError: a listed image is absent, or nothing is left.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        annotations: Annotations,
+        size: ImageSize,
+        flip: float = 0.0,
+        seed: int = 0,
+        skip_empty: bool = False,
+        cache: bool = False,
+    ) -> None:
+        self.folder, self.annotations, self.size = folder, annotations, size
+        self.flip, self.seed = flip, seed
+        self.images = annotations.images
+        if skip_empty:
+            self.images = tuple(image for image in self.images if self._has_objects(image.id))
+        if not self.images:
+            raise InputError(f"{annotations.path}: no image has a box to learn from")
+        self._check_files()
+        self._cached: dict[int, Tensor] | None = {} if cache else None
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, key: Key) -> Sample:
+        """The sample of (epoch, index).
+
+        Raises:
+            InputError: the file is no image, or of another size than listed.
+        """
+        epoch, index = key
+        return self.sample(index, self._flips(epoch, index))
+
+    def sample(self, index: int, flipped: bool) -> Sample:
+        """The image at `index`, flipped horizontally or not; raises as `__getitem__` does."""
+        entry = self.images[index]
+        objects = self.annotations.objects_of(entry.id)
+        image = tv_tensors.Image(self.pixels(index))
+        boxes = tv_tensors.BoundingBoxes(
+            objects.boxes, format="XYXY", canvas_size=(entry.height, entry.width)
+        )
+        size = self.size.resized(entry.height, entry.width)
+        if size != (entry.height, entry.width):
+            # Without antialiasing, as OpenCV's bilinear resizing in the official pipeline.
+            image = transforms.resize(image, list(size), antialias=False)
+            boxes = transforms.resize(boxes, list(size))
+        if flipped:
+            image, boxes = transforms.horizontal_flip(image), transforms.horizontal_flip(boxes)
+        image = transforms.normalize(transforms.to_dtype(image, scale=True), MEAN, DEVIATION)
+        return Sample(
+            image.as_subclass(Tensor),
+            boxes.as_subclass(Tensor),
+            objects.labels,
+            objects.crowd,
+            (entry.height, entry.width),
+            index,
+            flipped,
+            entry.id,
+            entry.file_name,
+        )
+
+    @property
+    def one_size(self) -> bool:
+        """Whether all images have the same size once resized."""
+        return len({self.size.resized(image.height, image.width) for image in self.images}) == 1
+
+    def pixels(self, index: int) -> Tensor:
+        """The decoded file, (3, H, W) uint8 RGB."""
+        if self._cached is None:
+            return self._decode(index)
+        if index not in self._cached:
+            self._cached[index] = self._decode(index)
+        return self._cached[index]
+
+    def _flips(self, epoch: int, index: int) -> bool:
+        if self.flip == 0:
+            return False
+        return bool(np.random.default_rng((self.seed, epoch, index)).random() < self.flip)
+
+    def _decode(self, index: int) -> Tensor:
+        entry = self.images[index]
+        path = self.folder / entry.file_name
+        try:
+            with Image.open(path) as file:
+                pixels = np.array(file.convert("RGB"))
+        except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+            raise InputError(f"image {path} cannot be decoded: {error}") from error
+        if pixels.shape[:2] != (entry.height, entry.width):
+            raise InputError(
+                f"image {path} is {pixels.shape[1]}x{pixels.shape[0]} pixels, but "
+                f"{self.annotations.path} says {entry.width}x{entry.height}"
+            )
+        return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
+
+    def _has_objects(self, image_id: int) -> bool:
+        objects = self.annotations.objects_of(image_id)
+        sides = objects.boxes[:, 2:] - objects.boxes[:, :2]
+        return bool(((sides > 0).all(dim=1) & ~objects.crowd).any())
+
+    def _check_files(self) -> None:
+        if not self.folder.is_dir():
+            raise InputError(f"image folder {self.folder} does not exist")
+        present = set(os.listdir(self.folder))
+        for image in self.images:
+            if image.file_name not in present and not (self.folder / image.file_name).is_file():
+                raise InputError(
+                    f"image {self.folder / image.file_name} is listed in "
+                    f"{self.annotations.path} but absent"
+                )
+
+
+def collate(samples: Sequence[Sample], size: ImageSize) -> Batch:
+    """Pad samples on the right and bottom to one batch."""
+    sizes = [tuple(sample.image.shape[-2:]) for sample in samples]
+    padded = [(size.padded(height), size.padded(width)) for height, width in sizes]
+    images = torch.zeros(len(samples), 3, max(h for h, _ in padded), max(w for _, w in padded))
+    for image, sample in zip(images, samples, strict=True):
+        image[:, : sample.image.shape[1], : sample.image.shape[2]] = sample.image
+    return Batch(
+        images=images,
+        sizes=torch.tensor(sizes),
+        padded_sizes=torch.tensor(padded),
+        original_sizes=torch.tensor([sample.original_size for sample in samples]),
+        ground_truth=GroundTruth.from_lists(
+            [sample.boxes for sample in samples],
+            [sample.labels for sample in samples],
+            [sample.crowd for sample in samples],
+        ),
+        indices=tuple(sample.index for sample in samples),
+        flipped=tuple(sample.flipped for sample in samples),
+        image_ids=tuple(sample.image_id for sample in samples),
+        file_names=tuple(sample.file_name for sample in samples),
+    )

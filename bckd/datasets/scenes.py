@@ -1,0 +1,141 @@
+"""The embedded benchmark "scenes" on disk: an ordinary COCO data set.
+
+The reader, trainer and evaluation of COCO serve it unchanged; `scene_drawing` draws it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, get_args
+
+from PIL import Image
+from tqdm.auto import tqdm
+
+from bckd.datasets.scene_drawing import (
+    GENERATOR_VERSION,
+    Split,
+    Variant,
+    class_names,
+    draw_scene,
+)
+from bckd.errors import InputError
+
+# Run lengths alone: on such noisy pictures faster than the full search, and smaller.
+_PNG = {"compress_level": 1, "compress_type": zlib.Z_RLE}
+
+
+def write_scenes(
+    root: Path,
+    train: int = 2000,
+    val: int = 400,
+    seed: int = 0,
+    variant: Variant = "standard",
+    progress: bool = True,
+) -> None:
+    """Write the benchmark as a COCO data set, unless it is there already.
+
+    `root` then holds train/000001.png and so on, val/ alike, and under annotations/
+    instances_train.json and instances_val.json with all classes, instances_train_one.json
+    and instances_val_one.json with the single class "object" for the same pictures.
+    An annotation's area is the number of seen pixels of the shape. All is written in a
+    folder beside `root` that takes its name once complete, so that an interrupted run
+    leaves no half data set. One process at a time.
+
+    Args:
+        train, val: number of pictures of each split.
+        progress: show a bar.
+
+    Raises:
+        InputError: if a value is out of range, or `root` holds something else.
+    """
+    for name, value, least in (("train", train, 1), ("val", val, 1), ("seed", seed, 0)):
+        if value < least:
+            raise InputError(f"{name} is {value}: expected {least} or more")
+    if variant not in get_args(Variant):
+        raise InputError(f"variant is {variant!r}: expected one of {get_args(Variant)}")
+    counts = {"train": train, "val": val}
+    record = {"generator_version": GENERATOR_VERSION, "seed": seed, "variant": variant, **counts}
+    root = Path(root).absolute()
+    partial = root.with_name(f".{root.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    if _already_there(root, record):
+        return
+    try:
+        partial.mkdir(parents=True)
+    except OSError as error:
+        raise InputError(f"{root}: the folder cannot be made, {error.strerror}") from error
+    try:
+        (partial / "annotations").mkdir()
+        with tqdm(total=train + val, desc="drawing scenes", disable=not progress) as bar:
+            for split in get_args(Split):
+                _write_split(partial, split, counts[split], seed, variant, bar.update)
+        (partial / "scenes.json").write_text(json.dumps(record, indent=2) + "\n")
+        if root.exists():
+            root.rmdir()  # it is empty
+        os.replace(partial, root)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _already_there(root: Path, record: dict[str, Any]) -> bool:
+    """Whether `root` holds this very data set; False if there is nothing at all."""
+    if not root.exists() or (root.is_dir() and not any(root.iterdir())):
+        return False
+    try:
+        found = json.loads((root / "scenes.json").read_text())
+    except (OSError, ValueError):
+        found = "something else"
+    if found != record:
+        raise InputError(f"{root}: expected no such folder or scenes of {record}, found {found}")
+    return True
+
+
+def _write_split(
+    root: Path,
+    split: Split,
+    count: int,
+    seed: int,
+    variant: Variant,
+    advance: Callable[[], object],
+) -> None:
+    """Draw the pictures of one split and write them with both annotation files."""
+    (root / split).mkdir()
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    for image_id in range(1, count + 1):
+        picture, objects = draw_scene(seed, image_id - 1, split, variant)
+        name = f"{image_id:06d}.png"
+        Image.fromarray(picture).save(root / split / name, **_PNG)
+        height, width, _ = picture.shape
+        images.append({"id": image_id, "file_name": name, "width": width, "height": height})
+        for item in objects:
+            x1, y1, x2, y2 = item.box
+            annotation = {
+                "id": len(annotations) + 1,
+                "image_id": image_id,
+                "category_id": item.label + 1,
+                "bbox": [x1, y1, round(x2 - x1, 2), round(y2 - y1, 2)],
+                "area": item.area,
+                "iscrowd": 0,
+                "segmentation": [],
+            }
+            annotations.append(annotation)
+        advance()
+
+    info = {"description": f"bckd scenes, {split}", "version": GENERATOR_VERSION}
+    info |= {"seed": seed, "variant": variant}
+    single = [{**annotation, "category_id": 1} for annotation in annotations]
+    for suffix, names, rows in (
+        ("", class_names(variant), annotations),
+        ("_one", ("object",), single),
+    ):
+        categories = [{"id": i, "name": name} for i, name in enumerate(names, start=1)]
+        content = {"info": info, "licenses": [], "images": images}
+        content |= {"annotations": rows, "categories": categories}
+        path = root / "annotations" / f"instances_{split}{suffix}.json"
+        path.write_text(json.dumps(content))

@@ -1,0 +1,104 @@
+"""The main job: one teacher, three students of the same budget and seed, one report."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from bckd.agreement import agreement
+from bckd.checkpoints import load_detector
+from bckd.datasets.scenes import write_scenes
+from bckd.evaluation import evaluate, evaluation_loader
+from bckd.files import write_json, write_text
+from bckd.models.detector import Detector
+from bckd.preparation import pick_device, training_data, validation_data
+from bckd.recipes import PRESETS, SCENES_SOFTMAX_WEIGHT, LossWeights, Recipe
+from bckd.report import report
+from bckd.trainer import make_teaching, train
+
+TEACHER = Path("data/weights/scenes_teacher.safetensors")
+METHODS = {
+    "none": LossWeights(binary=0, iou=0),
+    "softmax": LossWeights(binary=0, iou=0, softmax=SCENES_SOFTMAX_WEIGHT),
+    "BCKD": LossWeights(binary=1, iou=4),
+}
+
+
+@dataclass(frozen=True)
+class DemoOptions:
+    """Train three students on the embedded scenes (no distillation, softmax KD, BCKD); report.
+
+    Interrupted and started again, it goes on where it was.
+    """
+
+    out: Path = Path("runs/demo")
+    """folder of the runs, results.json and report.html"""
+    root: Path = Path("data/scenes")
+    """folder of the scenes; written if absent"""
+    teacher: Path = TEACHER
+    """weights of the teacher"""
+    steps: int = 1000
+    """training steps of each student"""
+    seed: int = 0
+    """of the three students"""
+    device: str = "auto"
+    """cpu, cuda, cuda:1, mps; auto: cuda where there is one, else cpu"""
+
+
+def run_demo(options: DemoOptions) -> dict[str, Any]:
+    """Train, evaluate, write `results.json` and `report.html`; returns the results.
+
+    Raises:
+        InputError: the scenes' folder or the teacher is something else.
+    """
+    write_scenes(options.root)
+    recipes = {name: _recipe(options, name, weights) for name, weights in METHODS.items()}
+    first = recipes["BCKD"]
+    validation = validation_data(first.data)
+    device = pick_device(options.device)
+    teacher = load_detector(options.teacher).detector.to(device)
+    print("evaluating the teacher")
+    teacher_metrics, _ = evaluate(teacher, validation)
+    teaching = make_teaching(first, training_data(first.data, options.seed), device)
+    detectors: dict[str, Detector] = {"teacher": teacher}
+    runs = []
+    for name, recipe in recipes.items():
+        print(f"training a student: {name}")
+        result = train(recipe, resume=True, teaching=teaching if recipe.teacher else None)
+        detectors[name] = result.detector
+        loader = evaluation_loader(validation, 32)
+        runs.append(
+            {
+                "method": name,
+                "seed": options.seed,
+                **asdict(result.metrics),
+                **asdict(agreement(result.detector, teacher, loader)),
+                "seconds": round(result.seconds, 1),
+                "steps": options.steps,
+                "weights": asdict(recipe.weights),
+            }
+        )
+        print(f"  AP {100 * result.metrics.AP:.1f} after {result.seconds:.0f} s of training")
+    results = {"teacher": asdict(teacher_metrics), "runs": runs}
+    write_json(options.out / "results.json", results)
+    page = report(results, detectors, {n: r.out for n, r in recipes.items()}, validation)
+    write_text(options.out / "report.html", page)
+    print(
+        f"\nopen {options.out / 'report.html'}; the numbers are in {options.out / 'results.json'}"
+    )
+    return results
+
+
+def _recipe(options: DemoOptions, name: str, weights: LossWeights) -> Recipe:
+    default = PRESETS["scenes"][1]
+    return replace(
+        default,
+        data=replace(default.data, root=options.root),
+        weights=weights,
+        teacher=None if name == "none" else options.teacher,
+        out=options.out / name,
+        steps=options.steps,
+        seed=options.seed,
+        device=options.device,
+    )

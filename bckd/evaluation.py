@@ -1,0 +1,140 @@
+"""Average precision by pycocotools, and detections as COCO results."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from pycocotools.cocoeval import COCOeval
+from torch.utils.data import DataLoader
+from tqdm.auto import tqdm
+
+from bckd.datasets.annotations import Annotations
+from bckd.datasets.coco import CocoDataset, collate
+from bckd.files import write_text
+from bckd.models.detector import Detector
+from bckd.structures import Batch, Detections
+
+Results = list[dict[str, Any]]  # COCO results: image_id, category_id, bbox (xywh), score
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """COCO's average precision over IoU .50 to .95, in 0..1; nan where nothing is to be found.
+
+    Attributes:
+        AP50, AP75: at one IoU.
+        APs, APm, APl: of objects below 32^2, up to 96^2, and above (area in pixels).
+        per_class: AP by class name.
+    """
+
+    AP: float
+    AP50: float
+    AP75: float
+    APs: float
+    APm: float
+    APl: float
+    per_class: dict[str, float]
+
+
+def evaluation_loader(dataset: CocoDataset, batch_size: int, workers: int = 0) -> DataLoader[Batch]:
+    """Batches of the whole data set in order, without shuffling."""
+    return DataLoader(
+        dataset,
+        batch_size=batch_size,
+        sampler=[(0, index) for index in range(len(dataset))],
+        num_workers=workers,
+        collate_fn=partial(collate, size=dataset.size),
+    )
+
+
+@torch.no_grad()
+def detect(
+    detector: Detector, loader: DataLoader[Batch], annotations: Annotations, progress: bool = True
+) -> Results:
+    """Detections on every image, as COCO results in pixels of the original files.
+
+    The detector is put into eval mode and left as it was found.
+    """
+    device, was_training = next(detector.parameters()).device, detector.training
+    detector.eval()
+    results: Results = []
+    for batch in tqdm(loader, desc="evaluate", leave=False, disable=not progress):
+        found = detector.detect(batch.images.to(device), batch.sizes.to(device))
+        for n, detections in enumerate(found):
+            # (height, width) ratios to xyxy factors
+            ratio = (batch.original_sizes[n] / batch.sizes[n]).flip(0).repeat(2)
+            results += to_results(detections, batch.image_ids[n], ratio, annotations.category_ids)
+    detector.train(was_training)
+    return results
+
+
+def to_results(
+    detections: Detections, image_id: int, ratio: torch.Tensor, category_ids: tuple[int, ...]
+) -> Results:
+    """One image's detections as COCO results.
+
+    Args:
+        ratio: (4,) factors that bring xyxy to the original file's pixels.
+        category_ids: id of every label.
+    """
+    boxes = detections.boxes.cpu().double() * ratio
+    boxes[:, 2:] -= boxes[:, :2]
+    return [
+        {
+            "image_id": image_id,
+            "category_id": category_ids[label],
+            "bbox": [round(side, 3) for side in box],
+            "score": score,
+        }
+        for box, score, label in zip(
+            boxes.tolist(), detections.scores.tolist(), detections.labels.tolist(), strict=True
+        )
+    ]
+
+
+def score(results: Results, annotations: Annotations) -> Metrics:
+    """Average precision of COCO results against the annotations, by pycocotools."""
+    truth = annotations.to_pycocotools()
+    names = annotations.class_names
+    if not results:
+        nothing = dict.fromkeys(names, 0.0)
+        return Metrics(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, nothing)
+    with contextlib.redirect_stdout(io.StringIO()):
+        evaluation = COCOeval(truth, truth.loadRes([dict(entry) for entry in results]), "bbox")
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+    values = [float(v) if v > -1 else float("nan") for v in evaluation.stats[:6]]
+    # (IoU, recall, class, area, detections): all areas, 100 detections
+    precision = evaluation.eval["precision"][:, :, :, 0, -1]
+    per_class = {}
+    for index, name in enumerate(names):
+        known = precision[:, :, index][precision[:, :, index] > -1]
+        per_class[name] = float(np.mean(known)) if known.size else float("nan")
+    return Metrics(*values, per_class)
+
+
+def evaluate(
+    detector: Detector,
+    dataset: CocoDataset,
+    batch_size: int = 16,
+    workers: int = 0,
+    progress: bool = True,
+) -> tuple[Metrics, Results]:
+    """Detect on the data set and score: what `bckd eval` does."""
+    loader = evaluation_loader(dataset, batch_size, workers)
+    results = detect(detector, loader, dataset.annotations, progress)
+    return score(results, dataset.annotations), results
+
+
+def write_results(path: Path, results: Results) -> None:
+    """Write detections as a COCO results JSON file, which pycocotools' loadRes reads."""
+    write_text(path, json.dumps(results))

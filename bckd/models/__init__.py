@@ -1,0 +1,16 @@
+"""Detectors: backbones, pyramid, heads, and how detections leave them."""
+
+from bckd.models.backbones import build_backbone
+from bckd.models.detector import Detector, DetectorConfig
+from bckd.models.official import LoadReport, load_official
+from bckd.models.postprocess import PostProcess, postprocess
+
+__all__ = [
+    "Detector",
+    "DetectorConfig",
+    "LoadReport",
+    "PostProcess",
+    "build_backbone",
+    "load_official",
+    "postprocess",
+]

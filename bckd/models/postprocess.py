@@ -1,0 +1,71 @@
+"""From a dense output to detections: score, top-k a level, NMS a class, cap."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torchvision.ops import batched_nms
+
+from bckd.structures import DenseOutput, Detections
+
+
+@dataclass(frozen=True)
+class PostProcess:
+    """How detections are picked; the defaults are the official COCO recipe's."""
+
+    score_threshold: float = 0.05  # lower scores are dropped
+    candidates_per_level: int = 1000  # highest scores of a level that enter NMS
+    nms_iou: float = 0.6  # of two boxes of a class that overlap more, the lower goes
+    max_detections: int = 100  # of an image
+
+
+@torch.no_grad()
+def postprocess(output: DenseOutput, sizes: Tensor, settings: PostProcess) -> list[Detections]:
+    """Detections of every image, best first, clipped to the image.
+
+    Follows mmdetection 2.28 `core/utils/misc.py: filter_scores_and_topk` and
+    `models/dense_heads/base_dense_head.py`. A centerness multiplies the scores.
+
+    Args:
+        output: dense output of N images.
+        sizes: (N, 2) height and width of the images without padding.
+
+    Returns:
+        N detections; boxes in pixels of the padded batch.
+    """
+    scores = output.cls_logits.sigmoid()
+    quality = None if output.quality is None else output.quality.sigmoid()
+    found = []
+    for n in range(len(scores)):
+        limit = sizes[n].flip(0).repeat(2).to(output.boxes)  # width, height, width, height
+        boxes = output.boxes[n].clamp(min=0).minimum(limit)
+        found.append(
+            _one_image(scores[n], None if quality is None else quality[n], boxes, output, settings)
+        )
+    return found
+
+
+def _one_image(
+    scores: Tensor,
+    quality: Tensor | None,
+    boxes: Tensor,
+    output: DenseOutput,
+    settings: PostProcess,
+) -> Detections:
+    """NMS over the best (location, class) pairs of each level: scores (A, K), boxes (A, 4)."""
+    rows, labels, kept_scores, start = [], [], [], 0
+    for level in scores.split(output.locations.counts):
+        row, label = (level > settings.score_threshold).nonzero(as_tuple=True)
+        value = level[row, label]
+        best = value.topk(min(settings.candidates_per_level, len(value))).indices
+        rows.append(row[best] + start)
+        labels.append(label[best])
+        kept_scores.append(value[best])
+        start += len(level)
+    row, label, score = torch.cat(rows), torch.cat(labels), torch.cat(kept_scores)
+    if quality is not None:
+        score = score * quality[row]
+    keep = batched_nms(boxes[row], score, label, settings.nms_iou)[: settings.max_detections]
+    return Detections(boxes[row[keep]], score[keep], label[keep])

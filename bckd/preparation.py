@@ -1,0 +1,110 @@
+"""What a recipe names, made ready: data, device, student and teacher, checked together."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from bckd.checkpoints import load_detector
+from bckd.datasets.annotations import read_annotations
+from bckd.datasets.coco import CocoDataset
+from bckd.errors import InputError
+from bckd.models.detector import Detector
+from bckd.recipes import DataConfig, Recipe
+
+
+def training_data(data: DataConfig, seed: int) -> CocoDataset:
+    """The training images of a data set, shuffled and flipped by `seed`."""
+    annotations = read_annotations(data.root / data.train_annotations).first(data.first_train)
+    return CocoDataset(
+        data.root / data.train_images,
+        annotations,
+        data.size,
+        flip=data.flip,
+        seed=seed,
+        skip_empty=True,
+        cache=data.cache,
+    )
+
+
+def validation_data(data: DataConfig) -> CocoDataset:
+    """The images of a data set to evaluate on."""
+    annotations = read_annotations(data.root / data.val_annotations).first(data.first_val)
+    return CocoDataset(data.root / data.val_images, annotations, data.size, cache=data.cache)
+
+
+def pick_device(name: str) -> torch.device:
+    """The device of that name; "auto" is cuda where there is one, else cpu.
+
+    Raises:
+        InputError: there is no such device.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        return torch.zeros(1, device=name).device
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).partition("\n")[0]
+        raise InputError(f"device {name!r} is not available: {reason}") from error
+
+
+def build_student(recipe: Recipe, class_names: tuple[str, ...]) -> Detector:
+    """The recipe's detector; its initial weights depend on the seed alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.seed)
+        return Detector(recipe.model, class_names)
+
+
+def load_teacher(
+    recipe: Recipe, class_names: tuple[str, ...], device: torch.device
+) -> Detector | None:
+    """The recipe's teacher: frozen, in eval mode, checked against the student.
+
+    Raises:
+        InputError: class names or strides differ from the student's.
+    """
+    if recipe.teacher is None:
+        return None
+    teacher = load_detector(recipe.teacher, class_names).detector
+    _check_names(teacher.class_names, class_names, f"teacher {recipe.teacher}")
+    if teacher.config.strides != recipe.model.strides:
+        raise InputError(
+            f"teacher {recipe.teacher} has strides {teacher.config.strides}, "
+            f"the student has {recipe.model.strides}; they must be equal"
+        )
+    return teacher.requires_grad_(False).eval().to(device)
+
+
+def check_same_classes(training: CocoDataset, validation: CocoDataset) -> None:
+    """Refuse two parts of a data set whose categories differ.
+
+    Raises:
+        InputError: naming the two files.
+    """
+    ours, theirs = training.annotations, validation.annotations
+    if (ours.category_ids, ours.class_names) != (theirs.category_ids, theirs.class_names):
+        raise InputError(f"{ours.path} and {theirs.path} list different categories")
+
+
+def check_classes_of(detector: Detector, path: Path, dataset: CocoDataset) -> None:
+    """Refuse weights whose class names are not those of the data set.
+
+    Raises:
+        InputError: naming the classes that only one of the two has.
+    """
+    _check_names(detector.class_names, dataset.annotations.class_names, str(path))
+
+
+def _check_names(theirs: tuple[str, ...], ours: tuple[str, ...], who: str) -> None:
+    if theirs == ours:
+        return
+    missing = [name for name in ours if name not in theirs]
+    extra = [name for name in theirs if name not in ours]
+    differences = []
+    if missing:
+        differences.append(f"it lacks {', '.join(missing)}")
+    if extra:
+        differences.append(f"it alone has {', '.join(extra)}")
+    what = " and ".join(differences) or "their order differs"
+    raise InputError(f"{who} has other classes than the data set: {what}")

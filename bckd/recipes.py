@@ -1,0 +1,230 @@
+"""The configuration of a run, and the named presets.
+
+One frozen dataclass, `Recipe`, serves Python, the notebooks and the command line;
+the comment beside a field is its help text there. Presets are instances of it:
+
+    from dataclasses import replace
+    from bckd.recipes import PRESETS
+    recipe = replace(PRESETS["scenes"], steps=200)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal
+
+from bckd.assigners import RegionKind
+from bckd.datasets.coco import ImageSize
+from bckd.geometry import IoUKind
+from bckd.losses.detection import Divisor
+from bckd.models.detector import DetectorConfig
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Where a COCO-format data set lies; paths below are relative to its root."""
+
+    root: Path = Path("data/coco")
+    """folder of the data set"""
+    train_images: str = "train2017"
+    """folder of the training images"""
+    train_annotations: str = "annotations/instances_train2017.json"
+    """COCO instances file of the training images"""
+    val_images: str = "val2017"
+    """folder of the images to evaluate on"""
+    val_annotations: str = "annotations/instances_val2017.json"
+    """COCO instances file of the images to evaluate on"""
+    size: ImageSize = field(default_factory=ImageSize)
+    flip: float = 0.5
+    """probability of a horizontal flip in training"""
+    first_train: int | None = None
+    """train on the first images by id only"""
+    first_val: int | None = None
+    """evaluate on the first images by id only"""
+    workers: int = 4
+    """processes that load images; 0 loads in the main process"""
+    cache: bool = False
+    """keep decoded images in memory (small data sets)"""
+
+
+@dataclass(frozen=True)
+class LossWeights:
+    """Weight of every loss term; a distillation term of weight 0 is not computed.
+
+    Distillation terms take part when there is a teacher.
+    """
+
+    qfl: float = 1.0
+    """quality focal loss"""
+    dfl: float = 0.25
+    """distribution focal loss"""
+    giou: float = 2.0
+    """GIoU loss"""
+    binary: float = 1.0
+    """L_cls of BCKD: binary classification distillation"""
+    iou: float = 4.0
+    """L_loc of BCKD: IoU-based localisation distillation"""
+    softmax: float = 0.0
+    """softmax distillation of the class logits (mean over classes)"""
+    ld: float = 0.0
+    """localisation distillation (LD) on positives"""
+    ld_region: float = 0.0
+    """LD on the valuable localisation region"""
+
+
+@dataclass(frozen=True)
+class LossOptions:
+    """How the terms are computed; the defaults are the official COCO recipe's."""
+
+    divisor: Divisor = "bckd"
+    """of giou and dfl: of the plain GFL head, or of the BCKD/LD head"""
+    gate_levels: bool = True
+    """no distillation on a level without any positive in the batch (paper: False)"""
+    binary_beta: float = 1.0
+    """exponent of the weight |p_t - p_s| in L_cls"""
+    binary_detach: bool = False
+    """the weight in L_cls is a constant (paper: True)"""
+    iou_kind: IoUKind = "giou"
+    """similarity of boxes in L_loc (paper: iou)"""
+    softmax_temperature: float = 2.0
+    softmax_places: Literal["all", "positives"] = "all"
+    ld_temperature: float = 10.0
+    ld_region_kind: RegionKind = "official"
+    """the official code's valuable region, or the paper's"""
+
+
+@dataclass(frozen=True)
+class Optimisation:
+    """Optimiser and learning-rate schedule; the defaults are the official COCO recipe's."""
+
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    learning_rate: float = 0.01
+    """for a batch of 16 images; scaled linearly with the batch size"""
+    momentum: float = 0.9
+    """of SGD"""
+    weight_decay: float = 1e-4
+    warmup_steps: int = 500
+    """steps over which the learning rate grows linearly"""
+    warmup_start: float = 0.001
+    """factor of the learning rate at step 0"""
+    schedule: Literal["step", "cosine"] = "step"
+    drops: tuple[float, ...] = (8 / 12, 11 / 12)
+    """step schedule: at these fractions of the run the rate falls tenfold"""
+    clip_norm: float | None = None
+    """largest norm of the gradient; None does not clip"""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides the outcome of a run."""
+
+    model: DetectorConfig = field(default_factory=DetectorConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    weights: LossWeights = field(default_factory=LossWeights)
+    losses: LossOptions = field(default_factory=LossOptions)
+    optimisation: Optimisation = field(default_factory=Optimisation)
+    teacher: Path | None = None
+    """weights of the teacher (ours, or an official .pth); without one, no distillation"""
+    out: Path = Path("runs/run")
+    """folder of the run: student, log, resume state"""
+    steps: int = 87_960
+    """training steps; the default is 12 epochs of COCO at batch 16"""
+    batch_size: int = 16
+    """images a step"""
+    seed: int = 0
+    """of initial weights, order of images and flips"""
+    precision: Literal["auto", "float32", "bf16"] = "auto"
+    """bf16 autocast of the networks; auto: on a GPU that has it (losses stay float32)"""
+    device: str = "auto"
+    """cpu, cuda, cuda:1, mps; auto: cuda where there is one, else cpu"""
+    log_every: int = 20
+    """steps between two lines of the log"""
+    checkpoint_every: int = 500
+    """steps between two resume states"""
+    evaluate_every: int | None = None
+    """steps between two evaluations; None: at the end only"""
+
+
+def _coco(backbone: str, out: str, **model: bool) -> Recipe:
+    return Recipe(model=DetectorConfig(backbone=backbone, **model), out=Path(out))
+
+
+# Of softmax distillation on the scenes, the best of the sweep in `bckd study`.
+SCENES_SOFTMAX_WEIGHT = 0.75
+
+_SMALL = DetectorConfig(
+    backbone="small_resnet",
+    pretrained=False,
+    frozen_stages=0,
+    norm_eval=False,
+    strides=(8, 16, 32),
+    head_convs=2,
+    reg_max=8,
+    anchor_scale=3.0,
+)
+SCENES_TEACHER_MODEL = replace(_SMALL, width=32, channels=64, head_groups=8)
+SCENES_STUDENT_MODEL = replace(_SMALL, width=8, channels=16, head_groups=4)
+
+_SCENES = Recipe(
+    model=SCENES_STUDENT_MODEL,
+    data=DataConfig(
+        root=Path("data/scenes"),
+        train_images="train",
+        train_annotations="annotations/instances_train.json",
+        val_images="val",
+        val_annotations="annotations/instances_val.json",
+        size=ImageSize(short_side=128, long_side=128),
+        workers=0,
+        cache=True,
+    ),
+    optimisation=Optimisation(
+        optimizer="adamw",
+        learning_rate=4e-3,
+        weight_decay=0.05,
+        warmup_steps=100,
+        schedule="cosine",
+    ),
+    out=Path("runs/scenes"),
+    steps=1200,
+    precision="float32",
+)
+
+_CUSTOM = Recipe(
+    model=DetectorConfig(backbone="mobilenet_v2", norm_eval=False, channels=96, head_convs=2),
+    data=DataConfig(
+        root=Path("data/custom"),
+        train_images="train",
+        train_annotations="annotations/instances_train.json",
+        val_images="val",
+        val_annotations="annotations/instances_val.json",
+        size=ImageSize(short_side=320, long_side=512),
+        workers=2,
+    ),
+    optimisation=Optimisation(
+        optimizer="adamw",
+        learning_rate=1e-3,
+        weight_decay=0.05,
+        warmup_steps=100,
+        schedule="cosine",
+    ),
+    out=Path("runs/custom"),
+    steps=2000,
+)
+
+PRESETS: dict[str, tuple[str, Recipe]] = {
+    "scenes": ("the embedded benchmark's student, 64 thousand parameters", _SCENES),
+    "scenes-teacher": (
+        "the embedded benchmark's teacher, 0.9 million parameters",
+        replace(_SCENES, model=SCENES_TEACHER_MODEL, out=Path("runs/scenes-teacher"), steps=1400),
+    ),
+    "custom": ("your own COCO-format data set, from an ImageNet MobileNetV2", _CUSTOM),
+    "coco-r50": ("official COCO recipe, ResNet-50 student", _coco("resnet50", "runs/coco-r50")),
+    "coco-r34": ("official COCO recipe, ResNet-34 student", _coco("resnet34", "runs/coco-r34")),
+    "coco-r18": ("official COCO recipe, ResNet-18 student", _coco("resnet18", "runs/coco-r18")),
+    "coco-r101": ("official COCO recipe, ResNet-101 teacher", _coco("resnet101", "runs/coco-r101")),
+    "coco-mobilenetv2": (
+        "official COCO recipe, MobileNetV2 student with LeakyReLU",
+        _coco("mobilenet_v2", "runs/coco-mobilenetv2", leaky=True),
+    ),
+}

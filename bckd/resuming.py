@@ -1,0 +1,116 @@
+"""The resume state: all that a killed run needs to end as if it had not been killed."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bckd.checkpoints import STUDENT, load_strictly, read_tensors, save_tensors
+from bckd.errors import InputError
+from bckd.models.detector import Detector
+from bckd.recipes import Recipe
+from bckd.serialisation import to_plain
+
+STATE = "resume.safetensors"  # the file name in the folder of a run
+# A resumed run may differ in these: they do not touch the weights.
+FREE_FIELDS = {"out", "device", "log_every", "checkpoint_every", "evaluate_every"}
+
+
+@dataclass(frozen=True)
+class ResumeState:
+    """A run after `step` steps and `seconds` of training.
+
+    Attributes:
+        tensors: the student's, as `model/NAME`, and the optimiser's, as
+            `optimizer/PARAMETER/NAME`.
+        recipe: the run's, as plain JSON values.
+    """
+
+    tensors: dict[str, Tensor]
+    step: int
+    seconds: float
+    recipe: dict[str, Any]
+
+
+def save_state(
+    out: Path,
+    detector: Detector,
+    optimizer: torch.optim.Optimizer,
+    step: int,
+    seconds: float,
+    recipe: Recipe,
+) -> None:
+    """Write the resume state of a run into its folder; atomically."""
+    tensors = {f"model/{name}": value for name, value in detector.state_dict().items()}
+    for parameter, state in optimizer.state_dict()["state"].items():
+        for name, value in state.items():
+            if value is not None:  # SGD without momentum keeps an empty buffer
+                tensors[f"optimizer/{parameter}/{name}"] = torch.as_tensor(value)
+    header = {
+        "step": str(step),
+        "seconds": str(seconds),
+        "recipe": json.dumps(to_plain(recipe)),
+    }
+    save_tensors(out / STATE, tensors, header)
+
+
+def restore(state: ResumeState, detector: Detector, optimizer: torch.optim.Optimizer) -> None:
+    """Put the tensors of a resume state back into the detector and its optimiser."""
+    weights: dict[str, Tensor] = {}
+    buffers: dict[int, dict[str, Tensor]] = {}
+    for name, value in state.tensors.items():
+        kind, _, rest = name.partition("/")
+        if kind == "model":
+            weights[rest] = value
+        else:
+            parameter, _, key = rest.partition("/")
+            buffers.setdefault(int(parameter), {})[key] = value
+    load_strictly(detector, weights, Path(STATE))
+    groups = optimizer.state_dict()["param_groups"]
+    optimizer.load_state_dict({"state": buffers, "param_groups": groups})
+
+
+def state_to_resume(recipe: Recipe, resume: bool) -> ResumeState | None:
+    """The state to go on from, or None to start; no run is overwritten silently.
+
+    Raises:
+        InputError: the folder holds a run and `resume` is off, or the run was
+            started with another recipe.
+    """
+    path = recipe.out / STATE
+    if not resume:
+        if path.exists() or (recipe.out / STUDENT).exists():
+            raise InputError(
+                f"{recipe.out} already holds a run; --resume continues it, "
+                f"another --out starts anew"
+            )
+        return None
+    if not path.exists():
+        return None
+    state = _read_state(path)
+    ours = to_plain(recipe)
+    for name in sorted(set(ours) - FREE_FIELDS):
+        difference = _first_difference(state.recipe.get(name), ours[name], name)
+        if difference:
+            raise InputError(f"{recipe.out} was started with another recipe: {difference}")
+    return state
+
+
+def _read_state(path: Path) -> ResumeState:
+    tensors, header = read_tensors(path)
+    if not {"step", "seconds", "recipe"} <= set(header):
+        raise InputError(f"{path} is no resume state of bckd")
+    recipe = json.loads(header["recipe"])
+    return ResumeState(tensors, int(header["step"]), float(header["seconds"]), recipe)
+
+
+def _first_difference(recorded: Any, ours: Any, name: str) -> str | None:
+    if isinstance(recorded, dict) and isinstance(ours, dict):
+        found = (_first_difference(recorded.get(k), ours[k], f"{name}.{k}") for k in ours)
+        return next((text for text in found if text), None)
+    return None if recorded == ours else f"{name} was {recorded!r}, now {ours!r}"

@@ -1,0 +1,206 @@
+"""The nouns: what flows from the data set through the detector to the losses.
+
+Shape letters used throughout the package: N images, A locations of an image
+(all levels, anchors or points), K classes, G boxes of an image (padded to the
+largest count of the batch), L pyramid levels, H and W height and width.
+Boxes are xyxy in pixels of the padded batch unless a docstring says otherwise.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from typing import Self
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Level:
+    """One level of the feature pyramid: its stride in pixels and its grid."""
+
+    stride: int
+    height: int
+    width: int
+
+    @property
+    def count(self) -> int:
+        """Number of locations of the level."""
+        return self.height * self.width
+
+
+@dataclass(frozen=True)
+class Locations:
+    """Where the predictions of one image stand; the same for the whole batch.
+
+    Order: levels from fine to coarse, each row by row.
+
+    Attributes:
+        centres: (A, 2) x and y in pixels.
+        strides: (A,) stride of each location's level, in pixels.
+        levels: the L levels.
+    """
+
+    centres: Tensor
+    strides: Tensor
+    levels: tuple[Level, ...]
+
+    @property
+    def counts(self) -> list[int]:
+        """Number of locations of each level; sums to A."""
+        return [level.count for level in self.levels]
+
+    def anchors(self, scale: float) -> Tensor:
+        """(A, 4) square anchors whose side is `scale` strides."""
+        half = 0.5 * scale * self.strides[:, None]
+        return torch.cat([self.centres - half, self.centres + half], dim=1)
+
+    def inside(self, sizes: Tensor) -> Tensor:
+        """(N, A) bool: the location's cell starts inside an image of `sizes`.
+
+        Args:
+            sizes: (N, 2) height and width in pixels.
+        """
+        column_row = self.centres / self.strides[:, None]
+        cells = torch.ceil(sizes[:, None].flip(-1) / self.strides[:, None])
+        return (column_row.floor() < cells).all(dim=-1)
+
+
+@dataclass(frozen=True)
+class DenseOutput:
+    """All that a dense detector says of a batch, in training as in evaluation.
+
+    Attributes:
+        cls_logits: (N, A, K) raw classification logits.
+        boxes: (N, A, 4) decoded boxes, not clipped to the image.
+        locations: the A locations.
+        box_logits: (N, A, 4, bins) logits of the four side distributions (left,
+            top, right, bottom; a bin is one stride), or None.
+        quality: (N, A) centerness logits, or None.
+        features: the pyramid's L maps, (N, C, H, W) each.
+    """
+
+    cls_logits: Tensor
+    boxes: Tensor
+    locations: Locations
+    box_logits: Tensor | None = None
+    quality: Tensor | None = None
+    features: tuple[Tensor, ...] = ()
+
+
+@dataclass(frozen=True)
+class GroundTruth:
+    """Annotated boxes of a batch, padded to the largest count.
+
+    Attributes:
+        boxes: (N, G, 4).
+        labels: (N, G) class index, or -1 where the row is padding.
+        crowd: (N, G) bool: a region with many objects, to be ignored.
+    """
+
+    boxes: Tensor
+    labels: Tensor
+    crowd: Tensor
+
+    @property
+    def objects(self) -> Tensor:
+        """(N, G) bool: rows to detect (neither padding, crowd nor of zero area)."""
+        sides = self.boxes[..., 2:] - self.boxes[..., :2]
+        return (self.labels >= 0) & ~self.crowd & (sides > 0).all(dim=-1)
+
+    @classmethod
+    def from_lists(
+        cls, boxes: list[Tensor], labels: list[Tensor], crowd: list[Tensor] | None = None
+    ) -> Self:
+        """Pad one (G_n, 4), (G_n,), (G_n,) tensor per image to a batch."""
+        crowd = crowd or [torch.zeros_like(image, dtype=torch.bool) for image in labels]
+        pad = torch.nn.utils.rnn.pad_sequence
+        return cls(
+            boxes=pad([image.reshape(-1, 4) for image in boxes], batch_first=True),
+            labels=pad(labels, batch_first=True, padding_value=-1),
+            crowd=pad(crowd, batch_first=True),
+        )
+
+    def to(self, device: torch.device | str) -> Self:
+        """The same ground truth on another device."""
+        return type(self)(*(getattr(self, field.name).to(device) for field in fields(self)))
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Images ready for the network, with what is needed to undo the resizing.
+
+    Attributes:
+        images: (N, 3, H, W) float32, normalised, zero-padded on the right and bottom.
+        sizes: (N, 2) height and width of each image after resizing, before padding.
+        padded_sizes: (N, 2) each image's own size rounded up to the padding
+            multiple. Locations beyond it take no part in training.
+        original_sizes: (N, 2) height and width of the file.
+        ground_truth: boxes after resizing.
+        indices: positions in the data set.
+        flipped: whether each image was flipped horizontally.
+        image_ids: the ids in the annotation file.
+        file_names: for messages.
+    """
+
+    images: Tensor
+    sizes: Tensor
+    padded_sizes: Tensor
+    original_sizes: Tensor
+    ground_truth: GroundTruth
+    indices: tuple[int, ...]
+    flipped: tuple[bool, ...]
+    image_ids: tuple[int, ...]
+    file_names: tuple[str, ...]
+
+    def to(self, device: torch.device | str) -> Self:
+        """The same batch on another device; sizes follow."""
+        return replace(
+            self,
+            images=self.images.to(device, non_blocking=True),
+            sizes=self.sizes.to(device),
+            padded_sizes=self.padded_sizes.to(device),
+            original_sizes=self.original_sizes.to(device),
+            ground_truth=self.ground_truth.to(device),
+        )
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """What each location of a batch shall learn.
+
+    Attributes:
+        labels: (N, A) class index; K (the number of classes) means background.
+        boxes: (N, A, 4) target box of the positives, zeros elsewhere.
+        valid: (N, A) bool: inside the image; distillation uses these.
+        counted: (N, A) bool: takes part in the supervised classification loss
+            (valid and not in a crowd region).
+        positive: (N, A) bool.
+        num_positives: scalar: positives of the batch, where an image without any
+            counts as one (as the official code does), averaged over processes.
+        localisation_region: (N, A) weight of the valuable localisation region,
+            or None where nobody asked for it.
+    """
+
+    labels: Tensor
+    boxes: Tensor
+    valid: Tensor
+    counted: Tensor
+    positive: Tensor
+    num_positives: Tensor
+    localisation_region: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Detections:
+    """Final detections of one image, best first.
+
+    Attributes:
+        boxes: (D, 4).
+        scores: (D,).
+        labels: (D,) class index.
+    """
+
+    boxes: Tensor
+    scores: Tensor
+    labels: Tensor

@@ -1,0 +1,69 @@
+"""What the teacher says of a batch: computed as it comes, or once and looked up.
+
+A frozen teacher says the same of the same image. Where every image has one size and
+the only augmentation is the flip, all its answers fit in memory and need computing
+once, for any number of students.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+from tqdm.auto import tqdm
+
+from bckd.datasets.coco import CocoDataset, collate
+from bckd.models.detector import Detector
+from bckd.structures import Batch, DenseOutput
+
+Teaching = Callable[[Batch], DenseOutput]
+
+
+def live_teaching(teacher: Detector) -> Teaching:
+    """Run the teacher on every batch."""
+    return lambda batch: teacher(batch.images)
+
+
+class TeacherTargets:
+    """The teacher's dense output of every image of a data set, plain and flipped.
+
+    Two entries an image, computed in a fixed order and batch size, so that two runs,
+    or a resumed one, look up exactly the same numbers. Feature maps are not kept.
+    About A * (K + 4 + 4 * bins) * 8 bytes an image: 109 MB for the scenes' 2000.
+
+    Args:
+        teacher: frozen, in eval mode.
+        dataset: whose images all have one size (`one_size`).
+        batch_size: images of a forward pass.
+    """
+
+    def __init__(
+        self, teacher: Detector, dataset: CocoDataset, batch_size: int = 16, progress: bool = True
+    ) -> None:
+        if not dataset.one_size:
+            raise ValueError("teacher targets need images of one size")
+        device = next(teacher.parameters()).device
+        keys = [(i, flipped) for flipped in (False, True) for i in range(len(dataset))]
+        starts = range(0, len(keys), batch_size)
+        outputs = []
+        for start in tqdm(starts, desc="teacher", leave=False, disable=not progress):
+            samples = [dataset.sample(*key) for key in keys[start : start + batch_size]]
+            with torch.no_grad():
+                output = teacher(collate(samples, dataset.size).images.to(device))
+            outputs.append(replace(output, features=()))
+        self.count = len(dataset)
+        self.locations = outputs[0].locations
+        self.values = {
+            name: torch.cat([getattr(output, name) for output in outputs])
+            for name in ("cls_logits", "boxes", "box_logits", "quality")
+            if getattr(outputs[0], name) is not None
+        }
+
+    def __call__(self, batch: Batch) -> DenseOutput:
+        """The dense output of a batch of the data set."""
+        pairs = zip(batch.indices, batch.flipped, strict=True)
+        rows = [index + self.count * flipped for index, flipped in pairs]
+        rows = torch.tensor(rows, device=self.values["boxes"].device)
+        found = {name: value[rows] for name, value in self.values.items()}
+        return DenseOutput(locations=self.locations, **found)

@@ -1,0 +1,310 @@
+"""Training: a recipe becomes a student, with or without a teacher.
+
+Everything random is a function of (seed, step), and the resume state holds the
+rest, so that a run killed and resumed ends with the weights of one that was not.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+from tqdm.auto import tqdm
+
+from bckd.assigners import assign
+from bckd.checkpoints import STUDENT, save_detector
+from bckd.datasets.batches import TrainingBatches
+from bckd.datasets.coco import CocoDataset, collate
+from bckd.evaluation import Metrics, evaluate
+from bckd.files import write_json
+from bckd.losses.detection import gfl_losses
+from bckd.losses.distillation import (
+    binary_classification,
+    iou_localisation,
+    localisation_distribution,
+    softmax_classification,
+)
+from bckd.models.detector import Detector
+from bckd.preparation import (
+    build_student,
+    check_same_classes,
+    load_teacher,
+    pick_device,
+    training_data,
+    validation_data,
+)
+from bckd.recipes import LossOptions, LossWeights, Recipe
+from bckd.resuming import restore, save_state, state_to_resume
+from bckd.run_log import RunLog
+from bckd.schedule import build_optimizer, learning_rate
+from bckd.serialisation import to_plain
+from bckd.structures import Assignment, Batch, DenseOutput
+from bckd.teaching import TeacherTargets, Teaching, live_teaching
+
+
+class NonFiniteLossError(RuntimeError):
+    """A loss term is nan or infinite; the message names the term and the images."""
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a run ends with: the student in eval mode, its metrics, the seconds of training."""
+
+    detector: Detector
+    metrics: Metrics
+    seconds: float
+    out: Path
+
+
+def train(
+    recipe: Recipe,
+    resume: bool = False,
+    progress: bool = True,
+    teaching: Teaching | None = None,
+) -> RunResult:
+    """Train a student as the recipe says, evaluate and save it under `recipe.out`.
+
+    The folder then holds `student.safetensors` (the student alone), `log.jsonl`,
+    `tensorboard/`, `results.json` (metrics) and `resume.safetensors`.
+
+    Args:
+        recipe: the whole configuration.
+        resume: go on where `recipe.out` stopped; from the start if it holds nothing.
+        progress: show a progress bar.
+        teaching: what the recipe's teacher says, where the caller has it already
+            (several students of one teacher); made from `recipe.teacher` otherwise.
+
+    Raises:
+        InputError: data, teacher or folder do not fit the recipe.
+        NonFiniteLossError: a loss term is nan or infinite.
+    """
+    device = pick_device(recipe.device)
+    training, validation = training_data(recipe.data, recipe.seed), validation_data(recipe.data)
+    check_same_classes(training, validation)
+    names = training.annotations.class_names
+    state = state_to_resume(recipe, resume)
+    if teaching is None:
+        teaching = make_teaching(recipe, training, device, progress)
+    student = build_student(recipe, names).to(device, memory_format=torch.channels_last)
+    optimizer = build_optimizer(student, recipe.optimisation)
+    first, seconds = 0, 0.0
+    if state is not None:
+        restore(state, student, optimizer)
+        first, seconds = state.step, state.seconds
+    write_json(recipe.out / "recipe.json", to_plain(recipe))
+    log = RunLog(recipe.out, first)
+    pair = (student, teaching)
+    seconds += _loop(recipe, pair, optimizer, (training, validation), first, seconds, log, progress)
+    metrics, _ = evaluate(
+        student, validation, recipe.batch_size, recipe.data.workers, progress=progress
+    )
+    log.write(recipe.steps, {"metrics": asdict(metrics)})
+    log.close()
+    summary = {**asdict(metrics), "seed": recipe.seed, "steps": recipe.steps, "seconds": seconds}
+    record = {"AP": round(metrics.AP, 4), "seed": recipe.seed, "steps": recipe.steps}
+    save_detector(recipe.out / STUDENT, student, recipe.data.size, record)
+    write_json(recipe.out / "results.json", summary)
+    return RunResult(student.eval(), metrics, seconds, recipe.out)
+
+
+def make_teaching(
+    recipe: Recipe, training: CocoDataset, device: torch.device, progress: bool = True
+) -> Teaching | None:
+    """The recipe's teacher as a function of a batch; None without a teacher.
+
+    Its answers are computed once where the data are small and of one size.
+    """
+    teacher = load_teacher(recipe, training.annotations.class_names, device)
+    if teacher is None:
+        return None
+    teacher = teacher.to(memory_format=torch.channels_last)
+    if recipe.data.cache and training.one_size:
+        return TeacherTargets(teacher, training, progress=progress)
+    return live_teaching(teacher)
+
+
+def loss_terms(
+    student: DenseOutput,
+    teacher: DenseOutput | None,
+    assignment: Assignment,
+    weights: LossWeights,
+    options: LossOptions,
+) -> dict[str, Tensor]:
+    """Every unweighted loss term of a batch whose weight is not 0, by its name in `LossWeights`."""
+    terms = gfl_losses(student, assignment, options.divisor)
+    if teacher is None:
+        return terms
+    pair = (student, teacher, assignment)
+    gate = options.gate_levels
+    distillation = {
+        "binary": partial(
+            binary_classification,
+            beta=options.binary_beta,
+            detach_weight=options.binary_detach,
+            gate_levels=gate,
+        ),
+        "iou": partial(iou_localisation, kind=options.iou_kind, gate_levels=gate),
+        "softmax": partial(
+            softmax_classification,
+            temperature=options.softmax_temperature,
+            places=options.softmax_places,
+            gate_levels=gate,
+        ),
+        "ld": partial(localisation_distribution, temperature=options.ld_temperature),
+        "ld_region": partial(
+            localisation_distribution, temperature=options.ld_temperature, places="region"
+        ),
+    }
+    for name, term in distillation.items():
+        if getattr(weights, name) != 0:
+            terms[name] = term(*pair)
+    return terms
+
+
+def compute_terms(
+    student: Detector, teaching: Teaching | None, batch: Batch, recipe: Recipe, autocast: bool
+) -> dict[str, Tensor]:
+    """Forward passes, assignment and unweighted loss terms of one batch."""
+    with torch.autocast(batch.images.device.type, torch.bfloat16, enabled=autocast):
+        output = student(batch.images)
+        with torch.no_grad():
+            target = None if teaching is None else teaching(batch)
+    needs_region = teaching is not None and recipe.weights.ld_region != 0
+    assignment = assign(
+        output.locations,
+        batch.ground_truth,
+        batch.padded_sizes,
+        output.cls_logits.shape[-1],
+        recipe.model.anchor_scale,
+        recipe.losses.ld_region_kind if needs_region else None,
+    )
+    return loss_terms(output, target, assignment, recipe.weights, recipe.losses)
+
+
+def _loop(
+    recipe: Recipe,
+    pair: tuple[Detector, Teaching | None],
+    optimizer: torch.optim.Optimizer,
+    datasets: tuple[CocoDataset, CocoDataset],
+    first: int,
+    seconds: float,
+    log: RunLog,
+    progress: bool,
+) -> float:
+    """Steps `first` to `recipe.steps`, with log, resume states and evaluations on their way.
+
+    Returns:
+        The seconds that these steps took; `seconds` is what earlier ones took.
+    """
+    (student, teaching), (training, validation) = pair, datasets
+    device = next(student.parameters()).device
+    autocast = _use_bf16(recipe.precision, device)
+    window = _Window()
+    bar = tqdm(total=recipe.steps, initial=first, desc="train", unit="step", disable=not progress)
+    student.train()
+    start = time.perf_counter()
+    for step, batch in enumerate(_batches(recipe, training, first), first):
+        batch = batch.to(device)
+        terms = compute_terms(student, teaching, batch, recipe, autocast)
+        weighted = {name: getattr(recipe.weights, name) * term for name, term in terms.items()}
+        total = torch.stack(list(weighted.values())).sum()
+        _check_finite(total, terms, step, batch)
+        rate = learning_rate(recipe.optimisation, step, recipe.steps, recipe.batch_size)
+        _update(student, optimizer, total, rate, recipe.optimisation.clip_norm)
+        window.add(terms, len(batch.images))
+        done = step + 1
+        bar.update()
+        if done % recipe.log_every == 0 or done == recipe.steps:
+            record = window.close(recipe.weights)
+            log.write(step, {**record, "learning_rate": rate})
+            shown = {name: f"{value:.3f}" for name, value in record["weighted"].items()}
+            bar.set_postfix({**shown, "images/s": f"{record['images_per_second']:.0f}"})
+        if done % recipe.checkpoint_every == 0 or done == recipe.steps:
+            so_far = seconds + time.perf_counter() - start
+            save_state(recipe.out, student, optimizer, done, so_far, recipe)
+        if recipe.evaluate_every and done % recipe.evaluate_every == 0 and done < recipe.steps:
+            metrics, _ = evaluate(student, validation, recipe.batch_size, recipe.data.workers)
+            log.write(step, {"metrics": asdict(metrics)})
+    bar.close()
+    return time.perf_counter() - start
+
+
+def _update(
+    student: Detector,
+    optimizer: torch.optim.Optimizer,
+    total: Tensor,
+    rate: float,
+    clip_norm: float | None,
+) -> None:
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    optimizer.zero_grad()
+    total.backward()
+    if clip_norm is not None:
+        torch.nn.utils.clip_grad_norm_(student.parameters(), clip_norm)
+    optimizer.step()
+
+
+def _batches(recipe: Recipe, dataset: CocoDataset, first: int) -> Iterator[Batch]:
+    order = TrainingBatches(dataset.images, recipe.batch_size, recipe.seed, first, recipe.steps)
+    return iter(
+        DataLoader(
+            dataset,
+            batch_sampler=order,
+            num_workers=recipe.data.workers,
+            collate_fn=partial(collate, size=dataset.size),
+            pin_memory=torch.cuda.is_available(),
+        )
+    )
+
+
+def _check_finite(total: Tensor, terms: dict[str, Tensor], step: int, batch: Batch) -> None:
+    if torch.isfinite(total):
+        return
+    named = [name for name, term in terms.items() if not torch.isfinite(term)]
+    raise NonFiniteLossError(
+        f"loss term {' and '.join(named) or 'sum'} is not finite at step {step}, "
+        f"images {', '.join(batch.file_names)}; a smaller learning rate may help"
+    )
+
+
+class _Window:
+    """Means of the loss terms since the last log line, kept on the device until asked for."""
+
+    def __init__(self) -> None:
+        self._start()
+
+    def _start(self) -> None:
+        self.sums: dict[str, Tensor] = {}
+        self.steps, self.images, self.since = 0, 0, time.perf_counter()
+
+    def add(self, terms: dict[str, Tensor], images: int) -> None:
+        for name, term in terms.items():
+            self.sums[name] = self.sums.get(name, 0) + term.detach()
+        self.steps, self.images = self.steps + 1, self.images + images
+
+    def close(self, weights: LossWeights) -> dict[str, Any]:
+        """Unweighted and weighted means, images a second; starts the next window."""
+        means = {name: float(value) / self.steps for name, value in self.sums.items()}
+        weighted = {name: getattr(weights, name) * value for name, value in means.items()}
+        speed = self.images / (time.perf_counter() - self.since)
+        self._start()
+        return {
+            "loss": sum(weighted.values()),
+            "unweighted": means,
+            "weighted": weighted,
+            "images_per_second": speed,
+        }
+
+
+def _use_bf16(precision: str, device: torch.device) -> bool:
+    if precision != "auto":
+        return precision == "bf16"
+    return device.type == "cuda" and torch.cuda.is_bf16_supported()

@@ -1,0 +1,1 @@
+"""Pure drawing functions: arrays in, matplotlib figures out."""

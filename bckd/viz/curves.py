@@ -1,0 +1,51 @@
+"""Training curves from the logs of runs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from bckd.viz.style import colour, figure
+
+TITLES = {
+    "qfl": "quality focal loss",
+    "giou": "GIoU loss",
+    "dfl": "distribution focal loss",
+    "binary": "L_cls (binary)",
+    "iou": "L_loc (IoU)",
+    "softmax": "softmax KD",
+}
+
+
+def training_curves(logs: dict[str, list[dict[str, Any]]], smooth: int = 5) -> Figure:
+    """Unweighted loss terms over steps, one panel a term, one line a run.
+
+    Args:
+        logs: by name of the run, the records of `bckd.run_log.read_log`.
+        smooth: records of the running mean.
+    """
+    steps_of = {name: [r for r in records if "unweighted" in r] for name, records in logs.items()}
+    present = {term for records in steps_of.values() for r in records for term in r["unweighted"]}
+    terms = [term for term in TITLES if term in present]
+    drawing = figure(9.5, 2.7 * -(-len(terms) // 3))
+    panels = drawing.subplots(-(-len(terms) // 3), 3, squeeze=False).ravel()
+    for panel, term in zip(panels, terms, strict=False):
+        for index, (name, records) in enumerate(steps_of.items()):
+            found = [(r["step"], r["unweighted"][term]) for r in records if term in r["unweighted"]]
+            if found:
+                steps, values = np.array(found).T
+                kernel = np.ones(min(smooth, len(values)))
+                mean = np.convolve(values, kernel, "valid") / len(kernel)
+                panel.plot(steps[len(kernel) - 1 :], mean, color=colour(index), label=name)
+        panel.set_title(TITLES[term], fontsize=9)
+        panel.set_xlabel("step", fontsize=8)
+        panel.tick_params(labelsize=7)
+        panel.set_yscale("log")
+        panel.grid(alpha=0.3)
+    for panel in panels[len(terms) :]:
+        panel.set_axis_off()
+    handles = panels[0].get_legend_handles_labels()
+    drawing.legend(*handles, loc="outside upper center", ncols=len(steps_of), fontsize=9)
+    return drawing

@@ -1,0 +1,84 @@
+"""Images with boxes on them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
+from torch import Tensor
+
+from bckd.viz.style import colour, figure
+
+
+def draw_boxes(
+    axes: Axes,
+    picture: np.ndarray,
+    boxes: Tensor,
+    labels: Tensor,
+    scores: Tensor | None = None,
+    threshold: float = 0.3,
+) -> None:
+    """Draw a picture and the boxes on it, coloured by class.
+
+    Args:
+        picture: (H, W, 3) uint8.
+        boxes: (D, 4) xyxy pixels of the picture.
+        labels: (D,) class index.
+        scores: (D,) in 0..1, or None for ground truth; lower than `threshold` is not drawn.
+    """
+    axes.imshow(picture, interpolation="nearest")
+    axes.set_axis_off()
+    for n, (box, label) in enumerate(zip(boxes.tolist(), labels.tolist(), strict=True)):
+        if scores is not None and scores[n] < threshold:
+            continue
+        x, y, right, bottom = box
+        for width, edge in ((2.6, "black"), (1.4, colour(label))):
+            axes.add_patch(
+                Rectangle(
+                    (x, y), right - x, bottom - y, fill=False, edgecolor=edge, linewidth=width
+                )
+            )
+        if scores is not None:
+            axes.text(
+                x,
+                y,
+                f"{scores[n]:.2f}",
+                fontsize=6,
+                color="white",
+                verticalalignment="bottom",
+                bbox={"facecolor": "black", "alpha": 0.65, "pad": 0.6, "linewidth": 0},
+                clip_on=True,
+            )
+
+
+def detection_grid(
+    pictures: Sequence[np.ndarray],
+    columns: dict[str, Sequence[tuple[Tensor, Tensor, Tensor | None]]],
+    class_names: Sequence[str],
+    threshold: float = 0.3,
+) -> Figure:
+    """One row a picture, one column a source of boxes (ground truth, teacher, students).
+
+    Args:
+        pictures: (H, W, 3) uint8 each.
+        columns: by title, (boxes, labels, scores) for every picture.
+        class_names: for the legend.
+    """
+    drawing = figure(1.75 * len(columns), 1.8 * len(pictures) + 0.5)
+    grid = drawing.subplots(len(pictures), len(columns), squeeze=False)
+    for column, (title, found) in enumerate(columns.items()):
+        grid[0, column].set_title(title, fontsize=9)
+        for row, (boxes, labels, scores) in enumerate(found):
+            draw_boxes(grid[row, column], pictures[row], boxes, labels, scores, threshold)
+    handles = [
+        Line2D([], [], color=colour(index), linewidth=2, label=name)
+        for index, name in enumerate(class_names)
+    ]
+    drawing.legend(
+        handles=handles, loc="outside lower center", ncols=min(6, len(handles)), fontsize=8
+    )
+    return drawing

@@ -1,0 +1,88 @@
+"""Score maps: what a detector says at every location, drawn over the image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from bckd.structures import DenseOutput
+from bckd.viz.style import DIFFERENCE_COLOURS, SCORE_COLOURS, figure
+
+
+def score_map(output: DenseOutput, image: int, label: int | None = None) -> list[Tensor]:
+    """Sigmoid scores of one image as one (H, W) map a level.
+
+    Args:
+        image: position in the batch.
+        label: one class, or None for the highest score over classes.
+
+    Raises:
+        IndexError: there is no such image or class.
+    """
+    scores = output.cls_logits[image].sigmoid()
+    chosen = scores.amax(dim=-1) if label is None else scores[:, label]
+    maps = chosen.split(output.locations.counts)
+    levels = output.locations.levels
+    return [m.reshape(level.height, level.width) for m, level in zip(maps, levels, strict=True)]
+
+
+def overlay(maps: Sequence[Tensor], size: tuple[int, int]) -> np.ndarray:
+    """The highest value of all levels at each pixel: (H, W) of `size`, nearest neighbour."""
+    enlarged = [F.interpolate(m[None, None].float(), size=size)[0, 0] for m in maps]
+    return torch.stack(enlarged).amax(dim=0).cpu().numpy()
+
+
+def score_map_grid(
+    pictures: Sequence[np.ndarray], outputs: dict[str, DenseOutput], reference: str
+) -> Figure:
+    """Score maps of several detectors, and below each picture their difference to one of them.
+
+    All score maps share the scale 0..1, all differences the scale 0..0.5, so that
+    detectors and pictures can be compared.
+
+    Args:
+        pictures: (H, W, 3) uint8, one for every image of the batch.
+        outputs: by name, for the same batch.
+        reference: the name that differences are taken to (the teacher).
+    """
+    names = list(outputs)
+    drawing = figure(1.75 * (len(names) + 1), 3.55 * len(pictures))
+    grid = drawing.subplots(2 * len(pictures), len(names) + 1, squeeze=False)
+    scores = differences = None
+    for row, picture in enumerate(pictures):
+        size = picture.shape[:2]
+        top, bottom = grid[2 * row], grid[2 * row + 1]
+        top[0].imshow(picture)
+        top[0].set_title("image", fontsize=9)
+        target = outputs[reference].cls_logits[row].sigmoid()
+        for column, name in enumerate(names, 1):
+            maps = score_map(outputs[name], row)
+            scores = top[column].imshow(overlay(maps, size), cmap=SCORE_COLOURS, vmin=0, vmax=1)
+            top[column].set_title(name, fontsize=9)
+            if name == reference:
+                continue
+            gap = (outputs[name].cls_logits[row].sigmoid() - target).abs().amax(dim=-1)
+            difference = overlay(_as_maps(gap, outputs[name]), size)
+            differences = bottom[column].imshow(
+                difference, cmap=DIFFERENCE_COLOURS, vmin=0, vmax=0.5
+            )
+            bottom[column].set_title(f"|{name} - {reference}|", fontsize=7)
+        for axes in (*top, *bottom):
+            axes.set_axis_off()
+    drawing.colorbar(scores, ax=grid[0::2].ravel().tolist(), label="highest score", aspect=40)
+    if differences is not None:
+        drawing.colorbar(
+            differences, ax=grid[1::2].ravel().tolist(), label="largest |p_s - p_t|", aspect=40
+        )
+    return drawing
+
+
+def _as_maps(values: Tensor, output: DenseOutput) -> list[Tensor]:
+    parts = values.split(output.locations.counts)
+    levels = output.locations.levels
+    return [p.reshape(level.height, level.width) for p, level in zip(parts, levels, strict=True)]

@@ -1,0 +1,348 @@
+"""Every number of the official code that the golden folder holds, computed by this package.
+
+The folder is `tests/golden`, or the one that the environment variable BCKD_GOLDEN
+names. Files are told by name: `golden_KIND_CASE.pt`, `forward_NAME.pt`, `loss_NAME.pt`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from bckd.assigners import assign
+from bckd.losses import (
+    binary_classification,
+    gfl_losses,
+    iou_localisation,
+    localisation_distribution,
+    softmax_classification,
+)
+from bckd.models import Detector, PostProcess, load_official, postprocess
+from bckd.models.gfl import decode
+from bckd.models.official import config_of_official
+from bckd.structures import Assignment, DenseOutput, Detections, GroundTruth
+
+FOLDER = Path(os.environ.get("BCKD_GOLDEN") or Path(__file__).parent / "golden")
+FILES = sorted(FOLDER.glob("*.pt"))
+
+# Weight of every term in the official configurations, by the official name.
+WEIGHTS = {
+    "loss_cls": 1.0,
+    "loss_bbox": 2.0,
+    "loss_dfl": 0.25,
+    "loss_kd (binary)": 1.0,
+    "loss_kd (softmax)": 10.0,
+    "loss_score_kd": 4.0,
+    "loss_ld": 0.25,
+    "loss_ld_vlr": 0.25,
+}
+SOFTMAX_TEMPERATURE, LD_TEMPERATURE = 2.0, 10.0
+
+LOSS_TOLERANCE = 1e-5  # relative
+GRADIENT_ABSOLUTE, GRADIENT_RELATIVE = 1e-5, 1e-4
+FORWARD_TOLERANCE = 1e-4
+SCORE_TIE = 1e-5  # scores closer than this may change places
+BOX_TOLERANCE = 1e-3  # pixels within which two boxes are the same
+
+NOT_BUILT = ("retinanet", "fcos", "atss")
+STRIDES = (8, 16, 32, 64, 128)
+KINDS = ("bckd_ld", "bckd", "ld", "gfl")  # longest first: bckd_ld_x is not bckd with case ld_x
+
+
+def test_the_golden_folder_holds_files() -> None:
+    assert FOLDER.is_dir(), f"BCKD_GOLDEN: the folder {FOLDER} does not exist"
+    assert FILES, f"BCKD_GOLDEN: the folder {FOLDER} holds no .pt file"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_file(path: Path) -> None:
+    form, _, name = path.stem.partition("_")
+    checks = {"golden": check_golden, "forward": check_forward, "loss": check_loss}
+    if form not in checks or not name:
+        pytest.fail(f"{path.name} is none of golden_KIND_CASE.pt, forward_NAME.pt, loss_NAME.pt")
+    if form != "golden":
+        detector = name.partition("_")[0]
+        if detector in NOT_BUILT:
+            pytest.skip(f"{path.name}: detector not built yet: {name}")
+        if detector not in ("gfl", "bckd"):
+            pytest.fail(f"{path.name}: unknown detector {name}, expected gfl_* or bckd_*")
+    checks[form](path, torch.load(path, weights_only=True))
+
+
+def check_golden(path: Path, data: dict) -> None:
+    kind = next((k for k in KINDS if path.stem.startswith(f"golden_{k}_")), None)
+    if kind is None or kind != data["kind"]:
+        pytest.fail(f"{path.name}: kind {data['kind']!r} is not the name's, one of {KINDS}")
+    inputs, outputs = data["inputs"], data["outputs"]
+    maps = {side: as_leaves(inputs[f"student_{side}"]) for side in ("cls", "bbox")}
+    student = decode(maps["cls"], maps["bbox"], inputs["strides"])
+    assignment = assign(
+        student.locations,
+        GroundTruth.from_lists(inputs["gt_bboxes"], inputs["gt_labels"]),
+        torch.tensor([meta["pad_shape"][:2] for meta in inputs["img_metas"]]),
+        inputs["num_classes"],
+        inputs["octave_base_scale"],
+        region="official",
+    )
+    check_targets(student, assignment, outputs["targets"], inputs["octave_base_scale"])
+
+    terms = supervised_terms(student, assignment, "gfl" if kind == "gfl" else "bckd")
+    if kind != "gfl":
+        teacher = decode(inputs["teacher_cls"], inputs["teacher_bbox"], inputs["strides"])
+        terms |= distillation_terms(kind, student, teacher, assignment, outputs["loss"])
+    check_losses(terms, outputs["loss"], outputs["total"])
+    for name, reference in outputs["grad_per_term"].items():
+        # A term that is off there has no counterpart here, and no gradient.
+        value = terms.get(name, 0 * sum(terms.values()))
+        check_gradients(name, value, maps, reference)
+    check_gradients("total", sum(terms.values()), maps, outputs["grad"])
+
+
+def supervised_terms(
+    student: DenseOutput, assignment: Assignment, divisor: str
+) -> dict[str, Tensor]:
+    """The weighted supervised losses by official name."""
+    losses = gfl_losses(student, assignment, divisor)
+    official = {"loss_cls": "qfl", "loss_bbox": "giou", "loss_dfl": "dfl"}
+    return {name: WEIGHTS[name] * losses[ours] for name, ours in official.items()}
+
+
+def distillation_terms(
+    kind: str,
+    student: DenseOutput,
+    teacher: DenseOutput,
+    assignment: Assignment,
+    reference: dict[str, float],
+) -> dict[str, Tensor]:
+    """The weighted distillation losses by official name."""
+    pair = (student, teacher, assignment)
+    binary = WEIGHTS["loss_kd (binary)"] * binary_classification(*pair)
+    softmax = WEIGHTS["loss_kd (softmax)"] * softmax_classification(
+        *pair, temperature=SOFTMAX_TEMPERATURE
+    )
+    terms = {}
+    if "bckd" in kind:
+        terms["loss_kd"] = binary
+        terms["loss_score_kd"] = WEIGHTS["loss_score_kd"] * iou_localisation(*pair)
+    if "ld" in kind.split("_"):
+        terms["loss_kd"] = softmax
+        for name, places in (("loss_ld", "positives"), ("loss_ld_vlr", "region")):
+            divergence = localisation_distribution(*pair, temperature=LD_TEMPERATURE, places=places)
+            terms[name] = WEIGHTS[name] * divergence
+    if kind == "bckd_ld":
+        # The official head has one loss_kd, and a file does not say which of the two
+        # classification losses it was. The nearer one has to agree, gradients included.
+        terms["loss_kd"] = min(
+            (binary, softmax), key=lambda x: abs(x.item() - reference["loss_kd"])
+        )
+    return terms
+
+
+def check_targets(
+    student: DenseOutput, assignment: Assignment, targets: dict, anchor_scale: float
+) -> None:
+    """Labels, weights, boxes, anchors and region are equal, bit by bit."""
+    joined = {
+        name: torch.cat(value, dim=1)
+        for name, value in targets.items()
+        if isinstance(value, list) and isinstance(value[0], Tensor) and name != "anchors_unmasked"
+    }
+    anchors = student.locations.anchors(anchor_scale)
+    ours = {
+        "labels": assignment.labels,
+        "label_weights": assignment.counted.float(),
+        "bbox_targets": assignment.boxes,
+        "bbox_weights": assignment.positive[..., None].expand(-1, -1, 4).float(),
+        "anchors": anchors * assignment.valid[..., None],
+        "valid_flags": assignment.valid,
+        "vlr_region": assignment.localisation_region,
+    }
+    for name in {"labels", "label_weights", "bbox_targets"} | (ours.keys() & joined.keys()):
+        assert torch.equal(ours[name], joined[name]), f"targets: {name} differ"
+    if "anchors_unmasked" in targets:
+        assert torch.equal(anchors, torch.cat(targets["anchors_unmasked"]))
+
+    per_level = assignment.positive.split(student.locations.counts, dim=1)
+    counts = {
+        "num_total_samples": assignment.num_positives.item(),
+        # The official count of positives, too, is at least 1 an image.
+        "num_total_pos": assignment.positive.sum(1).clamp(min=1).sum().item(),
+        "num_total_neg": (assignment.valid & ~assignment.positive).sum(1).clamp(min=1).sum().item(),
+        "positives_per_level": [level.sum().item() for level in per_level],
+    }
+    for name in {"num_total_samples"} | (counts.keys() & targets.keys()):
+        assert counts[name] == targets[name], f"targets: {name} differs"
+
+
+def check_losses(terms: dict[str, Tensor], reference: dict[str, float], total: float) -> None:
+    """Each term and the total; official terms that we do not compute are switched off there."""
+    unknown = {name for name, value in reference.items() if name not in terms and value != 0}
+    assert not unknown, f"terms of the file that nothing here computes: {unknown}"
+    for name, value in terms.items():
+        assert value.item() == pytest.approx(reference[name], rel=LOSS_TOLERANCE, abs=1e-9), name
+    assert sum(terms.values()).item() == pytest.approx(total, rel=LOSS_TOLERANCE)
+
+
+def check_gradients(
+    name: str, value: Tensor, maps: dict[str, list[Tensor]], reference: dict[str, list[Tensor]]
+) -> None:
+    """Gradient of one value on every map, each element in tolerance and all of them by norm."""
+    leaves = [*maps["cls"], *maps["bbox"]]
+    expected = torch.cat([x.flatten() for side in ("cls", "bbox") for x in reference[side]])
+    found = torch.autograd.grad(
+        value, leaves, retain_graph=True, allow_unused=True, materialize_grads=True
+    )
+    difference = (torch.cat([x.flatten() for x in found]) - expected).abs()
+    close = (difference <= GRADIENT_ABSOLUTE) | (difference <= GRADIENT_RELATIVE * expected.abs())
+    assert close.all(), f"gradient of {name}: off by {difference.max().item()}"
+    # Many gradients are everywhere below the absolute tolerance: their norm decides.
+    assert difference.norm() <= GRADIENT_RELATIVE * expected.norm(), f"gradient of {name}"
+
+
+def check_forward(path: Path, data: dict) -> None:
+    state_dict = weights_by_recipe(data["keys"], data["seed"])
+    config, num_classes = config_of_official(state_dict)
+    test = data["test_cfg"]
+    settings = PostProcess(
+        score_threshold=test["score_thr"],
+        candidates_per_level=test["nms_pre"],
+        nms_iou=test["iou_threshold"],
+        max_detections=test["max_per_img"],
+    )
+    detector = Detector(config, tuple(str(k) for k in range(num_classes))).eval()
+    load_official(detector, state_dict)
+    generator = torch.Generator().manual_seed(data["seed"] - 1)
+    images = torch.randn(2, 3, *data["image_size"], generator=generator)
+    with torch.no_grad():
+        output = detector(images)
+
+    cls_logits, box_logits = (
+        torch.cat([x.flatten(2).transpose(1, 2) for x in group], dim=1) for group in data["outputs"]
+    )
+    tolerances = {"atol": FORWARD_TOLERANCE, "rtol": FORWARD_TOLERANCE}
+    torch.testing.assert_close(output.cls_logits, cls_logits, **tolerances)
+    torch.testing.assert_close(output.box_logits.flatten(2), box_logits, **tolerances)
+    mean_abs = [x.abs().mean().item() for x in output.features]
+    assert mean_abs == pytest.approx(data["fpn_mean_abs"], rel=FORWARD_TOLERANCE)
+
+    detections = postprocess(output, torch.tensor(data["image_shapes"]), settings)
+    for found, boxes, labels in zip(
+        detections, data["det_bboxes"], data["det_labels"], strict=True
+    ):
+        check_detections(found, boxes, labels, settings.max_detections)
+
+
+def weights_by_recipe(keys: list[tuple[str, tuple[int, ...], str]], seed: int) -> dict[str, Tensor]:
+    """The official state dict that the file's maker made from the seed."""
+    state_dict = {}
+    for order, (name, shape, dtype) in enumerate(keys):
+        x = torch.randn(shape, generator=torch.Generator().manual_seed(seed + order))
+        if name.endswith("num_batches_tracked"):
+            value = torch.zeros(shape)
+        elif name.endswith("integral.project"):
+            value = torch.arange(shape[0])
+        elif name.endswith("running_mean"):
+            value = 0.1 * x
+        elif name.endswith("running_var"):
+            value = 1 + 0.2 * x.abs()
+        elif len(shape) == 4:
+            value = x * (2 / (shape[1] * shape[2] * shape[3])) ** 0.5
+        elif len(shape) == 0:
+            value = 0.8 + 0.1 * x.abs()
+        elif name.endswith("weight"):
+            value = 0.1 * x + (0.7 if name.startswith("backbone") else 1)
+        elif name.endswith("bias"):
+            classifies = re.search(r"(gfl_cls|retina_cls|conv_cls|atss_cls)\.bias$", name)
+            value = 0.1 * x - (2.2 if classifies else 0)
+        else:
+            raise AssertionError(f"no rule of the recipe fits {name} {tuple(shape)}")
+        state_dict[name] = value.to(getattr(torch, dtype.removeprefix("torch.")))
+    return state_dict
+
+
+def check_detections(found: Detections, boxes: Tensor, labels: Tensor, cap: int) -> None:
+    """Same boxes, labels and order, but for scores that are nearly tied.
+
+    Args:
+        boxes: (D, 5) x1 y1 x2 y2 score, best first; labels (D,).
+        cap: detections of an image; the last one may have a nearly tied rival.
+    """
+    scores = boxes[:, 4]
+    assert len(found.scores) == len(scores)
+    same = (
+        ((found.boxes[:, None] - boxes[None, :, :4]).abs() <= BOX_TOLERANCE).all(-1)
+        & ((found.scores[:, None] - scores).abs() <= SCORE_TIE)
+        & (found.labels[:, None] == labels)
+    )
+    free = torch.ones(len(scores), dtype=torch.bool)
+    matched_scores = []
+    for n, row in enumerate(same):
+        candidates = (row & free).nonzero().flatten()
+        if len(candidates):
+            free[candidates[0]] = False
+            matched_scores.append(scores[candidates[0]])
+        else:
+            at_the_cap = len(scores) == cap and found.scores[n] <= scores[-1] + SCORE_TIE
+            assert at_the_cap, f"detection {n} is not in the file: {found.boxes[n].tolist()}"
+    assert (scores[free] <= scores[-1:] + SCORE_TIE).all(), "a detection of the file is missing"
+    if matched_scores:
+        in_our_order = torch.stack(matched_scores)
+        lowest_so_far = in_our_order.cummin(dim=0).values
+        assert (in_our_order <= lowest_so_far + SCORE_TIE).all(), "detections out of order"
+
+
+def check_loss(path: Path, data: dict) -> None:
+    forward = path.with_name(path.name.replace("loss_", "forward_", 1))
+    assert forward.is_file(), f"{path.name} needs {forward.name} beside it"
+    outputs = torch.load(forward, weights_only=True)["outputs"]
+    maps = {side: as_leaves(group) for side, group in zip(("cls", "bbox"), outputs, strict=True)}
+    output = decode(maps["cls"], maps["bbox"], STRIDES)
+    assignment = assign(
+        output.locations,
+        GroundTruth.from_lists(data["gt_bboxes"], data["gt_labels"]),
+        torch.tensor([shape[:2] for shape in data["pad_shapes"]]),
+        output.cls_logits.shape[-1],
+    )
+    divisor = "bckd" if path.name.startswith("loss_bckd") else "gfl"
+    terms = supervised_terms(output, assignment, divisor)
+    check_losses(terms, data["losses"], data["total"])
+    reference = dict(zip(("cls", "bbox"), data["grad"], strict=True))
+    check_gradients("total", sum(terms.values()), maps, reference)
+
+
+def as_leaves(maps: list[Tensor]) -> list[Tensor]:
+    """Copies that take a gradient."""
+    return [x.clone().requires_grad_() for x in maps]
+
+
+class TestDetectionMatching:
+    """The matching above accepts ties and nothing else."""
+
+    boxes = torch.tensor(
+        [[0.0, 0, 9, 9, 0.9], [5.0, 0, 20, 9, 0.5], [30.0, 0, 50, 9, 0.500004], [1, 1, 4, 4, 0.2]]
+    )
+    labels = torch.tensor([0, 1, 1, 0])
+
+    def found(self, order: list[int]) -> Detections:
+        boxes = self.boxes[order]
+        return Detections(boxes[:, :4], boxes[:, 4], self.labels[order])
+
+    @pytest.mark.parametrize("order", [[0, 1, 2, 3], [0, 2, 1, 3]])
+    def test_ties_may_change_places(self, order: list[int]) -> None:
+        check_detections(self.found(order), self.boxes, self.labels, cap=100)
+
+    @pytest.mark.parametrize("order", [[1, 0, 2, 3], [0, 1, 3, 2], [0, 1, 2, 2], [0, 1, 2]])
+    def test_anything_else_fails(self, order: list[int]) -> None:
+        with pytest.raises(AssertionError):
+            check_detections(self.found(order), self.boxes, self.labels, cap=100)
+
+    def test_labels_count(self) -> None:
+        wrong = replace(self.found([0, 1, 2, 3]), labels=torch.tensor([0, 1, 0, 0]))
+        with pytest.raises(AssertionError, match="not in the file"):
+            check_detections(wrong, self.boxes, self.labels, cap=100)

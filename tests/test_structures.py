@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+from dataclasses import fields
+
+import pytest
+import torch
+
+from bckd.geometry import grid
+from bckd.structures import Batch, GroundTruth, Level
+
+
+def test_a_level_counts_its_cells() -> None:
+    assert Level(stride=8, height=3, width=5).count == 15
+
+
+class TestLocations:
+    def test_counts_sum_to_all(self) -> None:
+        locations = grid([(4, 5), (2, 3), (1, 2)], [8, 16, 32])
+        assert locations.counts == [20, 6, 2]
+        assert sum(locations.counts) == len(locations.centres) == len(locations.strides)
+
+    def test_anchors_are_squares_of_scale_strides_about_the_centres(self) -> None:
+        locations = grid([(4, 5), (2, 3)], [8, 16])
+        anchors = locations.anchors(2.5)
+        sides = anchors[:, 2:] - anchors[:, :2]
+        assert torch.equal(sides, 2.5 * locations.strides[:, None].expand(-1, 2))
+        assert torch.equal((anchors[:, :2] + anchors[:, 2:]) / 2, locations.centres)
+
+    @pytest.mark.parametrize("offset", [0.0, 0.5])
+    @pytest.mark.parametrize("size", [(32, 40), (24, 33), (17, 8), (1, 1), (90, 90)])
+    def test_inside_takes_every_cell_that_starts_in_the_image(
+        self, size: tuple[int, int], offset: float
+    ) -> None:
+        locations = grid([(4, 5), (2, 3)], [8, 16], offset=offset)
+        expected = [
+            row * level.stride < size[0] and column * level.stride < size[1]
+            for level in locations.levels
+            for row in range(level.height)
+            for column in range(level.width)
+        ]
+        whole = (32, 48)
+        inside = locations.inside(torch.tensor([size, whole]))
+        assert inside[0].tolist() == expected
+        assert inside[1].all()
+
+
+class TestGroundTruth:
+    def lists(self) -> GroundTruth:
+        boxes = [torch.tensor([[0.0, 0, 4, 4], [1, 1, 9, 9]]), torch.zeros(0, 4)]
+        labels = [torch.tensor([2, 0]), torch.zeros(0, dtype=torch.int64)]
+        return GroundTruth.from_lists(boxes, labels)
+
+    def test_from_lists_pads(self) -> None:
+        truth = self.lists()
+        assert truth.boxes.shape == (2, 2, 4)
+        assert truth.labels.tolist() == [[2, 0], [-1, -1]]
+        assert truth.objects.tolist() == [[True, True], [False, False]]
+        assert not truth.crowd.any()
+
+    def test_from_lists_without_any_box(self) -> None:
+        empty = torch.zeros(0, dtype=torch.int64)
+        truth = GroundTruth.from_lists([torch.zeros(0, 4)] * 3, [empty] * 3)
+        assert truth.boxes.shape == (3, 0, 4)
+        assert truth.labels.shape == truth.crowd.shape == truth.objects.shape == (3, 0)
+
+    def test_crowd_and_boxes_without_area_are_no_objects(self) -> None:
+        boxes = torch.tensor([[0.0, 0, 4, 4], [0, 0, 4, 4], [3, 1, 3, 9], [3, 1, 9, 1]])
+        crowd = torch.tensor([False, True, False, False])
+        truth = GroundTruth.from_lists([boxes], [torch.zeros(4, dtype=torch.int64)], [crowd])
+        assert truth.crowd.tolist() == [[False, True, False, False]]
+        assert truth.objects.tolist() == [[True, False, False, False]]
+
+    def test_to_moves_every_field(self) -> None:
+        moved = self.lists().to("meta")
+        assert {getattr(moved, field.name).device.type for field in fields(moved)} == {"meta"}
+
+
+def test_a_batch_moves_with_its_ground_truth() -> None:
+    sizes = torch.tensor([[30, 40]])
+    truth = GroundTruth.from_lists([torch.ones(1, 4)], [torch.zeros(1, dtype=torch.int64)])
+    batch = Batch(
+        images=torch.zeros(1, 3, 32, 64),
+        sizes=sizes,
+        padded_sizes=sizes,
+        original_sizes=sizes,
+        ground_truth=truth,
+        indices=(4,),
+        flipped=(True,),
+        image_ids=(7,),
+        file_names=("a.jpg",),
+    )
+    moved = batch.to("meta")
+    tensors = (moved.images, moved.sizes, moved.padded_sizes, moved.original_sizes)
+    assert all(tensor.device.type == "meta" for tensor in tensors)
+    assert moved.ground_truth.boxes.device.type == "meta"
+    assert (moved.image_ids, moved.file_names) == ((7,), ("a.jpg",))
+    assert (moved.indices, moved.flipped) == ((4,), (True,))
