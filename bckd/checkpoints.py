@@ -32,12 +32,12 @@ class Checkpoint:
 
     Attributes:
         detector: in eval mode.
-        size: how its training images were brought to size, or None if unknown.
+        size: how its training images were brought to size.
         record: what was said of it when it was saved (seed, steps, AP, ...).
     """
 
     detector: Detector
-    size: ImageSize | None
+    size: ImageSize
     record: dict[str, Any] = field(default_factory=dict)
 
 
@@ -67,14 +67,32 @@ def load_detector(path: Path, class_names: tuple[str, ...] | None = None) -> Che
     path = path / STUDENT if path.is_dir() else path
     if path.suffix == ".pth":
         return _load_official(path, class_names)
-    tensors, header = read_tensors(path)
-    if header.get("format") != FORMAT:
-        raise InputError(f"{path} holds no detector of bckd (its header says {header})")
+    tensors, header = _read_detector(path)
     config = from_plain(DetectorConfig, json.loads(header["model"]), str(path))
     detector = Detector(replace(config, pretrained=False), tuple(json.loads(header["class_names"])))
     load_strictly(detector, tensors, path)
     size = from_plain(ImageSize, json.loads(header["size"]), str(path))
     return Checkpoint(detector.eval(), size, json.loads(header["record"]))
+
+
+def recorded_size(path: Path) -> ImageSize:
+    """How a detector's training images were brought to size; COCO's recipe if it is official.
+
+    Raises:
+        InputError: the file is absent or of another kind.
+    """
+    path = path / STUDENT if path.is_dir() else path
+    if path.suffix == ".pth":
+        return ImageSize()
+    _, header = _read_detector(path)
+    return from_plain(ImageSize, json.loads(header["size"]), str(path))
+
+
+def _read_detector(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    tensors, header = read_tensors(path)
+    if header.get("format") != FORMAT:
+        raise InputError(f"{path} holds no detector of bckd (its header says {header})")
+    return tensors, header
 
 
 def load_strictly(detector: Detector, tensors: dict[str, Tensor], path: Path) -> None:
@@ -102,7 +120,7 @@ def _load_official(path: Path, class_names: tuple[str, ...] | None) -> Checkpoin
         raise InputError(f"{path} has {classes} classes, the data set has {len(names)}")
     detector = Detector(config, names)
     report = load_official(detector, state_dict)
-    return Checkpoint(detector.eval(), None, {"source": path.name, "report": str(report)})
+    return Checkpoint(detector.eval(), ImageSize(), {"source": path.name, "report": str(report)})
 
 
 def save_tensors(path: Path, tensors: dict[str, Tensor], header: dict[str, str]) -> None:

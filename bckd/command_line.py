@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from bckd.checkpoints import load_detector
+from bckd.checkpoints import load_detector, recorded_size
 from bckd.datasets.scenes import write_scenes
 from bckd.errors import InputError
 from bckd.evaluation import evaluate, write_results
@@ -176,10 +176,10 @@ def _eval(arguments: list[str]) -> None:
 
 
 def _recorded_data(path: Path) -> DataConfig:
-    """The data set that a run was trained on, as the default of what to evaluate on."""
+    """What to evaluate on by default: the run's own data set, and the size of its images."""
     recipe = (path if path.is_dir() else path.parent) / "recipe.json"
     if not recipe.is_file():
-        return DataConfig()
+        return DataConfig(size=recorded_size(path))
     return from_plain(DataConfig, json.loads(recipe.read_text())["data"], str(recipe))
 
 

@@ -216,7 +216,13 @@ PRESETS: dict[str, tuple[str, Recipe]] = {
     "scenes": ("the embedded benchmark's student, 64 thousand parameters", _SCENES),
     "scenes-teacher": (
         "the embedded benchmark's teacher, 0.9 million parameters",
-        replace(_SCENES, model=SCENES_TEACHER_MODEL, out=Path("runs/scenes-teacher"), steps=1400),
+        replace(
+            _SCENES,
+            model=SCENES_TEACHER_MODEL,
+            optimisation=replace(_SCENES.optimisation, learning_rate=3e-3),
+            out=Path("runs/scenes-teacher"),
+            steps=2000,
+        ),
     ),
     "custom": ("your own COCO-format data set, from an ImageNet MobileNetV2", _CUSTOM),
     "coco-r50": ("official COCO recipe, ResNet-50 student", _coco("resnet50", "runs/coco-r50")),

@@ -23,7 +23,8 @@ from bckd.viz.score_maps import score_map_grid
 NAMES = {"none": "no distillation", "softmax": "softmax KD", "BCKD": "BCKD", "teacher": "teacher"}
 STYLE = """
 :root { color-scheme: light dark; --line: #8886; --card: #fff; }
-body { font: 16px/1.55 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }
+body { font: 16px/1.55 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; }
+body { padding: 0 1rem; }
 h1 { font-size: 1.6rem; } h2 { font-size: 1.2rem; margin-top: 2.2rem; }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
@@ -49,10 +50,7 @@ def report(
         validation: the images to show some of.
     """
     batch = collate([validation[0, i] for i in pick_images(validation)], validation.size)
-    pictures = [
-        validation.pixels(index).permute(1, 2, 0).numpy().astype(np.uint8)
-        for index in batch.indices
-    ]
+    pictures = [validation.pixels(index).permute(1, 2, 0).numpy() for index in batch.indices]
     curves = training_curves({NAMES[n]: read_log(folder) for n, folder in folders.items()})
     maps = _score_maps(pictures, detectors, batch)
     boxes = _detections(pictures, detectors, batch)
@@ -70,7 +68,8 @@ This is one seed: two runs of one method differ by about as much as two close me
 The README has the comparison over several seeds.</p>
 <h2>Training</h2>
 {_image(curves, "loss terms of the three students over the training steps")}
-<p class="note">Unweighted loss terms; lower is better. A term is drawn for the runs that use it.</p>
+<p class="note">Unweighted loss terms; lower is better. A term is drawn for the runs that
+use it.</p>
 <h2>Score maps</h2>
 {_image(maps, "score maps of teacher and students, and their differences to the teacher")}
 <p class="note">Upper rows: the highest class score at each location of all pyramid levels.

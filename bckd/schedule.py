@@ -14,9 +14,12 @@ def build_optimizer(module: nn.Module, settings: Optimisation) -> torch.optim.Op
     """SGD or AdamW over the parameters that learn."""
     parameters = [p for p in module.parameters() if p.requires_grad]
     rate, decay = settings.learning_rate, settings.weight_decay
+    # Fused: one kernel for all parameters, several times faster where they are many and small.
     if settings.optimizer == "sgd":
-        return torch.optim.SGD(parameters, lr=rate, momentum=settings.momentum, weight_decay=decay)
-    return torch.optim.AdamW(parameters, lr=rate, weight_decay=decay)
+        return torch.optim.SGD(
+            parameters, lr=rate, momentum=settings.momentum, weight_decay=decay, fused=True
+        )
+    return torch.optim.AdamW(parameters, lr=rate, weight_decay=decay, fused=True)
 
 
 def learning_rate(settings: Optimisation, step: int, steps: int, batch_size: int) -> float:

@@ -27,12 +27,12 @@ Window = tuple[slice, slice]  # rows and columns of the image
 GENERATOR_VERSION = 1  # raised whenever the same seed no longer gives the same pictures
 IMAGE_SIZE = 128  # pixels, height and width
 MAX_OBJECTS = 8
-SIDES = (9.0, 66.0)  # least and greatest side of an object in pixels, log-uniform between
-TAIL_RATIO = 8.0  # the most frequent class over the least frequent one
-MIN_VISIBLE = 0.45  # least share of an object, and of its hole, left uncovered
+SIDES = (16.0, 76.0)  # least and greatest side of an object in pixels, log-uniform between
+TAIL_RATIO = 5.0  # the most frequent class over the least frequent one
+MIN_VISIBLE = 0.55  # least share of an object, and of its hole, left uncovered
 MIN_RING_INRADIUS = 3.4  # pixels; below this neither hole nor wall would be seen
 MIN_HOLE_INRADIUS = 1.9  # pixels
-MIN_CONTRAST = 0.36  # between a shape's colour and the mean behind it, RGB in 0 to 1
+MIN_CONTRAST = 0.42  # between a shape's colour and the mean behind it, RGB in 0 to 1
 MARGIN = 3  # pixels around a shape that its soft edge and its halo need
 
 _OUTLINES = {
@@ -228,7 +228,7 @@ def _colour(rng: Generator) -> Array:
 def _background(rng: Generator) -> Array:
     """(3, 128, 128) smooth coloured noise of several scales."""
     canvas = np.tile(0.15 + 0.7 * _colour(rng), (IMAGE_SIZE, IMAGE_SIZE))
-    strength, roughness = rng.uniform(0.12, 0.34), rng.uniform(0.4, 0.75)
+    strength, roughness = rng.uniform(0.1, 0.28), rng.uniform(0.4, 0.75)
     for octave, cells in enumerate((3, 6, 12, 24, 48)):
         canvas += strength * roughness**octave * _noise(rng, cells, rng.uniform(0.3, 1.0))
     return np.clip(canvas, 0.02, 0.98)
@@ -269,7 +269,7 @@ def _paint(rng: Generator, canvas: Array, shape: _Shape, light: float) -> None:
     base, tries = _colour(rng), 0
     while math.dist(base.ravel(), behind) < MIN_CONTRAST and tries < 8:
         base, tries = _colour(rng), tries + 1
-    shift = rng.uniform(0.2, 0.5) * (_colour(rng) - base)
+    shift = rng.uniform(0.05, 0.3) * (_colour(rng) - base)
     colour = base + _texture(rng, shape.window) * shift  # (3, H or 1, W)
 
     # Where the surface rises towards the light it is brighter, most at the edge.
@@ -296,7 +296,7 @@ def _develop(rng: Generator, canvas: Array) -> Array:
     blur = np.eye(IMAGE_SIZE) + rng.uniform(0.0, 0.3) * neighbours
     blur = (blur / blur.sum(axis=1, keepdims=True)).astype(np.float32)
     grain = rng.random(canvas.shape, dtype=np.float32) - 0.5
-    canvas = blur @ canvas @ blur.T + rng.uniform(0.02, 0.12) * grain
+    canvas = blur @ canvas @ blur.T + rng.uniform(0.02, 0.06) * grain
     return (np.clip(canvas, 0, 1) * 255 + 0.5).astype(np.uint8).transpose(1, 2, 0).copy()
 
 
@@ -356,9 +356,9 @@ def draw_scene(
     key = [seed, index, get_args(Split).index(split), get_args(Variant).index(variant)]
     rng = np.random.default_rng(key)
     scene = _Scene(rng, _background(rng), light=rng.uniform(-math.pi, math.pi))
-    for _ in range(rng.integers(2, 6)):
+    for _ in range(rng.integers(1, 4)):
         scene.paint(_stroke_shape(rng, (1.2, 4.5) if rng.random() < 0.6 else (4.5, 13.0)))
-    for _ in range(rng.integers(1, 5)):
+    for _ in range(rng.integers(1, 4)):
         scene.paint(_blob_shape(rng))
 
     classes, frequencies = _classes(variant), class_frequencies(variant)
@@ -371,7 +371,7 @@ def draw_scene(
             shape = _object_shape(points, rng.uniform(0.4, 0.6) if ring else None)
             placed = shape is not None and scene.add_object(label, points, shape)
             tries += 1
-    for _ in range(rng.integers(0, 3)):
+    for _ in range(rng.integers(0, 2)):
         scene.paint(_stroke_shape(rng, (1.0, 2.2)))
     found = [SceneObject(label, box, float(seen.sum())) for label, box, seen in scene.objects]
     return _develop(rng, scene.canvas), found

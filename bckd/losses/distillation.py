@@ -57,7 +57,7 @@ def binary_classification(
     """
     check_comparable(student, teacher)
     target = teacher.cls_logits.detach().sigmoid()
-    weight = (target - student.cls_logits.sigmoid()).abs() ** beta
+    weight = _power((target - student.cls_logits.sigmoid()).abs(), beta)
     if detach_weight:
         weight = weight.detach()
     bce = F.binary_cross_entropy_with_logits(student.cls_logits, target, reduction="none")
@@ -184,6 +184,14 @@ def check_comparable(student: DenseOutput, teacher: DenseOutput) -> None:
     classes = student.cls_logits.shape[-1], teacher.cls_logits.shape[-1]
     if classes[0] != classes[1]:
         raise InputError(f"student has {classes[0]} classes, teacher has {classes[1]}")
+
+
+def _power(gap: Tensor, beta: float) -> Tensor:
+    """gap^beta for gap >= 0; at 0 its gradient is 0, where a root's would be infinite."""
+    if beta == 0:
+        return torch.ones_like(gap)
+    positive = gap > 0
+    return torch.where(positive, torch.where(positive, gap, 1.0) ** beta, gap)
 
 
 def _described(output: DenseOutput) -> str:

@@ -9,8 +9,11 @@ from __future__ import annotations
 
 from typing import Literal, Self, get_args
 
+import torch
 import torchvision
 from torch import Tensor, nn
+
+from bckd.errors import InputError
 
 BackboneName = Literal[
     "resnet18", "resnet34", "resnet50", "resnet101", "mobilenet_v2", "small_resnet"
@@ -54,13 +57,14 @@ class ResNet(Backbone):
 
     def __init__(self, name: str, pretrained: bool, frozen_stages: int, norm_eval: bool) -> None:
         super().__init__()
-        net = torchvision.models.get_model(name, weights="IMAGENET1K_V1" if pretrained else None)
+        net = _torchvision_model(name, pretrained)
         self.conv1, self.bn1, self.relu, self.maxpool = net.conv1, net.bn1, net.relu, net.maxpool
         self.layer1, self.layer2 = net.layer1, net.layer2
         self.layer3, self.layer4 = net.layer3, net.layer4
         widest = net.fc.in_features
         self.channels = (widest // 4, widest // 2, widest)
-        stages = [nn.ModuleList([self.conv1, self.bn1]), self.layer1, self.layer2, self.layer3]
+        stem = nn.ModuleList([self.conv1, self.bn1])
+        stages = [stem, self.layer1, self.layer2, self.layer3, self.layer4]
         self.freeze(stages[: frozen_stages + 1] if frozen_stages else [], norm_eval)
 
     def forward(self, images: Tensor) -> list[Tensor]:
@@ -84,7 +88,7 @@ class MobileNetV2(Backbone):
 
     def __init__(self, pretrained: bool, leaky: bool, frozen_stages: int, norm_eval: bool) -> None:
         super().__init__()
-        net = torchvision.models.mobilenet_v2(weights="IMAGENET1K_V1" if pretrained else None)
+        net = _torchvision_model("mobilenet_v2", pretrained)
         self.features = net.features[:18]
         if leaky:
             _replace_relu6(self.features)
@@ -118,7 +122,7 @@ class SmallResNet(Backbone):
     halve it again: maps at strides 8, 16 and 32 leave the last three.
     """
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, norm_eval: bool = False) -> None:
         super().__init__()
         widths = (width, 2 * width, 4 * width, 4 * width)
         self.stem = _conv_norm(3, width, stride=2)
@@ -127,7 +131,7 @@ class SmallResNet(Backbone):
             for before, after in zip((width, *widths[:-1]), widths, strict=True)
         )
         self.channels = widths[1:]
-        self.freeze([], norm_eval=False)
+        self.freeze([], norm_eval)
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """C3, C4, C5 of normalised images (N, 3, H, W)."""
@@ -162,6 +166,19 @@ def _conv_norm(channels_in: int, channels_out: int, size: int = 3, stride: int =
     )
 
 
+def _torchvision_model(name: str, pretrained: bool) -> nn.Module:
+    """torchvision's classifier, with its ImageNet weights (version 1) if `pretrained`."""
+    if not pretrained:
+        return torchvision.models.get_model(name, weights=None)
+    try:
+        return torchvision.models.get_model(name, weights="IMAGENET1K_V1")
+    except (OSError, RuntimeError) as error:  # no network, or a file of another hash
+        raise InputError(
+            f"ImageNet weights of {name} are not in {torch.hub.get_dir()} and could not be "
+            f"downloaded ({error}); start without them by --model.no-pretrained"
+        ) from error
+
+
 def build_backbone(
     name: BackboneName,
     pretrained: bool = False,
@@ -177,21 +194,28 @@ def build_backbone(
         pretrained: start from torchvision's ImageNet weights (downloaded into
             TORCH_HOME when absent).
         width: channels of the small ResNet's first stage; the others have their own.
-        frozen_stages: stages that do not learn, stem included; 0 for none, 1 for
-            the stem and the first stage (the COCO recipe).
+        frozen_stages: stages that do not learn; 0 for none, 1 for the stem and
+            the first stage (the COCO recipe), up to 4 (MobileNetV2: 7).
         norm_eval: BatchNorm in eval mode during training (the COCO recipe).
         leaky: MobileNetV2 with LeakyReLU, as the official student has it.
 
     Raises:
-        ValueError: unknown name, or a small ResNet with pretrained weights.
+        InputError: unknown name, no such number of stages, or a small ResNet with
+            pretrained weights or frozen stages; or the download failed.
     """
     if name not in get_args(BackboneName):
         known = ", ".join(get_args(BackboneName))
-        raise ValueError(f"backbone {name!r} is unknown; expected one of {known}")
+        raise InputError(f"backbone {name!r} is unknown; expected one of {known}")
     if name == "small_resnet":
-        if pretrained:
-            raise ValueError("backbone 'small_resnet' has no pretrained weights")
-        return SmallResNet(width)
+        if pretrained or frozen_stages:
+            raise InputError(
+                "backbone 'small_resnet' learns from scratch: expected pretrained False and "
+                f"frozen_stages 0, got {pretrained} and {frozen_stages}"
+            )
+        return SmallResNet(width, norm_eval)
+    stages = 7 if name == "mobilenet_v2" else 4
+    if not 0 <= frozen_stages <= stages:
+        raise InputError(f"frozen_stages is {frozen_stages}: {name} has 0 to {stages}")
     if name == "mobilenet_v2":
         return MobileNetV2(pretrained, leaky, frozen_stages, norm_eval)
     return ResNet(name, pretrained, frozen_stages, norm_eval)
