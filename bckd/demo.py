@@ -38,7 +38,7 @@ class DemoOptions:
     """folder of the scenes; written if absent"""
     teacher: Path = TEACHER
     """weights of the teacher"""
-    steps: int = 1000
+    steps: int = 800
     """training steps of each student"""
     seed: int = 0
     """of the three students"""

@@ -180,13 +180,13 @@ _SCENES = Recipe(
     ),
     optimisation=Optimisation(
         optimizer="adamw",
-        learning_rate=4e-3,
+        learning_rate=8e-3,
         weight_decay=0.05,
         warmup_steps=100,
         schedule="cosine",
     ),
     out=Path("runs/scenes"),
-    steps=1200,
+    steps=800,
     precision="float32",
 )
 

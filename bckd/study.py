@@ -49,7 +49,7 @@ class StudyOptions:
     """weights of the teacher"""
     root: Path = Path("data/scenes")
     """folder of the scenes; written if absent"""
-    steps: int = 1200
+    steps: int = 800
     """training steps of every run"""
     seeds: int = 5
     """seeds of the comparison: 0, 1, ..."""

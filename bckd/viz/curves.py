@@ -38,7 +38,9 @@ def training_curves(logs: dict[str, list[dict[str, Any]]], smooth: int = 5) -> F
                 steps, values = np.array(found).T
                 kernel = np.ones(min(smooth, len(values)))
                 mean = np.convolve(values, kernel, "valid") / len(kernel)
-                panel.plot(steps[len(kernel) - 1 :], mean, color=colour(index), label=name)
+                marker = "o" if len(mean) == 1 else ""
+                style = {"color": colour(index), "label": name, "marker": marker}
+                panel.plot(steps[len(kernel) - 1 :], mean, **style)
         panel.set_title(TITLES[term], fontsize=9)
         panel.set_xlabel("step", fontsize=8)
         panel.tick_params(labelsize=7)

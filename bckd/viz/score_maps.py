@@ -42,8 +42,7 @@ def score_map_grid(
 ) -> Figure:
     """Score maps of several detectors, and below each picture their difference to one of them.
 
-    All score maps share the scale 0..1, all differences the scale 0..0.5, so that
-    detectors and pictures can be compared.
+    All maps share the scale 0..1, so that detectors and pictures can be compared.
 
     Args:
         pictures: (H, W, 3) uint8, one for every image of the batch.
@@ -51,7 +50,7 @@ def score_map_grid(
         reference: the name that differences are taken to (the teacher).
     """
     names = list(outputs)
-    drawing = figure(1.75 * (len(names) + 1), 3.55 * len(pictures))
+    drawing = figure(1.75 * (len(names) + 1), 3.55 * len(pictures) + 1.2)
     grid = drawing.subplots(2 * len(pictures), len(names) + 1, squeeze=False)
     scores = differences = None
     for row, picture in enumerate(pictures):
@@ -68,17 +67,16 @@ def score_map_grid(
                 continue
             gap = (outputs[name].cls_logits[row].sigmoid() - target).abs().amax(dim=-1)
             difference = overlay(_as_maps(gap, outputs[name]), size)
-            differences = bottom[column].imshow(
-                difference, cmap=DIFFERENCE_COLOURS, vmin=0, vmax=0.5
-            )
+            differences = bottom[column].imshow(difference, cmap=DIFFERENCE_COLOURS, vmin=0, vmax=1)
             bottom[column].set_title(f"|{name} - {reference}|", fontsize=7)
         for axes in (*top, *bottom):
             axes.set_axis_off()
-    drawing.colorbar(scores, ax=grid[0::2].ravel().tolist(), label="highest score", aspect=40)
+    panels = grid.ravel().tolist()
+    bars = {"location": "bottom", "aspect": 50, "fraction": 0.03}
+    drawing.colorbar(scores, ax=panels, label="score, highest of all classes", **bars)
     if differences is not None:
-        drawing.colorbar(
-            differences, ax=grid[1::2].ravel().tolist(), label="largest |p_s - p_t|", aspect=40
-        )
+        label = "difference of scores, largest of all classes"
+        drawing.colorbar(differences, ax=panels, label=label, **bars)
     return drawing
 
 
