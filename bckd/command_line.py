@@ -6,23 +6,32 @@ The options of `train` are the fields of `Recipe`, those of `eval` the fields of
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
+import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import torch
 import tyro
 
 from bckd.checkpoints import load_detector, recorded_size
+from bckd.datasets.coco import CocoDataset, collate
 from bckd.datasets.scenes import write_scenes
 from bckd.errors import InputError
 from bckd.evaluation import evaluate, write_results
+from bckd.files import write_atomically
+from bckd.models.detector import Detector
 from bckd.preparation import check_classes_of, pick_device, validation_data
 from bckd.recipes import PRESETS, DataConfig, Recipe
 from bckd.serialisation import from_plain
 from bckd.trainer import NonFiniteLossError, train
+from bckd.viz.pictures import pictures_of
+from bckd.viz.score_maps import score_map_grid
 
 OVERVIEW = """\
 bckd: knowledge distillation for dense object detectors
@@ -73,6 +82,8 @@ class EvalOptions:
     """images a forward pass"""
     detections: Path | None = None
     """also write the detections, as a COCO results JSON file"""
+    score_maps: Path | None = None
+    """also draw score maps of the first four images, as a PNG file"""
 
 
 def main() -> None:
@@ -114,14 +125,30 @@ def parse(kind: Any, arguments: list[str], name: str, **settings: Any) -> Any:
     """Parse options into the dataclass `kind`.
 
     Raises:
-        InputError: an option is unknown, by its name.
+        InputError: an option is unknown or has no such value, by its name.
     """
-    parsed, unknown = tyro.cli(
-        kind, args=arguments, prog=f"bckd {name}", return_unknown_args=True, **settings
-    )
+    complaint = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(complaint):
+            parsed, unknown = tyro.cli(
+                kind, args=arguments, prog=f"bckd {name}", return_unknown_args=True, **settings
+            )
+    except SystemExit as stop:
+        if not stop.code:  # --help, which is printed by now
+            raise
+        raise InputError(_complaint(complaint.getvalue())) from stop
     if unknown:
         raise InputError(f"option {unknown[0]!r} is unknown; `bckd {name} --help` lists them")
     return parsed
+
+
+def _complaint(box: str) -> str:
+    """The paragraph of a boxed message of tyro that names the option, on one line."""
+    rule = re.compile(r".*(\u2500{4}|-{4}).*")
+    lines = ["" if rule.match(line) else line.strip("\u2502 ") for line in box.splitlines()]
+    paragraphs = re.split(r"\n{2,}", "\n".join(lines))
+    named = [" ".join(text.split()) for text in paragraphs if "--" in text]
+    return named[0] if named else " ".join(box.split())
 
 
 def _scenes(arguments: list[str]) -> None:
@@ -161,9 +188,15 @@ def _eval(arguments: list[str]) -> None:
         arguments, data, path = ["--help"], DataConfig(), Path("RUN")
     else:
         path = Path(arguments[0])
+        if not path.exists():
+            raise InputError(f"{path} does not exist; expected a run's folder or a weights file")
         data, arguments = _recorded_data(path), arguments[1:]
 
     options = parse(EvalOptions, arguments, f"eval {path}", default=EvalOptions(data))
+    for name in ("detections", "score_maps"):
+        file = getattr(options, name)
+        if file is not None and file.is_dir():
+            raise InputError(f"--{name.replace('_', '-')} is {file}, a folder; expected a file")
     dataset = validation_data(options.data)
     checkpoint = load_detector(path, dataset.annotations.class_names)
     check_classes_of(checkpoint.detector, path, dataset)
@@ -172,7 +205,19 @@ def _eval(arguments: list[str]) -> None:
     if options.detections is not None:
         write_results(options.detections, results)
         print(f"{len(results)} detections are in {options.detections}")
+    if options.score_maps is not None:
+        _draw_score_maps(detector, dataset, options.score_maps)
+        print(f"score maps are in {options.score_maps}")
     print_metrics(asdict(metrics))
+
+
+@torch.no_grad()
+def _draw_score_maps(detector: Detector, dataset: CocoDataset, path: Path) -> None:
+    indices = range(min(4, len(dataset)))
+    batch = collate([dataset[0, index] for index in indices], dataset.size)
+    output = detector(batch.images.to(next(detector.parameters()).device))
+    drawing = score_map_grid(pictures_of(batch), {"detector": output}, "detector")
+    write_atomically(path, lambda part: drawing.savefig(part, format="png"))
 
 
 def _recorded_data(path: Path) -> DataConfig:

@@ -105,7 +105,9 @@ def score(results: Results, annotations: Annotations) -> Metrics:
     truth = annotations.to_pycocotools()
     names = annotations.class_names
     if not results:
-        nothing = dict.fromkeys(names, 0.0)
+        present = {a["category_id"] for a in annotations.content["annotations"] if not a["iscrowd"]}
+        ids = zip(names, annotations.category_ids, strict=True)
+        nothing = {name: 0.0 if key in present else float("nan") for name, key in ids}
         return Metrics(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, nothing)
     with contextlib.redirect_stdout(io.StringIO()):
         evaluation = COCOeval(truth, truth.loadRes([dict(entry) for entry in results]), "bbox")

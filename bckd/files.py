@@ -16,7 +16,7 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
     Whoever reads `path` sees the old content or the new, never a part.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    temporary = path.with_name(f".{path.name}.part")
     try:
         write(temporary)
         os.replace(temporary, path)

@@ -45,8 +45,7 @@ def pick_device(name: str) -> torch.device:
     try:
         return torch.zeros(1, device=name).device
     except (RuntimeError, AssertionError) as error:
-        reason = str(error).partition("\n")[0]
-        raise InputError(f"device {name!r} is not available: {reason}") from error
+        raise InputError(f"device {name!r} is not available on this machine") from error
 
 
 def build_student(recipe: Recipe, class_names: tuple[str, ...]) -> Detector:
@@ -62,7 +61,8 @@ def load_teacher(
     """The recipe's teacher: frozen, in eval mode, checked against the student.
 
     Raises:
-        InputError: class names or strides differ from the student's.
+        InputError: class names or strides differ from the student's, or reg_max
+            where LD is asked for.
     """
     if recipe.teacher is None:
         return None
@@ -72,6 +72,12 @@ def load_teacher(
         raise InputError(
             f"teacher {recipe.teacher} has strides {teacher.config.strides}, "
             f"the student has {recipe.model.strides}; they must be equal"
+        )
+    distils_bins = recipe.weights.ld != 0 or recipe.weights.ld_region != 0
+    if distils_bins and teacher.config.reg_max != recipe.model.reg_max:
+        raise InputError(
+            f"teacher {recipe.teacher} has reg_max {teacher.config.reg_max}, the student "
+            f"{recipe.model.reg_max}; localisation distillation needs the same"
         )
     return teacher.requires_grad_(False).eval().to(device)
 

@@ -5,7 +5,8 @@ the comment beside a field is its help text there. Presets are instances of it:
 
     from dataclasses import replace
     from bckd.recipes import PRESETS
-    recipe = replace(PRESETS["scenes"], steps=200)
+    text, recipe = PRESETS["scenes"]
+    recipe = replace(recipe, steps=200)
 """
 
 from __future__ import annotations

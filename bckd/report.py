@@ -18,6 +18,7 @@ from bckd.run_log import read_log
 from bckd.structures import Batch
 from bckd.viz.curves import training_curves
 from bckd.viz.detections import detection_grid
+from bckd.viz.pictures import pictures_of
 from bckd.viz.score_maps import score_map_grid
 
 NAMES = {"none": "no distillation", "softmax": "softmax KD", "BCKD": "BCKD", "teacher": "teacher"}
@@ -50,7 +51,7 @@ def report(
         validation: the images to show some of.
     """
     batch = collate([validation[0, i] for i in pick_images(validation)], validation.size)
-    pictures = [validation.pixels(index).permute(1, 2, 0).numpy() for index in batch.indices]
+    pictures = pictures_of(batch)
     curves = training_curves({NAMES[n]: read_log(folder) for n, folder in folders.items()})
     maps = _score_maps(pictures, detectors, batch)
     boxes = _detections(pictures, detectors, batch)

@@ -18,7 +18,16 @@ from bckd.serialisation import to_plain
 
 STATE = "resume.safetensors"  # the file name in the folder of a run
 # A resumed run may differ in these: they do not touch the weights.
-FREE_FIELDS = {"out", "device", "log_every", "checkpoint_every", "evaluate_every"}
+FREE_FIELDS = {
+    "out",
+    "device",
+    "log_every",
+    "checkpoint_every",
+    "evaluate_every",
+    "data.root",
+    "data.workers",
+    "data.cache",
+}
 
 
 @dataclass(frozen=True)
@@ -73,6 +82,11 @@ def restore(state: ResumeState, detector: Detector, optimizer: torch.optim.Optim
     load_strictly(detector, weights, Path(STATE))
     groups = optimizer.state_dict()["param_groups"]
     optimizer.load_state_dict({"state": buffers, "param_groups": groups})
+    for parameter, state in optimizer.state.items():
+        for name, value in state.items():
+            if value.shape == parameter.shape:
+                # Fused optimisers read buffers in the parameter's memory layout.
+                state[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
 
 
 def state_to_resume(recipe: Recipe, resume: bool) -> ResumeState | None:
@@ -91,13 +105,13 @@ def state_to_resume(recipe: Recipe, resume: bool) -> ResumeState | None:
             )
         return None
     if not path.exists():
+        if (recipe.out / STUDENT).exists():
+            raise InputError(f"{recipe.out} holds a student but no {STATE} to go on from")
         return None
     state = _read_state(path)
-    ours = to_plain(recipe)
-    for name in sorted(set(ours) - FREE_FIELDS):
-        difference = _first_difference(state.recipe.get(name), ours[name], name)
-        if difference:
-            raise InputError(f"{recipe.out} was started with another recipe: {difference}")
+    difference = _first_difference(state.recipe, to_plain(recipe), "")
+    if difference:
+        raise InputError(f"{recipe.out} was started with another recipe: {difference}")
     return state
 
 
@@ -110,7 +124,11 @@ def _read_state(path: Path) -> ResumeState:
 
 
 def _first_difference(recorded: Any, ours: Any, name: str) -> str | None:
+    """The first field, by its dotted name, in which two plain recipes differ."""
+    if name in FREE_FIELDS or recorded == ours:
+        return None
     if isinstance(recorded, dict) and isinstance(ours, dict):
-        found = (_first_difference(recorded.get(k), ours[k], f"{name}.{k}") for k in ours)
+        prefix = f"{name}." if name else ""
+        found = (_first_difference(recorded.get(k), ours[k], prefix + k) for k in ours)
         return next((text for text in found if text), None)
-    return None if recorded == ours else f"{name} was {recorded!r}, now {ours!r}"
+    return f"{name} was {recorded!r}, now {ours!r}"

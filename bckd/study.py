@@ -26,6 +26,7 @@ from tqdm.auto import tqdm
 from bckd.agreement import agreement
 from bckd.checkpoints import load_detector
 from bckd.datasets.scenes import write_scenes
+from bckd.errors import InputError
 from bckd.evaluation import evaluation_loader
 from bckd.files import finite_or_none, write_text
 from bckd.preparation import training_data, validation_data
@@ -70,7 +71,7 @@ class Run:
 
     @property
     def key(self) -> tuple[str, str, int, float]:
-        """What tells two cells apart."""
+        """What tells two cells of one number of steps apart."""
         return self.part, self.method, self.seed, self.weights.softmax
 
 
@@ -157,6 +158,11 @@ def _run_all(runs: list[Run], options: StudyOptions) -> None:
     """Run what the results file does not hold yet; append each line as it comes."""
     lines = read_lines(options.results)
     write_text(options.results, "".join(json.dumps(line) + "\n" for line in lines))
+    if any(line["steps"] != options.steps for line in lines):
+        raise InputError(
+            f"{options.results} holds runs of {lines[0]['steps']} steps, not {options.steps}; "
+            f"name another file with --results"
+        )
     done = {(x["part"], x["method"], x["seed"], x["weights"]["softmax"]) for x in lines}
     todo = [run for run in runs if run.key not in done]
     pool = ProcessPoolExecutor(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -40,6 +41,7 @@ from bckd.preparation import (
     training_data,
     validation_data,
 )
+from bckd.recipe_check import check_recipe
 from bckd.recipes import LossOptions, LossWeights, Recipe
 from bckd.resuming import restore, save_state, state_to_resume
 from bckd.run_log import RunLog
@@ -85,6 +87,7 @@ def train(
         InputError: data, teacher or folder do not fit the recipe.
         NonFiniteLossError: a loss term is nan or infinite.
     """
+    check_recipe(recipe)
     device = pick_device(recipe.device)
     training, validation = training_data(recipe.data, recipe.seed), validation_data(recipe.data)
     check_same_classes(training, validation)
@@ -99,14 +102,12 @@ def train(
         restore(state, student, optimizer)
         first, seconds = state.step, state.seconds
     write_json(recipe.out / "recipe.json", to_plain(recipe))
-    log = RunLog(recipe.out, first)
-    pair = (student, teaching)
-    seconds += _loop(recipe, pair, optimizer, (training, validation), first, seconds, log, progress)
-    metrics, _ = evaluate(
-        student, validation, recipe.batch_size, recipe.data.workers, progress=progress
-    )
-    log.write(recipe.steps, {"metrics": asdict(metrics)})
-    log.close()
+    with closing(RunLog(recipe.out, first)) as log:
+        pair, datasets = (student, teaching), (training, validation)
+        seconds += _loop(recipe, pair, optimizer, datasets, first, seconds, log, progress)
+        batch_size, workers = recipe.batch_size, recipe.data.workers
+        metrics, _ = evaluate(student, validation, batch_size, workers, progress)
+        log.write(recipe.steps, {"metrics": asdict(metrics)})
     summary = {**asdict(metrics), "seed": recipe.seed, "steps": recipe.steps, "seconds": seconds}
     record = {"AP": round(metrics.AP, 4), "seed": recipe.seed, "steps": recipe.steps}
     save_detector(recipe.out / STUDENT, student, recipe.data.size, record)
@@ -137,7 +138,7 @@ def loss_terms(
     weights: LossWeights,
     options: LossOptions,
 ) -> dict[str, Tensor]:
-    """Every unweighted loss term of a batch whose weight is not 0, by its name in `LossWeights`."""
+    """Unweighted terms by their name in `LossWeights`; no distillation term of weight 0."""
     terms = gfl_losses(student, assignment, options.divisor)
     if teacher is None:
         return terms
@@ -207,32 +208,32 @@ def _loop(
     device = next(student.parameters()).device
     autocast = _use_bf16(recipe.precision, device)
     window = _Window()
-    bar = tqdm(total=recipe.steps, initial=first, desc="train", unit="step", disable=not progress)
     student.train()
     start = time.perf_counter()
-    for step, batch in enumerate(_batches(recipe, training, first), first):
-        batch = batch.to(device)
-        terms = compute_terms(student, teaching, batch, recipe, autocast)
-        weighted = {name: getattr(recipe.weights, name) * term for name, term in terms.items()}
-        total = torch.stack(list(weighted.values())).sum()
-        _check_finite(total, terms, step, batch)
-        rate = learning_rate(recipe.optimisation, step, recipe.steps, recipe.batch_size)
-        _update(student, optimizer, total, rate, recipe.optimisation.clip_norm)
-        window.add(terms, len(batch.images))
-        done = step + 1
-        bar.update()
-        if done % recipe.log_every == 0 or done == recipe.steps:
-            record = window.close(recipe.weights)
-            log.write(step, {**record, "learning_rate": rate})
-            shown = {name: f"{value:.3f}" for name, value in record["weighted"].items()}
-            bar.set_postfix({**shown, "images/s": f"{record['images_per_second']:.0f}"})
-        if done % recipe.checkpoint_every == 0 or done == recipe.steps:
-            so_far = seconds + time.perf_counter() - start
-            save_state(recipe.out, student, optimizer, done, so_far, recipe)
-        if recipe.evaluate_every and done % recipe.evaluate_every == 0 and done < recipe.steps:
-            metrics, _ = evaluate(student, validation, recipe.batch_size, recipe.data.workers)
-            log.write(step, {"metrics": asdict(metrics)})
-    bar.close()
+    steps = {"total": recipe.steps, "initial": first, "desc": "train", "unit": "step"}
+    with tqdm(**steps, disable=not progress) as bar:
+        for step, batch in enumerate(_batches(recipe, training, first), first):
+            batch = batch.to(device)
+            terms = compute_terms(student, teaching, batch, recipe, autocast)
+            weighted = {name: getattr(recipe.weights, name) * term for name, term in terms.items()}
+            total = torch.stack(list(weighted.values())).sum()
+            _check_finite(total, terms, step, batch)
+            rate = learning_rate(recipe.optimisation, step, recipe.steps, recipe.batch_size)
+            _update(student, optimizer, total, rate, recipe.optimisation.clip_norm)
+            window.add(terms, len(batch.images))
+            done = step + 1
+            bar.update()
+            if done % recipe.log_every == 0 or done == recipe.steps:
+                record = window.close(recipe.weights)
+                log.write(step, {**record, "learning_rate": rate})
+                shown = {name: f"{value:.3f}" for name, value in record["weighted"].items()}
+                bar.set_postfix({**shown, "images/s": f"{record['images_per_second']:.0f}"})
+            if done % recipe.checkpoint_every == 0 or done == recipe.steps:
+                so_far = seconds + time.perf_counter() - start
+                save_state(recipe.out, student, optimizer, done, so_far, recipe)
+            if recipe.evaluate_every and done % recipe.evaluate_every == 0 and done < recipe.steps:
+                metrics, _ = evaluate(student, validation, recipe.batch_size, recipe.data.workers)
+                log.write(step, {"metrics": asdict(metrics)})
     return time.perf_counter() - start
 
 

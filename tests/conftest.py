@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 
+from bckd.checkpoints import save_detector
+from bckd.datasets.annotations import Annotations
+from bckd.datasets.coco import ImageSize
+from bckd.datasets.scene_drawing import class_names
+from bckd.datasets.scenes import write_scenes
 from bckd.geometry import distances_to_boxes, grid
+from bckd.models.detector import Detector, DetectorConfig
+from bckd.recipes import DataConfig, Optimisation, Recipe
 from bckd.structures import Assignment, DenseOutput, Locations
 
-torch.set_num_threads(2)
+torch.set_num_threads(1)  # tiny inputs: more threads only wait for one another
 
 
 def dense_output(
@@ -80,3 +94,157 @@ def _output_of() -> Callable[..., DenseOutput]:
 @pytest.fixture(name="assignment_of")
 def _assignment_of() -> Callable[..., Assignment]:
     return assignment_of
+
+
+TINY_MODEL = DetectorConfig(
+    backbone="small_resnet",
+    pretrained=False,
+    width=4,
+    frozen_stages=0,
+    norm_eval=False,
+    channels=8,
+    strides=(8, 16, 32),
+    head_convs=1,
+    head_groups=2,
+    reg_max=8,
+    anchor_scale=3.0,
+)
+
+# (file, width, height, [(category, box as xywh, further fields)]); the last box of an image
+# is drawn on top. Fields that small data sets often lack are lacking here and there.
+CUSTOM_CATEGORIES = {20: "screw", 3: "nut", 7: "washer"}
+CUSTOM_TRAIN = [
+    ("wide.png", 96, 64, [(3, [8, 8, 30, 40], {}), (7, [50, 20, 40, 30], {"area": 1000})]),
+    ("tall.png", 60, 90, [(20, [10, 30, 40, 45], {"iscrowd": 0})]),
+    ("empty.png", 80, 60, []),
+    ("crowd.png", 90, 70, [(3, [0, 0, 45, 70], {"iscrowd": 1}), (3, [52, 12, 30, 30], {})]),
+    ("flat.png", 64, 64, [(7, [5, 5, 0, 20], {}), (20, [20, 18, 36, 36], {})]),
+]
+CUSTOM_VAL = [
+    ("a.png", 100, 64, [(3, [10, 6, 40, 40], {}), (20, [60, 20, 33, 40], {})]),
+    ("b.png", 50, 80, [(7, [4, 10, 40, 50], {"iscrowd": 0, "area": 1900.5})]),
+    ("c.png", 70, 70, []),
+    ("d.png", 96, 72, [(3, [0, 0, 40, 72], {"iscrowd": 1}), (7, [50, 30, 30, 30], {})]),
+]
+
+
+@pytest.fixture(scope="session")
+def scenes_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """24 scenes to train on, 8 to evaluate on; not to be changed."""
+    root = tmp_path_factory.mktemp("data") / "scenes"
+    write_scenes(root, train=24, val=8, progress=False)
+    return root
+
+
+@pytest.fixture(scope="session")
+def default_scenes(scenes_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny scenes where the demo and the study expect the 2000 and 400 of the benchmark."""
+    root = tmp_path_factory.mktemp("default") / "scenes"
+    shutil.copytree(scenes_root, root)
+    record = json.loads((root / "scenes.json").read_text())
+    (root / "scenes.json").write_text(json.dumps({**record, "train": 2000, "val": 400}))
+    return root
+
+
+@pytest.fixture
+def tiny_recipe(scenes_root: Path, tmp_path: Path) -> Recipe:
+    """Six steps of a detector of a few thousand parameters on the tiny scenes, at half size."""
+    data = DataConfig(
+        root=scenes_root,
+        train_images="train",
+        train_annotations="annotations/instances_train.json",
+        val_images="val",
+        val_annotations="annotations/instances_val.json",
+        size=ImageSize(short_side=64, long_side=64),
+        workers=0,
+        cache=True,
+    )
+    optimisation = Optimisation(
+        optimizer="adamw", learning_rate=0.02, warmup_steps=2, schedule="cosine"
+    )
+    return Recipe(
+        model=TINY_MODEL,
+        data=data,
+        optimisation=optimisation,
+        out=tmp_path / "run",
+        steps=6,
+        batch_size=4,
+        precision="float32",
+        device="cpu",
+        log_every=1,
+        checkpoint_every=3,
+    )
+
+
+def tiny_detector(
+    names: Sequence[str] = class_names("standard"), seed: int = 0, **changes: Any
+) -> Detector:
+    """A detector of random weights in eval mode, for the scenes unless classes are named."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return Detector(replace(TINY_MODEL, **changes), tuple(names)).eval()
+
+
+@pytest.fixture(name="tiny_detector", scope="session")
+def _tiny_detector() -> Callable[..., Detector]:
+    return tiny_detector
+
+
+@pytest.fixture(scope="session")
+def tiny_teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Weights of a somewhat wider detector for the scenes that scores well above its prior."""
+    detector = tiny_detector(seed=5, width=8, channels=16)
+    with torch.no_grad():
+        detector.head.cls.bias += 3.0
+        detector.head.cls.weight *= 20.0
+    path = tmp_path_factory.mktemp("teacher") / "teacher.safetensors"
+    save_detector(path, detector, ImageSize(64, 64), {})
+    return path
+
+
+def write_custom(root: Path) -> None:
+    """A data set of three classes with images of mixed sizes, as a user might bring it."""
+    (root / "annotations").mkdir(parents=True)
+    for split, rows in (("train", CUSTOM_TRAIN), ("val", CUSTOM_VAL)):
+        (root / split).mkdir()
+        images, annotations = [], []
+        for image_id, (name, width, height, objects) in enumerate(rows, 11):
+            images.append({"id": image_id, "file_name": name, "width": width, "height": height})
+            pixels = np.random.default_rng(image_id).integers(0, 90, (height, width, 3), np.uint8)
+            for category, (x, y, w, h), further in objects:
+                pixels[y : y + h, x : x + w, category % 3] = 250
+                number = len(annotations) + 1
+                row = {"id": number, "image_id": image_id, "category_id": category}
+                annotations.append({**row, "bbox": [x, y, w, h], **further})
+            Image.fromarray(pixels).save(root / split / name)
+        categories = [{"id": key, "name": name} for key, name in CUSTOM_CATEGORIES.items()]
+        content = {"images": images, "annotations": annotations, "categories": categories}
+        path = root / "annotations" / f"instances_{split}.json"
+        path.write_text(json.dumps(content), encoding="utf-8")
+
+
+@pytest.fixture
+def custom_root(tmp_path: Path) -> Path:
+    """The custom data set, for a test to read or to spoil."""
+    root = tmp_path / "custom"
+    write_custom(root)
+    return root
+
+
+def perfect_results(annotations: Annotations) -> list[dict[str, Any]]:
+    """The ground truth as a detector that misses nothing would report it."""
+    return [
+        {
+            "image_id": row["image_id"],
+            "category_id": row["category_id"],
+            "bbox": list(row["bbox"]),
+            "score": 0.9,
+        }
+        for row in annotations.content["annotations"]
+        if not row["iscrowd"]
+    ]
+
+
+@pytest.fixture(name="perfect_results", scope="session")
+def _perfect_results() -> Callable[[Annotations], list[dict[str, Any]]]:
+    return perfect_results

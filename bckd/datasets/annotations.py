@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -89,7 +90,8 @@ def read_annotations(path: Path) -> Annotations:
     """Read a COCO instances JSON file and check it.
 
     Fields that pycocotools needs and small data sets often lack are filled in:
-    `area` (width times height of the box) and `iscrowd` (0).
+    `area` (width times height of the box) and `iscrowd` (0). In `content` the
+    annotations' ids count from 1.
 
     Raises:
         InputError: the file is absent, no JSON, lacks a field, names a category or
@@ -109,9 +111,13 @@ def read_annotations(path: Path) -> Annotations:
     if len({identity for identity, _ in categories}) != len(categories):
         raise InputError(f"{path}: two categories have the same id")
     label_of = {identity: label for label, (identity, _) in enumerate(categories)}
-    cleaned, rows = [], {}
+    cleaned, rows, seen = [], {}, set()
     for number, raw in enumerate(content["annotations"], 1):
         annotation, box = _annotation(path, number, raw, images, label_of)
+        if raw.get("id") is not None:
+            if raw["id"] in seen:
+                raise InputError(f"{path}: two annotations have the id {raw['id']}")
+            seen.add(raw["id"])
         cleaned.append(annotation)
         row = (box, label_of[annotation["category_id"]], bool(annotation["iscrowd"]))
         rows.setdefault(annotation["image_id"], []).append(row)
@@ -140,10 +146,13 @@ def _load(path: Path) -> dict[str, Any]:
 def _image(path: Path, raw: Any) -> ImageEntry:
     try:
         entry = ImageEntry(raw["id"], raw["file_name"], int(raw["width"]), int(raw["height"]))
+        hash(entry.id)
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(
             f"{path}: image entry {str(raw)[:80]} needs id, file_name, width and height"
         ) from error
+    if not isinstance(entry.file_name, str):
+        raise InputError(f"{path}: image {entry.id} has file_name {entry.file_name!r}, no text")
     if entry.width < 1 or entry.height < 1:
         raise InputError(f"{path}: image {entry.file_name} has size {entry.width}x{entry.height}")
     return entry
@@ -165,12 +174,15 @@ def _annotation(
 ) -> tuple[dict[str, Any], list[float]]:
     """A cleaned annotation and its box as xyxy, clipped to the image."""
     try:
-        image_id, category, (x, y, width, height) = raw["image_id"], raw["category_id"], raw["bbox"]
-        x, y, width, height = float(x), float(y), float(width), float(height)
-    except (KeyError, TypeError, ValueError) as error:
+        image_id, category = raw["image_id"], raw["category_id"]
+        x, y, width, height = map(float, _list(raw["bbox"]))
+        area = width * height if raw.get("area") is None else float(raw["area"])
+        crowd = int(raw.get("iscrowd") or 0)
+        hash((image_id, category, raw.get("id")))
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(
             f"{path}: annotation {number} needs image_id, category_id and a bbox of four numbers "
-            f"[x, y, width, height]"
+            f"[x, y, width, height]; area and iscrowd, where given, are numbers"
         ) from error
     name = f"{path}: annotation {raw.get('id', number)}"
     if image_id not in images:
@@ -179,15 +191,22 @@ def _annotation(
         raise InputError(f"{name} names category_id {category}, which 'categories' does not list")
     image = images[image_id]
     reach = max(-x, -y, x + width - image.width, y + height - image.height)
-    if not reach <= OUTSIDE_TOLERANCE or width < 0 or height < 0:
+    finite = all(map(math.isfinite, (x, y, width, height)))
+    if not finite or reach > OUTSIDE_TOLERANCE or width < 0 or height < 0:
         raise InputError(
             f"{name} has bbox [{x:g}, {y:g}, {width:g}, {height:g}] outside its image "
             f"{image.file_name} of {image.width}x{image.height} pixels (expected "
             f"x, y, width, height in pixels)"
         )
     box = [max(x, 0.0), max(y, 0.0), min(x + width, image.width), min(y + height, image.height)]
-    defaults = {"id": number, "area": width * height, "iscrowd": 0}
-    return {**defaults, **raw}, box
+    # Ids count from 1: pycocotools takes a match with id 0 for none.
+    return {**raw, "id": number, "area": area, "iscrowd": crowd}, box
+
+
+def _list(value: Any) -> list[Any]:
+    if not isinstance(value, list):
+        raise TypeError("no list")
+    return value
 
 
 def _stack(rows: list[tuple[list[float], int, bool]]) -> Objects:

@@ -16,6 +16,8 @@ TITLES = {
     "binary": "L_cls (binary)",
     "iou": "L_loc (IoU)",
     "softmax": "softmax KD",
+    "ld": "LD on positives",
+    "ld_region": "LD on the valuable region",
 }
 
 

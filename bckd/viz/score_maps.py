@@ -25,10 +25,7 @@ def score_map(output: DenseOutput, image: int, label: int | None = None) -> list
         IndexError: there is no such image or class.
     """
     scores = output.cls_logits[image].sigmoid()
-    chosen = scores.amax(dim=-1) if label is None else scores[:, label]
-    maps = chosen.split(output.locations.counts)
-    levels = output.locations.levels
-    return [m.reshape(level.height, level.width) for m, level in zip(maps, levels, strict=True)]
+    return _as_maps(scores.amax(dim=-1) if label is None else scores[:, label], output)
 
 
 def overlay(maps: Sequence[Tensor], size: tuple[int, int]) -> np.ndarray:
@@ -50,22 +47,24 @@ def score_map_grid(
         reference: the name that differences are taken to (the teacher).
     """
     names = list(outputs)
-    drawing = figure(1.75 * (len(names) + 1), 3.55 * len(pictures) + 1.2)
-    grid = drawing.subplots(2 * len(pictures), len(names) + 1, squeeze=False)
+    rows = 2 if len(names) > 1 else 1  # without a second detector there is no difference
+    height = 1.775 * rows * len(pictures) + 0.6 * rows
+    drawing = figure(1.75 * (len(names) + 1), height)
+    grid = drawing.subplots(rows * len(pictures), len(names) + 1, squeeze=False)
     scores = differences = None
-    for row, picture in enumerate(pictures):
+    for number, picture in enumerate(pictures):
         size = picture.shape[:2]
-        top, bottom = grid[2 * row], grid[2 * row + 1]
+        top, bottom = grid[rows * number], grid[rows * (number + 1) - 1]
         top[0].imshow(picture)
         top[0].set_title("image", fontsize=9)
-        target = outputs[reference].cls_logits[row].sigmoid()
+        target = outputs[reference].cls_logits[number].sigmoid()
         for column, name in enumerate(names, 1):
-            maps = score_map(outputs[name], row)
+            maps = score_map(outputs[name], number)
             scores = top[column].imshow(overlay(maps, size), cmap=SCORE_COLOURS, vmin=0, vmax=1)
             top[column].set_title(name, fontsize=9)
             if name == reference:
                 continue
-            gap = (outputs[name].cls_logits[row].sigmoid() - target).abs().amax(dim=-1)
+            gap = (outputs[name].cls_logits[number].sigmoid() - target).abs().amax(dim=-1)
             difference = overlay(_as_maps(gap, outputs[name]), size)
             differences = bottom[column].imshow(difference, cmap=DIFFERENCE_COLOURS, vmin=0, vmax=1)
             bottom[column].set_title(f"|{name} - {reference}|", fontsize=7)

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from bckd.errors import InputError
 from bckd.models.backbones import LEAKY_SLOPE, build_backbone
 
 CHANNELS = {
@@ -110,10 +111,17 @@ def test_gradients_reach_every_parameter_of_the_small_resnet() -> None:
 
 
 def test_unknown_name() -> None:
-    with pytest.raises(ValueError, match="'resnet19' is unknown; expected one of resnet18, "):
+    with pytest.raises(InputError, match="'resnet19' is unknown; expected one of resnet18, "):
         build_backbone("resnet19")
 
 
-def test_the_small_resnet_has_no_pretrained_weights() -> None:
-    with pytest.raises(ValueError, match="'small_resnet' has no pretrained weights"):
-        build_backbone("small_resnet", pretrained=True)
+@pytest.mark.parametrize("setting", [{"pretrained": True}, {"frozen_stages": 1}])
+def test_the_small_resnet_learns_from_scratch(setting: dict[str, int]) -> None:
+    with pytest.raises(InputError, match="'small_resnet' learns from scratch"):
+        build_backbone("small_resnet", **setting)
+
+
+@pytest.mark.parametrize(("name", "stages"), [("resnet18", 5), ("mobilenet_v2", 8)])
+def test_no_such_stage_to_freeze(name: str, stages: int) -> None:
+    with pytest.raises(InputError, match=f"frozen_stages is {stages}: {name} has 0 to"):
+        build_backbone(name, frozen_stages=stages)

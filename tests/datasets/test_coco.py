@@ -1,0 +1,277 @@
+"""Images of a COCO data set as samples and batches."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from bckd.datasets.annotations import read_annotations
+from bckd.datasets.coco import DEVIATION, MEAN, CocoDataset, ImageSize, collate
+from bckd.errors import InputError
+
+SIZE = ImageSize(short_side=48, long_side=80, pad_multiple=32)
+AS_IT_IS = ImageSize(short_side=64, long_side=96)  # leaves wide.png and flat.png alone
+
+
+def dataset(root: Path, size: ImageSize = SIZE, **options: object) -> CocoDataset:
+    annotations = read_annotations(root / "annotations" / "instances_train.json")
+    return CocoDataset(root / "train", annotations, size, **options)
+
+
+def position(data: CocoDataset, file_name: str) -> int:
+    return [image.file_name for image in data.images].index(file_name)
+
+
+def uint8_pixels(image: Tensor) -> Tensor:
+    """The image before it was normalised."""
+    mean, deviation = (torch.tensor(v)[:, None, None] for v in (MEAN, DEVIATION))
+    return ((image * deviation + mean) * 255).round().to(torch.uint8)
+
+
+class TestImageSize:
+    @pytest.mark.parametrize(
+        ("original", "resized"),
+        [
+            ((480, 640), (800, 1067)),
+            ((427, 640), (800, 1199)),
+            ((640, 427), (1199, 800)),
+            ((612, 612), (800, 800)),
+            ((100, 1000), (133, 1333)),
+            ((375, 1242), (402, 1333)),
+            ((1080, 1920), (750, 1333)),
+        ],
+    )
+    def test_official_sizes(self, original: tuple[int, int], resized: tuple[int, int]) -> None:
+        assert ImageSize().resized(*original) == resized
+
+    def test_sides_stay_in_their_limits(self) -> None:
+        size = ImageSize(short_side=100, long_side=160)
+        for height in range(20, 400, 17):
+            for width in range(20, 400, 13):
+                low, high = sorted(size.resized(height, width))
+                assert low <= 100 and high <= 160
+                assert low == 100 or high == 160
+                assert low / high == pytest.approx(
+                    min(height, width) / max(height, width), abs=0.5 / high + 0.5 / low
+                )
+
+    def test_a_hair_keeps_a_pixel(self) -> None:
+        assert ImageSize(48, 80).resized(1, 2000) == (1, 80)
+
+    @pytest.mark.parametrize(("side", "padded"), [(1, 32), (32, 32), (33, 64), (800, 800)])
+    def test_padding(self, side: int, padded: int) -> None:
+        assert ImageSize().padded(side) == padded
+
+
+class TestSample:
+    def test_an_image_of_the_right_size_is_only_normalised(self, custom_root: Path) -> None:
+        data = dataset(custom_root, AS_IT_IS)
+        sample = data.sample(position(data, "wide.png"), flipped=False)
+        expected = np.array(Image.open(custom_root / "train" / "wide.png"))
+        assert torch.equal(uint8_pixels(sample.image).permute(1, 2, 0), torch.tensor(expected))
+        assert sample.boxes.tolist() == [[8, 8, 38, 48], [50, 20, 90, 50]]
+        assert type(sample.image) is Tensor and type(sample.boxes) is Tensor
+
+    def test_boxes_are_scaled_with_the_image(self, custom_root: Path) -> None:
+        data = dataset(custom_root)
+        for index, entry in enumerate(data.images):
+            sample = data.sample(index, flipped=False)
+            height, width = SIZE.resized(entry.height, entry.width)
+            assert sample.image.shape == (3, height, width)
+            assert sample.original_size == (entry.height, entry.width)
+            x, y = width / entry.width, height / entry.height
+            expected = data.annotations.objects_of(entry.id).boxes * torch.tensor([x, y, x, y])
+            torch.testing.assert_close(sample.boxes, expected)
+
+    @pytest.mark.parametrize("size", [SIZE, AS_IT_IS])
+    def test_flip_turns_pixels_and_boxes_together(self, custom_root: Path, size: ImageSize) -> None:
+        data = dataset(custom_root, size)
+        for index in range(len(data)):
+            plain, flipped = data.sample(index, False), data.sample(index, True)
+            assert (plain.flipped, flipped.flipped) == (False, True)
+            assert torch.equal(flipped.image, plain.image.flip(-1))
+            width = plain.image.shape[-1]
+            back = flipped.boxes[:, [2, 1, 0, 3]] * torch.tensor([-1.0, 1, -1, 1])
+            back += torch.tensor([width, 0, width, 0])
+            torch.testing.assert_close(back, plain.boxes)
+            assert torch.equal(flipped.labels, plain.labels)
+            assert torch.equal(flipped.crowd, plain.crowd)
+
+    def test_the_drawn_object_lies_in_its_box(self, custom_root: Path) -> None:
+        data = dataset(custom_root, AS_IT_IS)
+        sample = data.sample(position(data, "flat.png"), flipped=True)
+        bright = uint8_pixels(sample.image)[20 % 3] == 250
+        rows, columns = bright.nonzero(as_tuple=True)
+        extent = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
+        assert sample.boxes[1].tolist() == [int(side) for side in extent]
+
+    def test_depends_on_seed_epoch_and_index_alone(self, custom_root: Path) -> None:
+        keys = [(epoch, index) for epoch in range(6) for index in range(5)]
+        first, second = (
+            dataset(custom_root, flip=0.5, seed=1),
+            dataset(custom_root, flip=0.5, seed=1),
+        )
+        forwards = {key: first[key] for key in keys}
+        backwards = {key: second[key] for key in reversed(keys)}
+        for key in keys:
+            assert torch.equal(forwards[key].image, backwards[key].image)
+            assert torch.equal(forwards[key].boxes, backwards[key].boxes)
+        other = dataset(custom_root, flip=0.5, seed=2)
+        flips = [forwards[key].flipped for key in keys]
+        assert flips != [other[key].flipped for key in keys]
+        assert flips[:5] != flips[5:10] or flips[5:10] != flips[10:15]
+        assert 5 < sum(flips) < 25
+
+    @pytest.mark.parametrize("flip", [0.0, 1.0])
+    def test_never_and_always(self, custom_root: Path, flip: float) -> None:
+        data = dataset(custom_root, flip=flip)
+        assert {data[epoch, 0].flipped for epoch in range(8)} == {bool(flip)}
+
+    def test_cached_images_are_the_same_and_read_once(self, custom_root: Path) -> None:
+        plain, cached = dataset(custom_root), dataset(custom_root, cache=True)
+        for _ in range(2):
+            assert torch.equal(cached[0, 0].image, plain[0, 0].image)
+        (custom_root / "train" / plain.images[0].file_name).unlink()
+        assert cached[0, 0].image.shape[0] == 3
+
+    def test_one_size(self, custom_root: Path, scenes_root: Path) -> None:
+        assert not dataset(custom_root).one_size
+        assert dataset(scenes_root).one_size
+
+
+class TestModes:
+    @pytest.mark.parametrize(
+        ("mode", "suffix"),
+        [
+            ("L", "jpg"),
+            ("CMYK", "jpg"),
+            ("RGB", "jpg"),
+            ("RGBA", "png"),
+            ("P", "png"),
+            ("1", "png"),
+        ],
+    )
+    def test_every_mode_becomes_rgb(self, tmp_path: Path, mode: str, suffix: str) -> None:
+        data = one_image(tmp_path, f"image.{suffix}")
+        picture = Image.new("RGB", (40, 30), (255, 255, 255)).convert(mode)
+        picture.save(tmp_path / f"image.{suffix}")
+        pixels = data().pixels(0)
+        assert pixels.shape == (3, 30, 40) and pixels.dtype == torch.uint8
+        assert (pixels >= 250).all()
+
+
+def one_image(folder: Path, name: str) -> Callable[[], CocoDataset]:
+    content = {
+        "images": [{"id": 1, "file_name": name, "width": 40, "height": 30}],
+        "annotations": [],
+        "categories": [{"id": 1, "name": "thing"}],
+    }
+    path = folder / "one.json"
+    path.write_text(json.dumps(content))
+    return lambda: CocoDataset(folder, read_annotations(path), SIZE)
+
+
+class TestErrors:
+    def error_of(self, action: Callable[[], object], *words: object) -> None:
+        with pytest.raises(InputError) as caught:
+            action()
+        for word in words:
+            assert str(word) in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+    def test_no_folder(self, custom_root: Path) -> None:
+        (custom_root / "train").rename(custom_root / "pictures")
+        self.error_of(lambda: dataset(custom_root), custom_root / "train", "does not exist")
+
+    def test_an_image_is_absent(self, custom_root: Path) -> None:
+        path = custom_root / "train" / "tall.png"
+        path.unlink()
+        self.error_of(lambda: dataset(custom_root), path, "instances_train.json", "absent")
+
+    def test_a_file_is_no_image(self, custom_root: Path) -> None:
+        path = custom_root / "train" / "wide.png"
+        path.write_text("not pixels")
+        self.error_of(lambda: dataset(custom_root)[0, 0], path, "cannot be decoded")
+
+    @pytest.mark.parametrize("suffix", ["jpg", "png"])
+    def test_an_image_is_cut_short(self, tmp_path: Path, suffix: str) -> None:
+        path = tmp_path / f"image.{suffix}"
+        noise = np.random.default_rng(0).integers(0, 255, (30, 40, 3), np.uint8)
+        Image.fromarray(noise).save(path)
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+        data = one_image(tmp_path, path.name)()
+        self.error_of(lambda: data[0, 0], path, "cannot be decoded")
+
+    def test_an_image_is_of_another_size(self, custom_root: Path) -> None:
+        path = custom_root / "train" / "wide.png"
+        Image.new("RGB", (64, 96)).save(path)
+        self.error_of(lambda: dataset(custom_root)[0, 0], path, "64x96", "96x64")
+
+
+class TestSkipEmpty:
+    def names(self, root: Path) -> list[str]:
+        return [image.file_name for image in dataset(root, skip_empty=True).images]
+
+    def change(self, root: Path, keep: Callable[[dict], bool]) -> None:
+        path = root / "annotations" / "instances_train.json"
+        content = json.loads(path.read_text())
+        content["annotations"] = [row for row in content["annotations"] if keep(row)]
+        path.write_text(json.dumps(content))
+
+    def test_an_image_without_boxes_is_left_out(self, custom_root: Path) -> None:
+        assert self.names(custom_root) == ["wide.png", "tall.png", "crowd.png", "flat.png"]
+        assert len(dataset(custom_root)) == 5
+
+    def test_a_crowd_or_a_flat_box_alone_is_nothing_to_learn(self, custom_root: Path) -> None:
+        self.change(custom_root, lambda row: row.get("iscrowd") == 1 or row["bbox"][2] == 0)
+        with pytest.raises(InputError, match="instances_train.json: no image has a box"):
+            self.names(custom_root)
+        assert len(dataset(custom_root)) == 5
+
+
+class TestCollate:
+    def test_padding(self, custom_root: Path) -> None:
+        data = dataset(custom_root)
+        samples = [data[0, index] for index in range(len(data))]
+        batch = collate(samples, SIZE)
+        assert batch.images.shape == (5, 3, 96, 96)
+        for n, sample in enumerate(samples):
+            height, width = sample.image.shape[1:]
+            assert torch.equal(batch.images[n, :, :height, :width], sample.image)
+            assert not batch.images[n, :, height:].any()
+            assert not batch.images[n, :, :, width:].any()
+            assert batch.sizes[n].tolist() == [height, width]
+            assert batch.padded_sizes[n].tolist() == [SIZE.padded(height), SIZE.padded(width)]
+        assert (batch.padded_sizes % 32 == 0).all()
+
+    def test_everything_else_follows(self, custom_root: Path) -> None:
+        data = dataset(custom_root, flip=0.5)
+        batch = collate([data[2, index] for index in (3, 2, 0)], SIZE)
+        assert batch.indices == (3, 2, 0)
+        assert batch.file_names == ("crowd.png", "empty.png", "wide.png")
+        assert batch.image_ids == (14, 13, 11)
+        assert batch.original_sizes.tolist() == [[70, 90], [60, 80], [64, 96]]
+        assert batch.flipped == tuple(data[2, index].flipped for index in (3, 2, 0))
+        truth = batch.ground_truth
+        assert truth.labels.tolist() == [[0, 0], [-1, -1], [0, 1]]
+        assert truth.crowd.tolist() == [[True, False], [False, False], [False, False]]
+        assert truth.objects.tolist() == [[False, True], [False, False], [True, True]]
+
+    def test_images_without_any_box(self, custom_root: Path) -> None:
+        data = dataset(custom_root)
+        batch = collate([data[0, position(data, "empty.png")]] * 2, SIZE)
+        assert batch.ground_truth.boxes.shape == (2, 0, 4)
+
+    def test_another_multiple(self, custom_root: Path) -> None:
+        size = replace(SIZE, pad_multiple=1)
+        data = dataset(custom_root, size)
+        sample = data[0, 0]
+        assert torch.equal(collate([sample], size).images[0], sample.image)

@@ -1,0 +1,173 @@
+"""Average precision and detections as COCO results."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from bckd.datasets.annotations import Annotations, read_annotations
+from bckd.datasets.coco import CocoDataset, ImageSize
+from bckd.evaluation import detect, evaluate, evaluation_loader, score, to_results, write_results
+from bckd.models.detector import Detector
+from bckd.structures import Detections
+
+SIZE = ImageSize(short_side=48, long_side=80)
+
+
+@pytest.fixture
+def dataset(custom_root: Path) -> CocoDataset:
+    annotations = read_annotations(custom_root / "annotations" / "instances_val.json")
+    return CocoDataset(custom_root / "val", annotations, SIZE)
+
+
+class Oracle(nn.Module):
+    """Knows the ground truth of a data set and reports it image by image, in order."""
+
+    def __init__(self, dataset: CocoDataset) -> None:
+        super().__init__()
+        self.parameter = nn.Parameter(torch.zeros(1))
+        self.samples = iter([dataset.sample(index, False) for index in range(len(dataset))])
+
+    def detect(self, images: Tensor, sizes: Tensor) -> list[Detections]:
+        found = []
+        for size in sizes.tolist():
+            sample = next(self.samples)
+            assert list(sample.image.shape[1:]) == size
+            keep = ~sample.crowd
+            scores = torch.full((int(keep.sum()),), 0.8)
+            found.append(Detections(sample.boxes[keep], scores, sample.labels[keep]))
+        return found
+
+
+class TestDetect:
+    def test_boxes_come_back_to_the_pixels_of_the_files(self, dataset: CocoDataset) -> None:
+        metrics, results = evaluate(Oracle(dataset), dataset, batch_size=3, progress=False)
+        truth = [row for row in dataset.annotations.content["annotations"] if not row["iscrowd"]]
+        assert len(results) == len(truth)
+        for result, row in zip(results, truth, strict=True):
+            assert result["image_id"] == row["image_id"]
+            assert result["category_id"] == row["category_id"]
+            assert result["bbox"] == pytest.approx(row["bbox"], abs=0.002)
+        assert metrics.AP == pytest.approx(1.0)
+
+    @pytest.mark.parametrize("training", [True, False])
+    def test_the_mode_of_the_detector_is_restored(
+        self, dataset: CocoDataset, tiny_detector: Callable[..., Detector], training: bool
+    ) -> None:
+        detector = tiny_detector(dataset.annotations.class_names, norm_eval=True).train(training)
+        modes = [module.training for module in detector.modules()]
+        before = {name: value.clone() for name, value in detector.state_dict().items()}
+        evaluate(detector, dataset, progress=False)
+        assert [module.training for module in detector.modules()] == modes
+        for name, value in detector.state_dict().items():
+            assert torch.equal(value, before[name]), f"{name} changed by looking"
+
+    def test_the_batch_size_does_not_matter(
+        self, scenes_root: Path, tiny_detector: Callable[..., Detector]
+    ) -> None:
+        annotations = read_annotations(scenes_root / "annotations" / "instances_val.json")
+        scenes = CocoDataset(scenes_root / "val", annotations, ImageSize(64, 64))
+        detector = tiny_detector()
+        with torch.no_grad():
+            detector.head.cls.bias += 3
+        one, all_at_once = (
+            detect(detector, evaluation_loader(scenes, size), annotations, progress=False)
+            for size in (1, 8)
+        )
+        assert len(one) > 50
+        assert len(one) == len(all_at_once)
+        for a, b in zip(one, all_at_once, strict=True):
+            assert a["image_id"] == b["image_id"]
+            assert a["score"] == pytest.approx(b["score"], abs=1e-5)
+
+
+class TestResults:
+    def test_fields(self) -> None:
+        boxes = torch.tensor([[2.0, 4, 10, 20], [0.0, 0, 1 / 3, 5]])
+        found = Detections(boxes, torch.tensor([0.75, 0.5]), torch.tensor([1, 0]))
+        first, second = to_results(found, 9, torch.tensor([2.0, 0.5, 2.0, 0.5]), (30, 70))
+        assert first == {
+            "image_id": 9,
+            "category_id": 70,
+            "bbox": [4.0, 2.0, 16.0, 8.0],
+            "score": 0.75,
+        }
+        assert second["bbox"] == [0, 0, 0.667, 2.5]
+
+    def test_pycocotools_reads_the_file(self, dataset: CocoDataset, tmp_path: Path) -> None:
+        _, results = evaluate(Oracle(dataset), dataset, progress=False)
+        path = tmp_path / "new" / "detections.json"
+        write_results(path, results)
+        assert json.loads(path.read_text()) == results
+        loaded = dataset.annotations.to_pycocotools().loadRes(str(path))
+        assert len(loaded.anns) == len(results)
+
+
+class TestScore:
+    def test_nothing_found(self, dataset: CocoDataset) -> None:
+        metrics = score([], dataset.annotations)
+        assert metrics.AP == metrics.AP50 == metrics.AP75 == 0
+        assert metrics.per_class == {"nut": 0, "washer": 0, "screw": 0}
+
+    def test_boxes_beside_the_objects(
+        self, dataset: CocoDataset, perfect_results: Callable[..., list[dict[str, Any]]]
+    ) -> None:
+        results = perfect_results(dataset.annotations)
+        for row in results:
+            row["bbox"] = [0, 0, 2, 2]
+        assert score(results, dataset.annotations).AP == 0
+
+    @pytest.mark.parametrize(("shift", "expected"), [(0, 1.0), (3, 8 / 10), (6, 5 / 10)])
+    def test_ap_falls_with_the_overlap(
+        self,
+        dataset: CocoDataset,
+        perfect_results: Callable[..., list[dict[str, Any]]],
+        shift: float,
+        expected: float,
+    ) -> None:
+        """A box moved by s of its width w has IoU (w - s) / (w + s); here w = 40 decides."""
+        only = dataset.annotations.first(2)
+        results = [row for row in perfect_results(only) if row["category_id"] == 7]
+        results[0]["bbox"][0] += shift
+        iou = (40 - shift) / (40 + shift)
+        reached = sum(iou >= 0.5 + 0.05 * n for n in range(10))
+        assert score(results, only).per_class["washer"] == pytest.approx(reached / 10)
+        assert reached / 10 == pytest.approx(expected)
+
+    def test_absent_classes_and_sizes_are_nan(
+        self, dataset: CocoDataset, perfect_results: Callable[..., list[dict[str, Any]]]
+    ) -> None:
+        one = dataset.annotations.first(1)
+        metrics = score(perfect_results(one), one)
+        assert metrics.per_class["nut"] == metrics.per_class["screw"] == pytest.approx(1.0)
+        assert math.isnan(metrics.per_class["washer"])
+        assert math.isnan(metrics.APs) and math.isnan(metrics.APl)
+        assert metrics.APm == pytest.approx(1.0)
+
+    def test_ap_is_the_mean_over_present_classes(
+        self, dataset: CocoDataset, perfect_results: Callable[..., list[dict[str, Any]]]
+    ) -> None:
+        results = [row for row in perfect_results(dataset.annotations) if row["category_id"] != 20]
+        metrics = score(results, dataset.annotations)
+        assert metrics.per_class == pytest.approx({"nut": 1.0, "washer": 1.0, "screw": 0.0})
+        assert metrics.AP == pytest.approx(2 / 3)
+
+    def test_nothing_is_printed_and_results_are_left_alone(
+        self,
+        dataset: CocoDataset,
+        perfect_results: Callable[[Annotations], list[dict[str, Any]]],
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        results = perfect_results(dataset.annotations)
+        copies = [dict(row) for row in results]
+        first, second = (score(results, dataset.annotations) for _ in range(2))
+        assert repr(first) == repr(second)
+        assert results == copies
+        assert capsys.readouterr().out == ""

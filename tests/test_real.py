@@ -1,0 +1,73 @@
+"""Real data and real weights, where the environment variable BCKD_SHARED names their folder."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from bckd.command_line import run
+from bckd.datasets.annotations import Annotations, read_annotations
+from bckd.evaluation import score
+from bckd.models.backbones import build_backbone
+
+SHARED = os.environ.get("BCKD_SHARED")
+pytestmark = pytest.mark.skipif(
+    not SHARED, reason="BCKD_SHARED is not set: the folder that holds real/"
+)
+REAL = Path(SHARED or "") / "real"
+
+
+@pytest.mark.parametrize(
+    ("file", "images", "boxes", "classes"),
+    [
+        ("coco128/annotations/instances_val2017.json", 128, 903, 80),
+        ("neu_det/annotations/instances_val.json", 360, 854, 6),
+    ],
+)
+def test_ground_truth_fed_back_is_perfect(
+    file: str,
+    images: int,
+    boxes: int,
+    classes: int,
+    perfect_results: Callable[[Annotations], list[dict[str, Any]]],
+) -> None:
+    found = read_annotations(REAL / file)
+    assert len(found.images) == images
+    assert len(found.content["annotations"]) == boxes
+    assert len(found.class_names) == classes
+    assert score(perfect_results(found), found).AP == pytest.approx(1.0, abs=1e-9)
+
+
+def test_a_coco_preset_trains_and_evaluates(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    options = f"""
+        --model.no-pretrained --data.root {REAL / "coco128"} --data.workers 0
+        --data.size.short-side 128 --data.size.long-side 160 --data.first-val 6
+        --batch-size 2 --steps 2 --log-every 1 --device cpu --out {out}
+    """
+    run(["train", "coco-r18", *options.split()])
+    results = json.loads((out / "results.json").read_text())
+    assert 0 <= results["AP"] < 0.05
+    assert len(results["per_class"]) == 80
+    run(["eval", str(out), "--detections", str(tmp_path / "detections.json")])
+    found = json.loads((tmp_path / "detections.json").read_text())
+    annotations = read_annotations(REAL / "coco128/annotations/instances_val2017.json").first(6)
+    assert {row["image_id"] for row in found} <= {image.id for image in annotations.images}
+    assert {row["category_id"] for row in found} <= set(annotations.category_ids)
+
+
+def test_pretrained_mobilenet(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(REAL / "torch_home"))
+    (file,) = (REAL / "torch_home" / "hub" / "checkpoints").glob("mobilenet_v2*.pth")
+    weights = torch.load(file, weights_only=True)
+    backbone = build_backbone("mobilenet_v2", pretrained=True)
+    own = backbone.state_dict()
+    assert own
+    for name, value in own.items():
+        assert torch.equal(value, weights[name]), name

@@ -1,0 +1,356 @@
+"""Training a student, with and without a teacher."""
+
+from __future__ import annotations
+
+import copy
+import json
+import statistics
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from bckd.checkpoints import STUDENT, load_detector, save_detector
+from bckd.datasets.batches import TrainingBatches
+from bckd.datasets.coco import ImageSize, collate
+from bckd.datasets.scene_drawing import class_names
+from bckd.errors import InputError
+from bckd.models.detector import Detector
+from bckd.preparation import build_student, load_teacher, training_data
+from bckd.recipes import LossWeights, Optimisation, Recipe
+from bckd.run_log import read_log
+from bckd.structures import Batch
+from bckd.teaching import TeacherTargets, live_teaching
+from bckd.trainer import NonFiniteLossError, RunResult, compute_terms, train
+
+NAMES = class_names("standard")
+SUPERVISED = {"qfl", "dfl", "giou"}
+ALL_WEIGHTS = LossWeights(softmax=0.75, ld=0.5, ld_region=0.25)
+PLAIN_SGD = Optimisation(
+    optimizer="sgd", learning_rate=0.4, momentum=0, weight_decay=0, warmup_steps=0
+)
+PLAIN_RATE = 0.4 * 4 / 16  # at a batch of 4
+
+
+def run(recipe: Recipe) -> RunResult:
+    return train(recipe, progress=False)
+
+
+def weights_of(out: Path) -> dict[str, torch.Tensor]:
+    return load_file(out / STUDENT)
+
+
+def same_weights(one: Path, other: Path) -> bool:
+    a, b = weights_of(one), weights_of(other)
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def step_lines(out: Path) -> list[dict]:
+    return [line for line in read_log(out) if "unweighted" in line]
+
+
+def first_batch(recipe: Recipe) -> tuple[Batch, tuple[str, ...]]:
+    training = training_data(recipe.data, recipe.seed)
+    keys = [(0, False), (1, True), (2, True)]
+    batch = collate([training.sample(*key) for key in keys], training.size)
+    return batch, training.annotations.class_names
+
+
+@pytest.fixture
+def distilling(tiny_recipe: Recipe, tiny_teacher: Path) -> Recipe:
+    return replace(tiny_recipe, teacher=tiny_teacher)
+
+
+class TestLearning:
+    def test_the_loss_falls_on_a_few_images(self, tiny_recipe: Recipe) -> None:
+        data = replace(tiny_recipe.data, first_train=4, flip=0)
+        run(replace(tiny_recipe, data=data, steps=25))
+        losses = [line["loss"] for line in step_lines(tiny_recipe.out)]
+        assert len(losses) == 25
+        assert statistics.mean(losses[-5:]) < 0.7 * statistics.mean(losses[:5])
+
+    def test_the_student_nears_its_teacher(self, distilling: Recipe) -> None:
+        weights = LossWeights(qfl=0, dfl=0, giou=0)
+        data = replace(distilling.data, first_train=4, flip=0)
+        run(replace(distilling, weights=weights, data=data, steps=25))
+        terms = [line["unweighted"] for line in step_lines(distilling.out)]
+        for name in ("binary", "iou"):
+            first, last = (statistics.mean(t[name] for t in p) for p in (terms[:5], terms[-5:]))
+            assert last < 0.8 * first, name
+
+    def test_a_step_of_sgd_goes_down_the_gradient(self, tiny_recipe: Recipe) -> None:
+        before, after = one_step(tiny_recipe, clip_norm=None)
+        training = training_data(tiny_recipe.data, tiny_recipe.seed)
+        (keys,) = TrainingBatches(training.images, 4, tiny_recipe.seed, 0, 1)
+        batch = collate([training[key] for key in keys], training.size)
+        terms = compute_terms(before.train(), None, batch, tiny_recipe, autocast=False)
+        (terms["qfl"] + 0.25 * terms["dfl"] + 2 * terms["giou"]).backward()
+        for (name, old), (_, new) in parameter_pairs(before, after):
+            expected = old.detach() - PLAIN_RATE * old.grad
+            torch.testing.assert_close(new.detach(), expected, msg=name)
+
+    def test_the_gradient_is_clipped(self, tiny_recipe: Recipe) -> None:
+        """Without momentum and decay a step is as long as rate times norm of the gradient."""
+        before, after = one_step(tiny_recipe, clip_norm=0.01)
+        moved = [(b - a).norm() for (_, b), (_, a) in parameter_pairs(before, after)]
+        assert torch.stack(moved).norm().item() == pytest.approx(PLAIN_RATE * 0.01, rel=1e-3)
+
+    def test_bf16_on_a_cpu(self, tiny_recipe: Recipe) -> None:
+        run(replace(tiny_recipe, precision="bf16", steps=2))
+        first = step_lines(tiny_recipe.out)[0]["loss"]
+        run(replace(tiny_recipe, steps=2, out=tiny_recipe.out / "float32"))
+        exact = step_lines(tiny_recipe.out / "float32")[0]["loss"]
+        assert first != exact
+        assert first == pytest.approx(exact, rel=0.05)
+
+
+def one_step(recipe: Recipe, clip_norm: float | None) -> tuple[Detector, Detector]:
+    recipe = replace(recipe, steps=1, optimisation=replace(PLAIN_SGD, clip_norm=clip_norm))
+    after = run(recipe).detector
+    return build_student(recipe, after.class_names), after
+
+
+def parameter_pairs(before: Detector, after: Detector) -> list:
+    return list(zip(before.named_parameters(), after.named_parameters(), strict=True))
+
+
+class TestLog:
+    def test_terms_are_logged_plain_and_weighted(self, distilling: Recipe) -> None:
+        run(replace(distilling, weights=ALL_WEIGHTS, steps=2))
+        weights = asdict(ALL_WEIGHTS)
+        for line in step_lines(distilling.out):
+            assert set(line["unweighted"]) == set(line["weighted"]) == set(weights)
+            for name, value in line["unweighted"].items():
+                assert value > 0
+                assert line["weighted"][name] == pytest.approx(weights[name] * value)
+            assert line["loss"] == pytest.approx(sum(line["weighted"].values()))
+            assert line["images_per_second"] > 0 and line["learning_rate"] > 0
+
+    @pytest.mark.parametrize("absent", ["binary", "iou", "softmax", "ld", "ld_region"])
+    def test_a_term_of_weight_0_is_not_computed(self, distilling: Recipe, absent: str) -> None:
+        weights = replace(ALL_WEIGHTS, **{absent: 0})
+        run(replace(distilling, weights=weights, steps=1))
+        (line,) = step_lines(distilling.out)
+        assert set(line["unweighted"]) == set(asdict(ALL_WEIGHTS)) - {absent}
+
+    def test_without_a_teacher_nothing_is_distilled(self, tiny_recipe: Recipe) -> None:
+        run(replace(tiny_recipe, weights=ALL_WEIGHTS, steps=1))
+        assert set(step_lines(tiny_recipe.out)[0]["unweighted"]) == SUPERVISED
+
+    def test_a_line_is_the_mean_since_the_last(self, tiny_recipe: Recipe) -> None:
+        run(tiny_recipe)
+        sparse = replace(tiny_recipe, log_every=4, out=tiny_recipe.out / "sparse")
+        run(sparse)
+        every = [line["unweighted"]["qfl"] for line in step_lines(tiny_recipe.out)]
+        lines = step_lines(sparse.out)
+        assert [line["step"] for line in lines] == [3, 5]
+        for line, part in zip(lines, (every[:4], every[4:]), strict=True):
+            assert line["unweighted"]["qfl"] == pytest.approx(statistics.mean(part))
+
+
+class TestFiles:
+    def test_what_a_run_leaves(self, tiny_recipe: Recipe) -> None:
+        result = run(tiny_recipe)
+        names = {path.name for path in tiny_recipe.out.iterdir()}
+        assert names == {
+            "student.safetensors",
+            "resume.safetensors",
+            "results.json",
+            "recipe.json",
+            "log.jsonl",
+            "tensorboard",
+        }
+        results = json.loads((tiny_recipe.out / "results.json").read_text())
+        assert results["AP"] == result.metrics.AP
+        assert set(results["per_class"]) == set(result.detector.class_names)
+        assert (results["seed"], results["steps"]) == (0, 6)
+        checkpoint = load_detector(tiny_recipe.out)
+        assert checkpoint.size == tiny_recipe.data.size
+        assert not result.detector.training
+
+    def test_tensorboard(self, tiny_recipe: Recipe) -> None:
+        run(replace(tiny_recipe, steps=2))
+        board = EventAccumulator(str(tiny_recipe.out / "tensorboard")).Reload()
+        tags = set(board.Tags()["scalars"])
+        assert {"loss", "unweighted/qfl", "weighted/giou", "learning_rate", "metrics/AP"} <= tags
+        logged = [line["loss"] for line in step_lines(tiny_recipe.out)]
+        assert [event.value for event in board.Scalars("loss")] == pytest.approx(logged)
+
+    def test_a_run_is_not_overwritten(self, tiny_recipe: Recipe) -> None:
+        run(replace(tiny_recipe, steps=1))
+        before = {p: p.read_bytes() for p in tiny_recipe.out.rglob("*") if p.is_file()}
+        with pytest.raises(InputError, match="already holds a run") as caught:
+            run(replace(tiny_recipe, steps=1, seed=1))
+        assert str(tiny_recipe.out) in str(caught.value)
+        assert before == {p: p.read_bytes() for p in tiny_recipe.out.rglob("*") if p.is_file()}
+
+    def test_the_parts_of_a_data_set_must_agree(
+        self, tiny_recipe: Recipe, custom_root: Path
+    ) -> None:
+        path = custom_root / "annotations" / "instances_val.json"
+        path.write_text(path.read_text().replace("washer", "ring"))
+        with pytest.raises(InputError, match="different categories") as caught:
+            run(replace(tiny_recipe, data=replace(tiny_recipe.data, root=custom_root)))
+        assert "instances_train.json" in str(caught.value) and str(path) in str(caught.value)
+        assert not tiny_recipe.out.exists()
+
+
+class TestSeed:
+    def test_the_seed_decides_everything(self, distilling: Recipe) -> None:
+        recipes = {
+            name: replace(distilling, seed=seed, out=distilling.out / name)
+            for name, seed in (("one", 0), ("again", 0), ("other", 1))
+        }
+        torch.manual_seed(123)
+        run(recipes["one"])
+        torch.manual_seed(456)  # what came before a run must not matter
+        run(recipes["again"])
+        run(recipes["other"])
+        assert same_weights(recipes["one"].out, recipes["again"].out)
+        assert not same_weights(recipes["one"].out, recipes["other"].out)
+
+    def test_evaluations_on_the_way_do_not_touch_the_weights(self, tiny_recipe: Recipe) -> None:
+        run(tiny_recipe)
+        watched = replace(tiny_recipe, evaluate_every=2, out=tiny_recipe.out / "watched")
+        run(watched)
+        assert same_weights(tiny_recipe.out, watched.out)
+        counts = [
+            sum("metrics" in line for line in read_log(r.out)) for r in (tiny_recipe, watched)
+        ]
+        assert counts == [1, 3]
+
+    def test_workers_do_not_matter(self, tiny_recipe: Recipe) -> None:
+        run(tiny_recipe)
+        data = replace(tiny_recipe.data, workers=1)
+        with_worker = replace(tiny_recipe, data=data, out=tiny_recipe.out / "worker")
+        run(with_worker)
+        assert same_weights(tiny_recipe.out, with_worker.out)
+
+
+class TestTeacher:
+    def test_it_stays_as_it_is(self, distilling: Recipe) -> None:
+        batch, names = first_batch(distilling)
+        teacher = load_teacher(distilling, names, torch.device("cpu"))
+        before = copy.deepcopy(teacher.state_dict())
+        student = build_student(distilling, names).train()
+        recipe = replace(distilling, weights=ALL_WEIGHTS)
+        terms = compute_terms(student, live_teaching(teacher), batch, recipe, autocast=False)
+        sum(terms.values()).backward()
+        assert all(p.grad is None and not p.requires_grad for p in teacher.parameters())
+        assert not any(module.training for module in teacher.modules())
+        for name, value in teacher.state_dict().items():
+            assert torch.equal(value, before[name]), name
+        assert all(p.grad is not None and p.grad.any() for p in student.parameters())
+
+    def test_it_is_no_part_of_what_is_saved(self, distilling: Recipe) -> None:
+        run(distilling)
+        run(replace(distilling, teacher=None, out=distilling.out / "alone"))
+        one, alone = weights_of(distilling.out), weights_of(distilling.out / "alone")
+        assert {n: v.shape for n, v in one.items()} == {n: v.shape for n, v in alone.items()}
+        resume = load_file(distilling.out / "resume.safetensors")
+        assert {n for n in resume if n.startswith("model/")} == {f"model/{n}" for n in one}
+
+    def test_stored_answers_teach_as_live_ones_do(self, distilling: Recipe) -> None:
+        batch, names = first_batch(distilling)
+        teacher = load_teacher(distilling, names, torch.device("cpu"))
+        stored = TeacherTargets(teacher, training_data(distilling.data, 0), progress=False)
+        recipe = replace(distilling, weights=ALL_WEIGHTS)
+        found = [
+            compute_terms(build_student(recipe, names).train(), teaching, batch, recipe, False)
+            for teaching in (live_teaching(teacher), stored)
+        ]
+        for name, value in found[0].items():
+            torch.testing.assert_close(found[1][name], value, atol=1e-5, rtol=1e-5, msg=name)
+
+    def test_a_run_with_stored_answers_is_one_with_live_ones(self, distilling: Recipe) -> None:
+        live = replace(
+            distilling, data=replace(distilling.data, cache=False), out=distilling.out / "live"
+        )
+        for recipe in (distilling, live):
+            run(replace(recipe, steps=2))
+        lines = [step_lines(recipe.out) for recipe in (distilling, live)]
+        for stored, ours in zip(*lines, strict=True):
+            assert stored["unweighted"] == pytest.approx(ours["unweighted"], rel=1e-3, abs=1e-5)
+
+    @pytest.mark.parametrize(
+        ("change", "words"),
+        [
+            (lambda names: names[:4], ["lacks", NAMES[4], NAMES[5]]),
+            (lambda names: (*names[:5], "hexagon"), ["lacks", NAMES[5], "hexagon"]),
+            (lambda names: names[::-1], ["order"]),
+        ],
+    )
+    def test_of_other_classes(
+        self,
+        tiny_recipe: Recipe,
+        tmp_path: Path,
+        tiny_detector: Callable[..., Detector],
+        change: Callable[[tuple[str, ...]], tuple[str, ...]],
+        words: list[str],
+    ) -> None:
+        path = tmp_path / "other.safetensors"
+        save_detector(path, tiny_detector(change(NAMES)), ImageSize(64, 64), {})
+        message = refusal(replace(tiny_recipe, teacher=path))
+        for word in [str(path), *words]:
+            assert word in message
+
+    def test_of_other_strides(
+        self, tiny_recipe: Recipe, tmp_path: Path, tiny_detector: Callable[..., Detector]
+    ) -> None:
+        path = tmp_path / "other.safetensors"
+        save_detector(path, tiny_detector(strides=(8, 16, 32, 64)), ImageSize(64, 64), {})
+        message = refusal(replace(tiny_recipe, teacher=path))
+        assert str(path) in message and "(8, 16, 32, 64)" in message and "(8, 16, 32)" in message
+
+    def test_of_other_bins_where_bins_are_distilled(
+        self, tiny_recipe: Recipe, tmp_path: Path, tiny_detector: Callable[..., Detector]
+    ) -> None:
+        path = tmp_path / "other.safetensors"
+        save_detector(path, tiny_detector(reg_max=12), ImageSize(64, 64), {})
+        recipe = replace(tiny_recipe, teacher=path)
+        run(replace(recipe, steps=1, out=tmp_path / "boxes need no bins"))
+        message = refusal(replace(recipe, weights=replace(recipe.weights, ld=1.0)))
+        assert "9" in message and "13" in message
+
+
+def refusal(recipe: Recipe) -> str:
+    """The sentence that refuses the recipe before its folder is made."""
+    with pytest.raises(InputError) as caught:
+        run(recipe)
+    assert not recipe.out.exists()
+    return str(caught.value)
+
+
+class TestNonFinite:
+    def refusal(self, recipe: Recipe) -> str:
+        with pytest.raises(NonFiniteLossError) as caught:
+            run(recipe)
+        assert not (recipe.out / STUDENT).exists()
+        assert "\n" not in str(caught.value)
+        return str(caught.value)
+
+    def test_an_absurd_learning_rate(self, tiny_recipe: Recipe) -> None:
+        settings = replace(PLAIN_SGD, learning_rate=1e30)
+        data = replace(tiny_recipe.data, first_train=4)
+        message = self.refusal(replace(tiny_recipe, optimisation=settings, data=data))
+        assert any(f"{term} " in message for term in SUPERVISED)
+        for name in ("000001.png", "000002.png", "000003.png", "000004.png"):
+            assert name in message
+        assert "step " in message
+
+    def test_a_broken_teacher(self, distilling: Recipe, tmp_path: Path) -> None:
+        teacher = load_detector(distilling.teacher).detector
+        with torch.no_grad():
+            teacher.head.box.bias.fill_(float("nan"))
+        path = tmp_path / "broken.safetensors"
+        save_detector(path, teacher, ImageSize(64, 64), {})
+        message = self.refusal(replace(distilling, teacher=path))
+        assert "loss term iou is" in message and "step 0" in message
+
+    def test_an_infinite_weight(self, tiny_recipe: Recipe) -> None:
+        weights = LossWeights(qfl=float("inf"))
+        assert "step 0" in self.refusal(replace(tiny_recipe, weights=weights))
