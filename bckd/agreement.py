@@ -29,13 +29,14 @@ class Agreement:
 def agreement(student: Detector, teacher: Detector, loader: DataLoader[Batch]) -> Agreement:
     """Compare two detectors of the same locations and classes on a data set."""
     device = next(student.parameters()).device
-    student.eval(), teacher.eval()
+    student.eval()
+    teacher.eval()
     error, shift, count = 0.0, 0.0, 0
     for batch in loader:
         images = batch.images.to(device)
         ours, theirs = student(images), teacher(images)
         valid = ours.locations.inside(batch.padded_sizes.to(device))
-        a, b = ours.cls_logits[valid].double(), theirs.cls_logits[valid].double()
+        a, b = (x.cls_logits[valid].cpu().double() for x in (ours, theirs))
         error += (a.sigmoid() - b.sigmoid()).abs().sum().item()
         shift += (a - b).sum().item()
         count += a.numel()

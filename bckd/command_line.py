@@ -27,6 +27,7 @@ from bckd.evaluation import evaluate, write_results
 from bckd.files import write_atomically
 from bckd.models.detector import Detector
 from bckd.preparation import check_classes_of, pick_device, validation_data
+from bckd.recipe_check import check_data, require
 from bckd.recipes import PRESETS, DataConfig, Recipe
 from bckd.serialisation import from_plain
 from bckd.trainer import NonFiniteLossError, train
@@ -193,6 +194,8 @@ def _eval(arguments: list[str]) -> None:
         data, arguments = _recorded_data(path), arguments[1:]
 
     options = parse(EvalOptions, arguments, f"eval {path}", default=EvalOptions(data))
+    check_data(options.data)
+    require(options.batch_size >= 1, "batch_size", options.batch_size, "1 or more")
     for name in ("detections", "score_maps"):
         file = getattr(options, name)
         if file is not None and file.is_dir():
@@ -225,7 +228,11 @@ def _recorded_data(path: Path) -> DataConfig:
     recipe = (path if path.is_dir() else path.parent) / "recipe.json"
     if not recipe.is_file():
         return DataConfig(size=recorded_size(path))
-    return from_plain(DataConfig, json.loads(recipe.read_text())["data"], str(recipe))
+    try:
+        data = json.loads(recipe.read_text(encoding="utf-8"))["data"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{recipe} is no recipe of bckd: {error}") from error
+    return from_plain(DataConfig, data, str(recipe))
 
 
 def _demo(arguments: list[str]) -> None:
@@ -242,8 +249,9 @@ def _study(arguments: list[str]) -> None:
 
 def print_metrics(metrics: dict[str, Any]) -> None:
     """Print AP and its parts in percent, then AP by class."""
-    per_class = metrics.pop("per_class")
-    print("  ".join(f"{name} {100 * value:.1f}" for name, value in metrics.items()))
+    per_class = metrics["per_class"]
+    summary = {name: value for name, value in metrics.items() if name != "per_class"}
+    print("  ".join(f"{name} {100 * value:.1f}" for name, value in summary.items()))
     width = max(len(name) for name in per_class)
     for name, value in per_class.items():
         print(f"  {name:{width}}  {100 * value:.1f}")

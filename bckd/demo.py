@@ -12,17 +12,19 @@ from bckd.datasets.scenes import write_scenes
 from bckd.evaluation import evaluate, evaluation_loader
 from bckd.files import write_json, write_text
 from bckd.models.detector import Detector
-from bckd.preparation import pick_device, training_data, validation_data
-from bckd.recipes import PRESETS, SCENES_SOFTMAX_WEIGHT, LossWeights, Recipe
+from bckd.preparation import load_teacher, pick_device, training_data, validation_data
+from bckd.recipes import (
+    PRESETS,
+    SCENES_SOFTMAX_WEIGHT,
+    SCENES_TEACHER,
+    LossWeights,
+    Recipe,
+    comparison,
+)
 from bckd.report import report
 from bckd.trainer import make_teaching, train
 
-TEACHER = Path("data/weights/scenes_teacher.safetensors")
-METHODS = {
-    "none": LossWeights(binary=0, iou=0),
-    "softmax": LossWeights(binary=0, iou=0, softmax=SCENES_SOFTMAX_WEIGHT),
-    "BCKD": LossWeights(binary=1, iou=4),
-}
+METHODS = ("none", "softmax", "BCKD")
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class DemoOptions:
     """folder of the runs, results.json and report.html"""
     root: Path = Path("data/scenes")
     """folder of the scenes; written if absent"""
-    teacher: Path = TEACHER
+    teacher: Path = SCENES_TEACHER
     """weights of the teacher"""
     steps: int = 800
     """training steps of each student"""
@@ -52,12 +54,14 @@ def run_demo(options: DemoOptions) -> dict[str, Any]:
     Raises:
         InputError: the scenes' folder or the teacher is something else.
     """
+    weights = comparison(SCENES_SOFTMAX_WEIGHT)
+    recipes = {name: _recipe(options, name, weights[name]) for name in METHODS}
+    load_detector(options.teacher)  # a wrong path is better told before a minute of drawing
     write_scenes(options.root)
-    recipes = {name: _recipe(options, name, weights) for name, weights in METHODS.items()}
     first = recipes["BCKD"]
     validation = validation_data(first.data)
     device = pick_device(options.device)
-    teacher = load_detector(options.teacher).detector.to(device)
+    teacher = load_teacher(first, validation.annotations.class_names, device)
     print("evaluating the teacher")
     teacher_metrics, _ = evaluate(teacher, validation)
     teaching = make_teaching(first, training_data(first.data, options.seed), device)

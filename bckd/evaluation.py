@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
@@ -104,13 +105,9 @@ def score(results: Results, annotations: Annotations) -> Metrics:
     """Average precision of COCO results against the annotations, by pycocotools."""
     truth = annotations.to_pycocotools()
     names = annotations.class_names
-    if not results:
-        present = {a["category_id"] for a in annotations.content["annotations"] if not a["iscrowd"]}
-        ids = zip(names, annotations.category_ids, strict=True)
-        nothing = {name: 0.0 if key in present else float("nan") for name, key in ids}
-        return Metrics(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, nothing)
     with contextlib.redirect_stdout(io.StringIO()):
-        evaluation = COCOeval(truth, truth.loadRes([dict(entry) for entry in results]), "bbox")
+        found = truth.loadRes([dict(entry) for entry in results]) if results else _nothing(truth)
+        evaluation = COCOeval(truth, found, "bbox")
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()
@@ -122,6 +119,14 @@ def score(results: Results, annotations: Annotations) -> Metrics:
         known = precision[:, :, index][precision[:, :, index] > -1]
         per_class[name] = float(np.mean(known)) if known.size else float("nan")
     return Metrics(*values, per_class)
+
+
+def _nothing(truth: COCO) -> COCO:
+    """No detections on these images; pycocotools' `loadRes` can't say that."""
+    found = COCO()
+    found.dataset = {**truth.dataset, "annotations": []}
+    found.createIndex()
+    return found
 
 
 def evaluate(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -48,11 +49,18 @@ def pick_device(name: str) -> torch.device:
         raise InputError(f"device {name!r} is not available on this machine") from error
 
 
-def build_student(recipe: Recipe, class_names: tuple[str, ...]) -> Detector:
-    """The recipe's detector; its initial weights depend on the seed alone."""
+def build_student(recipe: Recipe, class_names: tuple[str, ...], anew: bool = True) -> Detector:
+    """The recipe's detector; its initial weights depend on the seed alone.
+
+    Args:
+        anew: False where a resume state will replace the weights, so that none are downloaded.
+    """
+    model = recipe.model if anew else replace(recipe.model, pretrained=False)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
-        return Detector(recipe.model, class_names)
+        detector = Detector(model, class_names)
+    detector.config = recipe.model
+    return detector
 
 
 def load_teacher(
@@ -62,19 +70,24 @@ def load_teacher(
 
     Raises:
         InputError: class names or strides differ from the student's, or reg_max
-            where LD is asked for.
+            where LD is asked for; or nothing is distilled.
     """
     if recipe.teacher is None:
         return None
-    teacher = load_detector(recipe.teacher, class_names).detector
+    weights = recipe.weights
+    if not any((weights.binary, weights.iou, weights.softmax, weights.ld, weights.ld_region)):
+        raise InputError(f"teacher {recipe.teacher} is given, but every distillation weight is 0")
+    checkpoint = load_detector(recipe.teacher, class_names)
+    if "report" in checkpoint.record:
+        print(f"teacher {recipe.teacher}: {checkpoint.record['report']}")
+    teacher = checkpoint.detector
     _check_names(teacher.class_names, class_names, f"teacher {recipe.teacher}")
     if teacher.config.strides != recipe.model.strides:
         raise InputError(
             f"teacher {recipe.teacher} has strides {teacher.config.strides}, "
             f"the student has {recipe.model.strides}; they must be equal"
         )
-    distils_bins = recipe.weights.ld != 0 or recipe.weights.ld_region != 0
-    if distils_bins and teacher.config.reg_max != recipe.model.reg_max:
+    if (weights.ld or weights.ld_region) and teacher.config.reg_max != recipe.model.reg_max:
         raise InputError(
             f"teacher {recipe.teacher} has reg_max {teacher.config.reg_max}, the student "
             f"{recipe.model.reg_max}; localisation distillation needs the same"

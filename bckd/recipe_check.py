@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 
 from bckd.errors import InputError
-from bckd.recipes import Recipe
+from bckd.models.detector import DetectorConfig
+from bckd.recipes import DataConfig, Recipe
 
 
 def check_recipe(recipe: Recipe) -> None:
@@ -14,7 +15,29 @@ def check_recipe(recipe: Recipe) -> None:
     Raises:
         InputError: naming the field by its dotted name, its value and what was expected.
     """
-    model, data, size = recipe.model, recipe.data, recipe.data.size
+    check_data(recipe.data)
+    _check_run(recipe)
+    _check_model(recipe.model)
+    _check_losses(recipe)
+
+
+def check_data(data: DataConfig) -> None:
+    """Refuse values of a data set out of range; raises as `check_recipe` does."""
+    size = data.size
+    least_one = {
+        "data.first_train": data.first_train,
+        "data.first_val": data.first_val,
+        "data.size.short_side": size.short_side,
+        "data.size.long_side": size.long_side,
+        "data.size.pad_multiple": size.pad_multiple,
+    }
+    for name, value in least_one.items():
+        require(value is None or value >= 1, name, value, "1 or more")
+    require(data.workers >= 0, "data.workers", data.workers, "0 or more")
+    require(0 <= data.flip <= 1, "data.flip", data.flip, "0 to 1")
+
+
+def _check_run(recipe: Recipe) -> None:
     optimisation = recipe.optimisation
     least_one = {
         "steps": recipe.steps,
@@ -22,40 +45,51 @@ def check_recipe(recipe: Recipe) -> None:
         "log_every": recipe.log_every,
         "checkpoint_every": recipe.checkpoint_every,
         "evaluate_every": recipe.evaluate_every,
-        "data.first_train": data.first_train,
-        "data.first_val": data.first_val,
-        "data.size.short_side": size.short_side,
-        "data.size.long_side": size.long_side,
-        "data.size.pad_multiple": size.pad_multiple,
-        "model.width": model.width,
-        "model.channels": model.channels,
-        "model.head_convs": model.head_convs,
-        "model.head_groups": model.head_groups,
-        "model.reg_max": model.reg_max,
     }
     for name, value in least_one.items():
-        _require(value is None or value >= 1, name, value, "1 or more")
-    least_zero = {
-        "seed": recipe.seed,
-        "data.workers": data.workers,
-        "optimisation.warmup_steps": optimisation.warmup_steps,
-    }
-    for name, value in least_zero.items():
-        _require(value >= 0, name, value, "0 or more")
-    rate = optimisation.learning_rate
-    _require(0 < rate < math.inf, "optimisation.learning_rate", rate, "a number above 0")
-    _require(0 <= data.flip <= 1, "data.flip", data.flip, "0 to 1")
-    groups = model.head_groups
-    divides = model.channels % groups == 0
-    _require(divides, "model.head_groups", groups, f"a divisor of {model.channels} channels")
-    doubling = tuple(8 * 2**level for level in range(len(model.strides)))
-    fits = len(doubling) >= 3 and tuple(model.strides) == doubling
-    _require(fits, "model.strides", model.strides, "8 16 32 and perhaps 64, 128, ...")
+        require(value is None or value >= 1, name, value, "1 or more")
+    require(recipe.seed >= 0, "seed", recipe.seed, "0 or more")
+    warmup, rate, clip = (
+        optimisation.warmup_steps,
+        optimisation.learning_rate,
+        optimisation.clip_norm,
+    )
+    require(warmup >= 0, "optimisation.warmup_steps", warmup, "0 or more")
+    require(0 < rate < math.inf, "optimisation.learning_rate", rate, "a number above 0")
+    require(clip is None or clip > 0, "optimisation.clip_norm", clip, "a number above 0")
     folders = (recipe.out, *recipe.out.parents)
     file = next((path for path in folders if path.exists() and not path.is_dir()), None)
-    _require(file is None, "out", recipe.out, f"a folder, but {file} is a file")
+    require(file is None, "out", recipe.out, f"a folder, but {file} is a file")
 
 
-def _require(holds: bool, name: str, value: object, expected: str) -> None:
+def _check_model(model: DetectorConfig) -> None:
+    least_one = ("width", "channels", "head_convs", "head_groups", "reg_max")
+    for name in least_one:
+        value = getattr(model, name)
+        require(value >= 1, f"model.{name}", value, "1 or more")
+    divisor = f"a divisor of {model.channels} channels"
+    groups = model.head_groups
+    require(model.channels % groups == 0, "model.head_groups", groups, divisor)
+    require(model.anchor_scale > 0, "model.anchor_scale", model.anchor_scale, "above 0")
+    doubling = tuple(8 * 2**level for level in range(len(model.strides)))
+    fits = len(doubling) >= 3 and tuple(model.strides) == doubling
+    require(fits, "model.strides", model.strides, "8 16 32 and perhaps 64, 128, ...")
+    learns = model.pretrained or model.frozen_stages == 0
+    scratch = "0 where the backbone starts from scratch"
+    require(learns, "model.frozen_stages", model.frozen_stages, scratch)
+
+
+def _check_losses(recipe: Recipe) -> None:
+    for name, value in vars(recipe.weights).items():
+        require(0 <= value < math.inf, f"weights.{name}", value, "0 or more")
+    options = recipe.losses
+    require(options.binary_beta >= 0, "losses.binary_beta", options.binary_beta, "0 or more")
+    for name in ("softmax_temperature", "ld_temperature"):
+        value = getattr(options, name)
+        require(value > 0, f"losses.{name}", value, "above 0")
+
+
+def require(holds: bool, name: str, value: object, expected: str) -> None:
+    """Raise an InputError that names a field, its value and what was expected."""
     if not holds:
         raise InputError(f"{name} is {value}; expected {expected}")

@@ -1,7 +1,7 @@
 """The configuration of a run, and the named presets.
 
 One frozen dataclass, `Recipe`, serves Python, the notebooks and the command line;
-the comment beside a field is its help text there. Presets are instances of it:
+the text below a field is its help there. Presets are instances of it:
 
     from dataclasses import replace
     from bckd.recipes import PRESETS
@@ -89,8 +89,11 @@ class LossOptions:
     iou_kind: IoUKind = "giou"
     """similarity of boxes in L_loc (paper: iou)"""
     softmax_temperature: float = 2.0
+    """T of softmax distillation"""
     softmax_places: Literal["all", "positives"] = "all"
+    """softmax distillation at all valid locations, or at positives alone"""
     ld_temperature: float = 10.0
+    """T of LD"""
     ld_region_kind: RegionKind = "official"
     """the official code's valuable region, or the paper's"""
 
@@ -100,16 +103,19 @@ class Optimisation:
     """Optimiser and learning-rate schedule; the defaults are the official COCO recipe's."""
 
     optimizer: Literal["sgd", "adamw"] = "sgd"
+    """SGD with momentum, or AdamW"""
     learning_rate: float = 0.01
     """for a batch of 16 images; scaled linearly with the batch size"""
     momentum: float = 0.9
     """of SGD"""
     weight_decay: float = 1e-4
+    """of every parameter"""
     warmup_steps: int = 500
     """steps over which the learning rate grows linearly"""
     warmup_start: float = 0.001
     """factor of the learning rate at step 0"""
     schedule: Literal["step", "cosine"] = "step"
+    """after warm-up: tenfold drops, or a cosine to 0"""
     drops: tuple[float, ...] = (8 / 12, 11 / 12)
     """step schedule: at these fractions of the run the rate falls tenfold"""
     clip_norm: float | None = None
@@ -147,11 +153,30 @@ class Recipe:
     """steps between two evaluations; None: at the end only"""
 
 
+def comparison(softmax: float) -> dict[str, LossWeights]:
+    """Weights of the six methods that are compared on the scenes.
+
+    Args:
+        softmax: weight of softmax distillation; BCKD's terms keep the published ones.
+    """
+    none = LossWeights(binary=0, iou=0)
+    return {
+        "none": none,
+        "softmax": replace(none, softmax=softmax),
+        "L_cls": replace(none, binary=1.0),
+        "L_loc": replace(none, iou=4.0),
+        "BCKD": replace(none, binary=1.0, iou=4.0),
+        "softmax + L_loc": replace(none, softmax=softmax, iou=4.0),
+    }
+
+
 def _coco(backbone: str, out: str, **model: bool) -> Recipe:
     return Recipe(model=DetectorConfig(backbone=backbone, **model), out=Path(out))
 
 
-# Of softmax distillation on the scenes, the best of the sweep in `bckd study`.
+SCENES_TEACHER = Path("data/weights/scenes_teacher.safetensors")
+# Of softmax distillation on the scenes, the best of the sweep in `bckd study`; it is also
+# what the official weight of 10 at 80 classes comes to at 6.
 SCENES_SOFTMAX_WEIGHT = 0.75
 
 _SMALL = DetectorConfig(
@@ -187,12 +212,14 @@ _SCENES = Recipe(
         schedule="cosine",
     ),
     out=Path("runs/scenes"),
-    steps=800,
+    steps=1200,
     precision="float32",
 )
 
 _CUSTOM = Recipe(
-    model=DetectorConfig(backbone="mobilenet_v2", norm_eval=False, channels=96, head_convs=2),
+    model=DetectorConfig(
+        backbone="mobilenet_v2", frozen_stages=0, norm_eval=False, channels=96, head_convs=2
+    ),
     data=DataConfig(
         root=Path("data/custom"),
         train_images="train",

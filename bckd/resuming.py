@@ -17,7 +17,8 @@ from bckd.recipes import Recipe
 from bckd.serialisation import to_plain
 
 STATE = "resume.safetensors"  # the file name in the folder of a run
-# A resumed run may differ in these: they do not touch the weights.
+# A resumed run may differ in these: they do not touch the weights (the folder of the data
+# may have moved; another device rounds differently).
 FREE_FIELDS = {
     "out",
     "device",
@@ -26,7 +27,10 @@ FREE_FIELDS = {
     "evaluate_every",
     "data.root",
     "data.workers",
-    "data.cache",
+    "data.val_images",
+    "data.val_annotations",
+    "data.first_val",
+    "model.postprocess",
 }
 
 
@@ -82,11 +86,11 @@ def restore(state: ResumeState, detector: Detector, optimizer: torch.optim.Optim
     load_strictly(detector, weights, Path(STATE))
     groups = optimizer.state_dict()["param_groups"]
     optimizer.load_state_dict({"state": buffers, "param_groups": groups})
-    for parameter, state in optimizer.state.items():
-        for name, value in state.items():
+    for parameter, values in optimizer.state.items():
+        for name, value in values.items():
             if value.shape == parameter.shape:
                 # Fused optimisers read buffers in the parameter's memory layout.
-                state[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
+                values[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
 
 
 def state_to_resume(recipe: Recipe, resume: bool) -> ResumeState | None:

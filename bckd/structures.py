@@ -70,6 +70,8 @@ class Locations:
 class DenseOutput:
     """All that a dense detector says of a batch, in training as in evaluation.
 
+    Tensors are float32, also under autocast: areas and sums overflow in half precision.
+
     Attributes:
         cls_logits: (N, A, K) raw classification logits.
         boxes: (N, A, 4) decoded boxes, not clipped to the image.
@@ -157,7 +159,7 @@ class Batch:
         """The same batch on another device; sizes follow."""
         return replace(
             self,
-            images=self.images.to(device, non_blocking=True),
+            images=self.images.to(device),
             sizes=self.sizes.to(device),
             padded_sizes=self.padded_sizes.to(device),
             original_sizes=self.original_sizes.to(device),

@@ -30,12 +30,11 @@ from bckd.errors import InputError
 from bckd.evaluation import evaluation_loader
 from bckd.files import finite_or_none, write_text
 from bckd.preparation import training_data, validation_data
-from bckd.recipes import PRESETS, LossWeights, Recipe
+from bckd.recipes import PRESETS, SCENES_TEACHER, LossWeights, Recipe, comparison
 from bckd.run_log import read_lines
 from bckd.teaching import Teaching
 from bckd.trainer import make_teaching, train
 
-TEACHER = Path("data/weights/scenes_teacher.safetensors")
 SWEEP = (0.25, 0.75, 2.25, 6.75, 20.0)  # weights of softmax distillation; 10 K / 80 = 0.75
 SWEEP_SEEDS = (100, 101)
 
@@ -46,7 +45,7 @@ class StudyOptions:
 
     results: Path = Path("notebooks/results/scenes_study.jsonl")
     """one line a run; runs that are there are not repeated"""
-    teacher: Path = TEACHER
+    teacher: Path = SCENES_TEACHER
     """weights of the teacher"""
     root: Path = Path("data/scenes")
     """folder of the scenes; written if absent"""
@@ -75,36 +74,30 @@ class Run:
         return self.part, self.method, self.seed, self.weights.softmax
 
 
-def methods(softmax: float) -> dict[str, LossWeights]:
-    """Weights of the six methods, given that of softmax distillation."""
-    none = LossWeights(binary=0, iou=0)
-    return {
-        "none": none,
-        "softmax": replace(none, softmax=softmax),
-        "L_cls": replace(none, binary=1.0),
-        "L_loc": replace(none, iou=4.0),
-        "BCKD": replace(none, binary=1.0, iou=4.0),
-        "softmax + L_loc": replace(none, softmax=softmax, iou=4.0),
-    }
-
-
 def run_study(options: StudyOptions) -> None:
-    """Sweep, compare, print the table."""
+    """Sweep, compare, print the table.
+
+    Raises:
+        InputError: an option is out of range, or a folder or file is something else.
+    """
+    for name in ("steps", "seeds", "processes"):
+        if getattr(options, name) < 1:
+            raise InputError(f"--{name} is {getattr(options, name)}; expected 1 or more")
     write_scenes(options.root)
     load_detector(options.teacher)  # a wrong path is better told before the first run
     sweep = [
-        Run("sweep", "softmax", seed, methods(weight)["softmax"])
+        Run("sweep", "softmax", seed, comparison(weight)["softmax"])
         for weight in SWEEP
         for seed in SWEEP_SEEDS
     ]
     _run_all(sweep, options)
     best = best_weight(read_lines(options.results))
-    comparison = [
+    runs = [
         Run("comparison", method, seed, weights)
         for seed in range(options.seeds)
-        for method, weights in methods(best).items()
+        for method, weights in comparison(best).items()
     ]
-    _run_all(comparison, options)
+    _run_all(runs, options)
     print(table(read_lines(options.results)))
 
 
@@ -137,7 +130,7 @@ def table(lines: list[dict[str, Any]]) -> str:
         "| method | AP, mean +- standard error | every seed | score error | logit shift |",
         "|---|---|---|---|---|",
     ]
-    for method in methods(0):
+    for method in comparison(0):
         found = [
             line for line in lines if line["part"] == "comparison" and line["method"] == method
         ]
@@ -158,9 +151,10 @@ def _run_all(runs: list[Run], options: StudyOptions) -> None:
     """Run what the results file does not hold yet; append each line as it comes."""
     lines = read_lines(options.results)
     write_text(options.results, "".join(json.dumps(line) + "\n" for line in lines))
-    if any(line["steps"] != options.steps for line in lines):
+    other = next((line["steps"] for line in lines if line["steps"] != options.steps), None)
+    if other is not None:
         raise InputError(
-            f"{options.results} holds runs of {lines[0]['steps']} steps, not {options.steps}; "
+            f"{options.results} holds runs of {other} steps, not {options.steps}; "
             f"name another file with --results"
         )
     done = {(x["part"], x["method"], x["seed"], x["weights"]["softmax"]) for x in lines}
@@ -217,6 +211,7 @@ def study_recipe(run: Run, options: StudyOptions) -> Recipe:
         seed=run.seed,
         steps=options.steps,
         out=options.out / name,
+        device="cpu",  # several runs share the machine, and the teacher's answers their place
     )
 
 

@@ -52,7 +52,7 @@ from bckd.teaching import TeacherTargets, Teaching, live_teaching
 
 
 class NonFiniteLossError(RuntimeError):
-    """A loss term is nan or infinite; the message names the term and the images."""
+    """A loss term or a weight is nan or infinite; the message names it, and the images."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,8 @@ def train(
     state = state_to_resume(recipe, resume)
     if teaching is None:
         teaching = make_teaching(recipe, training, device, progress)
-    student = build_student(recipe, names).to(device, memory_format=torch.channels_last)
+    student = build_student(recipe, names, anew=state is None)
+    student = student.to(device, memory_format=torch.channels_last)
     optimizer = build_optimizer(student, recipe.optimisation)
     first, seconds = 0, 0.0
     if state is not None:
@@ -207,6 +208,7 @@ def _loop(
     (student, teaching), (training, validation) = pair, datasets
     device = next(student.parameters()).device
     autocast = _use_bf16(recipe.precision, device)
+    loading = (recipe.batch_size, recipe.data.workers)
     window = _Window()
     student.train()
     start = time.perf_counter()
@@ -229,10 +231,11 @@ def _loop(
                 shown = {name: f"{value:.3f}" for name, value in record["weighted"].items()}
                 bar.set_postfix({**shown, "images/s": f"{record['images_per_second']:.0f}"})
             if done % recipe.checkpoint_every == 0 or done == recipe.steps:
+                _check_weights(student, step)
                 so_far = seconds + time.perf_counter() - start
                 save_state(recipe.out, student, optimizer, done, so_far, recipe)
             if recipe.evaluate_every and done % recipe.evaluate_every == 0 and done < recipe.steps:
-                metrics, _ = evaluate(student, validation, recipe.batch_size, recipe.data.workers)
+                metrics, _ = evaluate(student, validation, *loading, progress)
                 log.write(step, {"metrics": asdict(metrics)})
     return time.perf_counter() - start
 
@@ -261,7 +264,6 @@ def _batches(recipe: Recipe, dataset: CocoDataset, first: int) -> Iterator[Batch
             batch_sampler=order,
             num_workers=recipe.data.workers,
             collate_fn=partial(collate, size=dataset.size),
-            pin_memory=torch.cuda.is_available(),
         )
     )
 
@@ -274,6 +276,15 @@ def _check_finite(total: Tensor, terms: dict[str, Tensor], step: int, batch: Bat
         f"loss term {' and '.join(named) or 'sum'} is not finite at step {step}, "
         f"images {', '.join(batch.file_names)}; a smaller learning rate may help"
     )
+
+
+def _check_weights(student: Detector, step: int) -> None:
+    """A finite loss can have an infinite gradient: never save what can't be resumed."""
+    for name, value in student.state_dict().items():
+        if not torch.isfinite(value).all():
+            raise NonFiniteLossError(
+                f"weights {name} are not finite after step {step}; a smaller learning rate may help"
+            )
 
 
 class _Window:

@@ -47,7 +47,8 @@ def test_ground_truth_fed_back_is_perfect(
 def test_a_coco_preset_trains_and_evaluates(tmp_path: Path) -> None:
     out = tmp_path / "run"
     options = f"""
-        --model.no-pretrained --data.root {REAL / "coco128"} --data.workers 0
+        --model.no-pretrained --model.frozen-stages 0
+        --data.root {REAL / "coco128"} --data.workers 0
         --data.size.short-side 128 --data.size.long-side 160 --data.first-val 6
         --batch-size 2 --steps 2 --log-every 1 --device cpu --out {out}
     """

@@ -314,7 +314,7 @@ class TestTeacher:
         recipe = replace(tiny_recipe, teacher=path)
         run(replace(recipe, steps=1, out=tmp_path / "boxes need no bins"))
         message = refusal(replace(recipe, weights=replace(recipe.weights, ld=1.0)))
-        assert "9" in message and "13" in message
+        assert "reg_max 12" in message and "student 8" in message
 
 
 def refusal(recipe: Recipe) -> str:

@@ -146,10 +146,10 @@ def _load(path: Path) -> dict[str, Any]:
 def _image(path: Path, raw: Any) -> ImageEntry:
     try:
         entry = ImageEntry(raw["id"], raw["file_name"], int(raw["width"]), int(raw["height"]))
-        hash(entry.id)
-    except (KeyError, TypeError, ValueError) as error:
+        _whole(entry.id)
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise InputError(
-            f"{path}: image entry {str(raw)[:80]} needs id, file_name, width and height"
+            f"{path}: image entry {str(raw)[:80]} needs a whole id, file_name, width and height"
         ) from error
     if not isinstance(entry.file_name, str):
         raise InputError(f"{path}: image {entry.id} has file_name {entry.file_name!r}, no text")
@@ -160,9 +160,12 @@ def _image(path: Path, raw: Any) -> ImageEntry:
 
 def _category(path: Path, raw: Any) -> tuple[int, str]:
     try:
-        return int(raw["id"]), str(raw["name"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{path}: category {str(raw)[:80]} needs id and name") from error
+        identity, name = _whole(raw["id"]), raw["name"]
+    except (KeyError, TypeError) as error:
+        raise InputError(f"{path}: category {str(raw)[:80]} needs a whole id and a name") from error
+    if not isinstance(name, str):
+        raise InputError(f"{path}: category {identity} has name {name!r}, no text")
+    return identity, name
 
 
 def _annotation(
@@ -179,16 +182,16 @@ def _annotation(
         area = width * height if raw.get("area") is None else float(raw["area"])
         crowd = int(raw.get("iscrowd") or 0)
         hash((image_id, category, raw.get("id")))
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise InputError(
             f"{path}: annotation {number} needs image_id, category_id and a bbox of four numbers "
             f"[x, y, width, height]; area and iscrowd, where given, are numbers"
         ) from error
     name = f"{path}: annotation {raw.get('id', number)}"
     if image_id not in images:
-        raise InputError(f"{name} names image_id {image_id}, which 'images' does not list")
+        raise InputError(f"{name} names image_id {image_id!r}, which 'images' does not list")
     if category not in label_of:
-        raise InputError(f"{name} names category_id {category}, which 'categories' does not list")
+        raise InputError(f"{name} names category_id {category!r}, which 'categories' does not list")
     image = images[image_id]
     reach = max(-x, -y, x + width - image.width, y + height - image.height)
     finite = all(map(math.isfinite, (x, y, width, height)))
@@ -201,6 +204,12 @@ def _annotation(
     box = [max(x, 0.0), max(y, 0.0), min(x + width, image.width), min(y + height, image.height)]
     # Ids count from 1: pycocotools takes a match with id 0 for none.
     return {**raw, "id": number, "area": area, "iscrowd": crowd}, box
+
+
+def _whole(value: Any) -> int:
+    if type(value) is not int:
+        raise TypeError("no whole number")
+    return value
 
 
 def _list(value: Any) -> list[Any]:

@@ -22,6 +22,14 @@ from bckd.structures import Batch, GroundTruth
 MEAN = (0.485, 0.456, 0.406)
 DEVIATION = (0.229, 0.224, 0.225)
 
+_NO_IMAGE = (
+    UnidentifiedImageError,
+    Image.DecompressionBombError,
+    OSError,
+    SyntaxError,
+    ValueError,
+)
+
 Key = tuple[int, int]  # (epoch, index): what a sample's randomness depends on, beside the seed
 
 
@@ -91,7 +99,8 @@ class CocoDataset(torch.utils.data.Dataset[Sample]):
         if skip_empty:
             self.images = tuple(image for image in self.images if self._has_objects(image.id))
         if not self.images:
-            raise InputError(f"{annotations.path}: no image has a box to learn from")
+            what = "image has a box to learn from" if skip_empty else "image is listed"
+            raise InputError(f"{annotations.path}: no {what}")
         self._check_files()
         self._cached: dict[int, Tensor] | None = {} if cache else None
 
@@ -158,8 +167,12 @@ class CocoDataset(torch.utils.data.Dataset[Sample]):
         path = self.folder / entry.file_name
         try:
             with Image.open(path) as file:
+                if file.mode.startswith("I"):
+                    raise InputError(f"image {path} has 16 bits or more a channel; expected 8")
                 pixels = np.array(file.convert("RGB"))
-        except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+        except InputError:
+            raise
+        except _NO_IMAGE as error:
             raise InputError(f"image {path} cannot be decoded: {error}") from error
         if pixels.shape[:2] != (entry.height, entry.width):
             raise InputError(

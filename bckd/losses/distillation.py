@@ -174,13 +174,19 @@ def check_comparable(student: DenseOutput, teacher: DenseOutput) -> None:
     """Refuse a pair whose locations or classes do not correspond.
 
     Raises:
-        InputError: levels (stride, height, width) or the number of classes differ.
+        InputError: levels (stride, height, width) or the number of classes differ,
+            or an output is in half precision.
     """
     if student.locations.levels != teacher.locations.levels:
         raise InputError(
             f"student and teacher have different levels (stride: height x width): "
             f"{_described(student)} against {_described(teacher)}"
         )
+    dtypes = {
+        x.dtype for x in (student.cls_logits, student.boxes, teacher.cls_logits, teacher.boxes)
+    }
+    if dtypes & {torch.float16, torch.bfloat16}:
+        raise InputError("distillation needs float32 outputs: sums overflow in half precision")
     classes = student.cls_logits.shape[-1], teacher.cls_logits.shape[-1]
     if classes[0] != classes[1]:
         raise InputError(f"student has {classes[0]} classes, teacher has {classes[1]}")

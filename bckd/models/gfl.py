@@ -51,7 +51,7 @@ class GFLHead(nn.Module):
         reg_max: int = 16,
     ) -> None:
         super().__init__()
-        self.strides, self.reg_max = tuple(strides), reg_max
+        self.strides = tuple(strides)
         self.cls_tower = nn.Sequential(*(_conv_norm_relu(channels, groups) for _ in range(convs)))
         self.box_tower = nn.Sequential(*(_conv_norm_relu(channels, groups) for _ in range(convs)))
         self.cls = nn.Conv2d(channels, num_classes, 3, padding=1)
