@@ -14,7 +14,9 @@ import pytest
 from bckd import study
 from bckd.checkpoints import save_detector
 from bckd.datasets.coco import ImageSize
+from bckd.files import finite_or_none
 from bckd.models.detector import Detector
+from bckd.recipes import comparison
 from bckd.run_log import read_lines
 from bckd.study import (
     SWEEP,
@@ -22,7 +24,6 @@ from bckd.study import (
     Run,
     StudyOptions,
     best_weight,
-    methods,
     run_one,
     run_study,
     study_recipe,
@@ -37,8 +38,8 @@ def line(part: str, method: str, seed: int, weight: float, ap: float) -> dict[st
         "part": part,
         "method": method,
         "seed": seed,
-        "weights": asdict(methods(weight)[method]),
-        "steps": 2,
+        "weights": asdict(comparison(weight)[method]),
+        "steps": 1,
         "AP": ap,
         "score_error": 0.0123,
         "logit_shift": -0.5,
@@ -58,7 +59,7 @@ def sweep_lines() -> list[dict[str, Any]]:
 def comparison_lines(seeds: int) -> list[dict[str, Any]]:
     return [
         line("comparison", method, seed, BEST, 0.2 + 0.01 * n + 0.001 * seed)
-        for n, method in enumerate(methods(BEST))
+        for n, method in enumerate(comparison(BEST))
         for seed in reversed(range(seeds))
     ]
 
@@ -85,7 +86,7 @@ class TestMethods:
         names = ("binary", "iou", "softmax")
         on = {
             method: {name for name in names if getattr(weights, name)}
-            for method, weights in methods(3.0).items()
+            for method, weights in comparison(3.0).items()
         }
         assert on == {
             "none": set(),
@@ -98,7 +99,7 @@ class TestMethods:
 
     def test_a_recipe_has_a_teacher_where_it_distils(self, options: StudyOptions) -> None:
         outs = set()
-        for method, weights in methods(BEST).items():
+        for method, weights in comparison(BEST).items():
             for seed in range(2):
                 recipe = study_recipe(Run("comparison", method, seed, weights), options)
                 assert recipe.teacher == (None if method == "none" else options.teacher)
@@ -115,7 +116,7 @@ class TestTable:
     def test_every_method_with_mean_and_standard_error(self) -> None:
         text = table(sweep_lines() + comparison_lines(seeds=3))
         rows = {cells[1]: cells for cells in map(cells_of, text.splitlines()) if len(cells) > 2}
-        for n, method in enumerate(methods(BEST)):
+        for n, method in enumerate(comparison(BEST)):
             values = [100 * (0.2 + 0.01 * n + 0.001 * seed) for seed in range(3)]
             error = statistics.stdev(values) / 3**0.5
             assert rows[method][2] == f"{statistics.mean(values):.1f} +- {error:.1f}"
@@ -130,7 +131,7 @@ def cells_of(row: str) -> list[str]:
 
 class TestRuns:
     def test_a_line_of_the_results(self, options: StudyOptions) -> None:
-        run = Run("sweep", "softmax", SWEEP_SEEDS[0], methods(BEST)["softmax"])
+        run = Run("sweep", "softmax", SWEEP_SEEDS[0], comparison(BEST)["softmax"])
         found = run_one(run, options)
         assert found["weights"] == asdict(run.weights)
         keys = ("part", "method", "seed", "steps")
@@ -138,7 +139,8 @@ class TestRuns:
         assert {"AP", "AP50", "per_class", "score_error", "logit_shift"} <= set(found)
         assert {"seconds", "machine", "versions", "date"} <= set(found)
         assert (options.out / "sweep-softmax-0.75-seed100" / "student.safetensors").exists()
-        assert json.loads(json.dumps(found)) == found
+        written = finite_or_none(found)  # AP of large objects, of which there are none, is nan
+        assert json.loads(json.dumps(written)) == written
 
     def test_only_what_is_missing_is_run(
         self,
@@ -159,7 +161,7 @@ class TestRuns:
             f"comparison-softmax+L_loc-{BEST:g}-seed0",
         }
         printed = capsys.readouterr().out
-        assert all(f"| {method} |" in printed for method in methods(BEST))
+        assert all(f"| {method} |" in printed for method in comparison(BEST))
 
         before = options.results.read_bytes()
         monkeypatch.setattr(study, "run_one", None)  # there is nothing left to run

@@ -351,6 +351,8 @@ class TestNonFinite:
         message = self.refusal(replace(distilling, teacher=path))
         assert "loss term iou is" in message and "step 0" in message
 
-    def test_an_infinite_weight(self, tiny_recipe: Recipe) -> None:
+    def test_an_infinite_weight_is_refused_before_the_first_step(self, tiny_recipe: Recipe) -> None:
         weights = LossWeights(qfl=float("inf"))
-        assert "step 0" in self.refusal(replace(tiny_recipe, weights=weights))
+        with pytest.raises(InputError, match="weights.qfl is inf; expected 0 or more"):
+            train(replace(tiny_recipe, weights=weights), progress=False)
+        assert not tiny_recipe.out.exists()
