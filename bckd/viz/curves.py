@@ -45,7 +45,7 @@ def training_curves(logs: dict[str, list[dict[str, Any]]], smooth: int = 5) -> F
                 panel.plot(steps[len(kernel) - 1 :], mean, **style)
         panel.set_title(TITLES[term], fontsize=9)
         panel.set_xlabel("step", fontsize=8)
-        panel.tick_params(labelsize=7)
+        panel.tick_params(which="both", labelsize=7)
         panel.set_yscale("log")
         panel.grid(alpha=0.3)
     for panel in panels[len(terms) :]:
