@@ -176,7 +176,7 @@ class TestResume:
         before = train(tiny_recipe, progress=False)
         log = read_log(tiny_recipe.out)
         after = train(tiny_recipe, resume=True, progress=False)
-        assert after.metrics == before.metrics
+        assert repr(after.metrics) == repr(before.metrics)  # AP of large objects is nan
         assert read_log(tiny_recipe.out) == log
         assert_equal(after.detector.state_dict(), before.detector.state_dict())
 
