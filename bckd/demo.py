@@ -40,7 +40,7 @@ class DemoOptions:
     """folder of the scenes; written if absent"""
     teacher: Path = SCENES_TEACHER
     """weights of the teacher"""
-    steps: int = 800
+    steps: int = 600
     """training steps of each student"""
     seed: int = 0
     """of the three students"""
