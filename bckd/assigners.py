@@ -2,7 +2,7 @@
 
 Sources: Zhang et al., CVPR 2020 (arXiv 1912.02424), algorithm 1, and
 mmdetection 2.28 `core/bbox/assigners/atss_assigner.py`; Zheng et al., CVPR 2022
-(LD, arXiv 2102.12252), section 3.3, for the region. The whole batch is assigned
+(LD, arXiv 2102.12252), for the region. The whole batch is assigned
 at once: no loop over images, boxes or locations.
 """
 

@@ -100,7 +100,7 @@ def box_similarity(a: Tensor, b: Tensor, kind: IoUKind = "iou") -> Tensor:
 
 
 def _aspect_penalty(a: Tensor, b: Tensor, iou: Tensor) -> Tensor:
-    """CIoU's alpha * v; alpha is a weight and carries no gradient (Zheng et al. 2020, eq. 10)."""
+    """CIoU's alpha * v; alpha is a weight and carries no gradient (Zheng et al. 2020)."""
     angle_a, angle_b = (
         torch.atan2(box[..., 2] - box[..., 0], box[..., 3] - box[..., 1]) for box in (a, b)
     )

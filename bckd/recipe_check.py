@@ -31,8 +31,7 @@ def check_data(data: DataConfig) -> None:
         "data.size.long_side": size.long_side,
         "data.size.pad_multiple": size.pad_multiple,
     }
-    for name, value in least_one.items():
-        require(value is None or value >= 1, name, value, "1 or more")
+    _require_one(least_one)
     require(data.workers >= 0, "data.workers", data.workers, "0 or more")
     require(0 <= data.flip <= 1, "data.flip", data.flip, "0 to 1")
 
@@ -46,8 +45,7 @@ def _check_run(recipe: Recipe) -> None:
         "checkpoint_every": recipe.checkpoint_every,
         "evaluate_every": recipe.evaluate_every,
     }
-    for name, value in least_one.items():
-        require(value is None or value >= 1, name, value, "1 or more")
+    _require_one(least_one)
     require(recipe.seed >= 0, "seed", recipe.seed, "0 or more")
     warmup, rate, clip = (
         optimisation.warmup_steps,
@@ -63,10 +61,8 @@ def _check_run(recipe: Recipe) -> None:
 
 
 def _check_model(model: DetectorConfig) -> None:
-    least_one = ("width", "channels", "head_convs", "head_groups", "reg_max")
-    for name in least_one:
-        value = getattr(model, name)
-        require(value >= 1, f"model.{name}", value, "1 or more")
+    counts = ("width", "channels", "head_convs", "head_groups", "reg_max")
+    _require_one({f"model.{name}": getattr(model, name) for name in counts})
     divisor = f"a divisor of {model.channels} channels"
     groups = model.head_groups
     require(model.channels % groups == 0, "model.head_groups", groups, divisor)
@@ -87,6 +83,11 @@ def _check_losses(recipe: Recipe) -> None:
     for name in ("softmax_temperature", "ld_temperature"):
         value = getattr(options, name)
         require(value > 0, f"losses.{name}", value, "above 0")
+
+
+def _require_one(values: dict[str, int | None]) -> None:
+    for name, value in values.items():
+        require(value is None or value >= 1, name, value, "1 or more")
 
 
 def require(holds: bool, name: str, value: object, expected: str) -> None:

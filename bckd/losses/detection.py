@@ -63,7 +63,7 @@ def gfl_losses(
 def quality_focal_loss(
     logits: Tensor, labels: Tensor, quality: Tensor, beta: float = 2.0
 ) -> Tensor:
-    """Quality focal loss (GFL eq. 2), summed over classes.
+    """Quality focal loss (GFL paper), summed over classes.
 
         sum_j |y_j - sigmoid(l_j)|^beta BCE(sigmoid(l_j), y_j)
 
@@ -83,7 +83,7 @@ def quality_focal_loss(
 
 
 def distribution_focal_loss(logits: Tensor, distances: Tensor) -> Tensor:
-    """Distribution focal loss (GFL eq. 6): cross-entropy with the two nearest bins.
+    """Distribution focal loss (GFL paper): cross-entropy with the two nearest bins.
 
     Args:
         logits: (..., bins).

@@ -39,7 +39,9 @@ def binary_classification(
     detach_weight: bool = False,
     gate_levels: bool = True,
 ) -> Tensor:
-    """L_cls: each class map distilled as a binary classification (paper eq. 5 and 6).
+    """L_cls: each class map distilled as a binary classification.
+
+    The paper's binary classification distillation loss; loss_kd in the official code.
 
         sum_i sum_j |p_t - p_s|^beta BCE(p_s, p_t) / positives
 
@@ -73,7 +75,9 @@ def iou_localisation(
     kind: IoUKind = "giou",
     gate_levels: bool = True,
 ) -> Tensor:
-    """L_loc: each decoded box pulled to the teacher's by IoU (paper eq. 7 and 8).
+    """L_loc: each decoded box pulled to the teacher's by IoU.
+
+    The paper's IoU-based localisation distillation loss; loss_score_kd in the official code.
 
         sum_i max_j |p_t - p_s| (1 - u(b_s, b_t)) / positives
 
@@ -135,7 +139,7 @@ def localisation_distribution(
     temperature: float = 10.0,
     places: Literal["positives", "region"] = "positives",
 ) -> Tensor:
-    """LD: softmax distillation of each side's distribution (LD paper, section 3.2).
+    """LD: softmax distillation of each side's distribution (Zheng et al. 2022).
 
     On positives, each location weighted by the student's top score (detached,
     plus 2e-4) and the sum over four sides divided by 4; on the valuable

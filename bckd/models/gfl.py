@@ -104,7 +104,7 @@ def decode(
             left, then of top, right, bottom.
         strides: pixels per cell of each level.
 
-    A side's distance is the mean of its distribution (GFL eq. 4), in strides.
+    A side's distance is the mean of its distribution (GFL paper), in strides.
     """
     locations = grid([x.shape[-2:] for x in cls_maps], strides, device=cls_maps[0].device)
     cls_logits = torch.cat([flatten_map(x) for x in cls_maps], dim=1).float()
