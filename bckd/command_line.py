@@ -41,7 +41,7 @@ bckd: knowledge distillation for dense object detectors
   bckd train PRESET  train a detector, with or without a teacher
   bckd eval RUN      average precision of a run's student, or of any weights
   bckd demo          the whole story in minutes: three students, one report
-  bckd study         the comparison behind the README's table
+  bckd study NAME    rerun or continue a published comparison; without NAME, list them
 
 `bckd COMMAND --help` lists the options of a command.
 """
@@ -242,9 +242,21 @@ def _demo(arguments: list[str]) -> None:
 
 
 def _study(arguments: list[str]) -> None:
-    from bckd.study import StudyOptions, run_study
+    from bckd.studies.catalogue import STUDIES
+    from bckd.studies.report import overview, summary
+    from bckd.studies.runner import StudyOptions, run_study
 
-    run_study(parse(StudyOptions, arguments, "study"))
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(f"bckd study NAME [options]\n\nStudies:\n{overview(STUDIES.values())}\n")
+        print("`bckd study NAME --help` lists the options.")
+        return
+    name, *rest = arguments
+    if name not in STUDIES:
+        raise InputError(f"study {name!r} is unknown; expected one of {', '.join(STUDIES)}")
+    study = STUDIES[name]
+    text = f"Run what is missing of a study, and print its tables: {study.title}."
+    options = parse(StudyOptions, rest, f"study {name}", description=text)
+    print(summary(study, run_study(study, options)))
 
 
 def print_metrics(metrics: dict[str, Any]) -> None:

@@ -15,13 +15,13 @@ from bckd.models.detector import Detector
 from bckd.preparation import load_teacher, pick_device, training_data, validation_data
 from bckd.recipes import (
     PRESETS,
-    SCENES_SOFTMAX_WEIGHT,
     SCENES_TEACHER,
     LossWeights,
     Recipe,
-    comparison,
 )
 from bckd.report import report
+from bckd.studies.catalogue import methods
+from bckd.studies.study import weights_of
 from bckd.trainer import make_teaching, train
 
 METHODS = ("none", "softmax", "BCKD")
@@ -54,8 +54,8 @@ def run_demo(options: DemoOptions) -> dict[str, Any]:
     Raises:
         InputError: the scenes' folder or the teacher is something else.
     """
-    weights = comparison(SCENES_SOFTMAX_WEIGHT)
-    recipes = {name: _recipe(options, name, weights[name]) for name in METHODS}
+    published = methods(6)
+    recipes = {name: _recipe(options, name, weights_of(published[name])) for name in METHODS}
     load_detector(options.teacher)  # a wrong path is better told before a minute of drawing
     write_scenes(options.root)
     first = recipes["BCKD"]

@@ -13,6 +13,7 @@ from bckd.datasets.coco import CocoDataset
 from bckd.errors import InputError
 from bckd.models.detector import Detector
 from bckd.recipes import DataConfig, Recipe
+from bckd.serialisation import to_plain
 
 
 def training_data(data: DataConfig, seed: int) -> CocoDataset:
@@ -50,15 +51,35 @@ def pick_device(name: str) -> torch.device:
 
 
 def build_student(recipe: Recipe, class_names: tuple[str, ...], anew: bool = True) -> Detector:
-    """The recipe's detector; its initial weights depend on the seed alone.
+    """The recipe's detector; its initial weights are `recipe.start`'s, or the seed's alone.
 
     Args:
         anew: False where a resume state will replace the weights, so that none are downloaded.
+
+    Raises:
+        InputError: `recipe.start` holds another model or other classes.
     """
+    if anew and recipe.start is not None:
+        return _started(recipe, recipe.start, class_names)
     model = recipe.model if anew else replace(recipe.model, pretrained=False)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
         detector = Detector(model, class_names)
+    detector.config = recipe.model
+    return detector
+
+
+def _started(recipe: Recipe, start: Path, class_names: tuple[str, ...]) -> Detector:
+    """The student as `start` left it, its parameters learning again."""
+    detector = load_detector(start, class_names).detector
+    _check_names(detector.class_names, class_names, f"start {start}")
+    theirs, ours = (to_plain(replace(x, pretrained=False)) for x in (detector.config, recipe.model))
+    differing = next((name for name in ours if theirs[name] != ours[name]), None)
+    if differing is not None:
+        raise InputError(
+            f"start {start} has model.{differing} {theirs[differing]}, the student "
+            f"{ours[differing]}; they must be equal"
+        )
     detector.config = recipe.model
     return detector
 

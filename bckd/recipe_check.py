@@ -80,6 +80,9 @@ def _check_losses(recipe: Recipe) -> None:
         require(0 <= value < math.inf, f"weights.{name}", value, "0 or more")
     options = recipe.losses
     require(options.binary_beta >= 0, "losses.binary_beta", options.binary_beta, "0 or more")
+    for name in ("softmax_until", "binary_from"):
+        value = getattr(options, name)
+        require(0 <= value <= 1, f"losses.{name}", value, "0 to 1")
     for name in ("softmax_temperature", "ld_temperature"):
         value = getattr(options, name)
         require(value > 0, f"losses.{name}", value, "above 0")

@@ -19,6 +19,7 @@ from bckd.assigners import RegionKind
 from bckd.datasets.coco import ImageSize
 from bckd.geometry import IoUKind
 from bckd.losses.detection import Divisor
+from bckd.losses.distillation import SoftmaxPlaces
 from bckd.models.detector import DetectorConfig
 
 
@@ -88,10 +89,16 @@ class LossOptions:
     """the weight in L_cls is a constant (paper: True)"""
     iou_kind: IoUKind = "giou"
     """similarity of boxes in L_loc (paper: iou)"""
+    iou_weighting: Literal["gap", "teacher"] = "gap"
+    """weight of a location in L_loc: max_j |p_t - p_s|, or max_j p_t"""
     softmax_temperature: float = 2.0
     """T of softmax distillation"""
-    softmax_places: Literal["all", "positives"] = "all"
-    """softmax distillation at all valid locations, or at positives alone"""
+    softmax_places: SoftmaxPlaces = "all"
+    """softmax distillation at all valid locations, at positives alone, or at all others"""
+    softmax_until: float = 1.0
+    """softmax distillation stops at this fraction of the run"""
+    binary_from: float = 0.0
+    """L_cls starts at this fraction of the run"""
     ld_temperature: float = 10.0
     """T of LD"""
     ld_region_kind: RegionKind = "official"
@@ -133,6 +140,8 @@ class Recipe:
     optimisation: Optimisation = field(default_factory=Optimisation)
     teacher: Path | None = None
     """weights of the teacher (ours, or an official .pth); without one, no distillation"""
+    start: Path | None = None
+    """weights that the student starts from; without them, from the seed (and the backbone's)"""
     out: Path = Path("runs/run")
     """folder of the run: student, log, resume state"""
     steps: int = 87_960
@@ -147,27 +156,12 @@ class Recipe:
     """cpu, cuda, cuda:1, mps; auto: cuda where there is one, else cpu"""
     log_every: int = 20
     """steps between two lines of the log"""
+    log_gradients: bool = False
+    """log each term's gradient on the class logits, at positives and elsewhere"""
     checkpoint_every: int = 500
     """steps between two resume states"""
     evaluate_every: int | None = None
     """steps between two evaluations; None: at the end only"""
-
-
-def comparison(softmax: float) -> dict[str, LossWeights]:
-    """Weights of the six methods that are compared on the scenes.
-
-    Args:
-        softmax: weight of softmax distillation; BCKD's terms keep the published ones.
-    """
-    none = LossWeights(binary=0, iou=0)
-    return {
-        "none": none,
-        "softmax": replace(none, softmax=softmax),
-        "L_cls": replace(none, binary=1.0),
-        "L_loc": replace(none, iou=4.0),
-        "BCKD": replace(none, binary=1.0, iou=4.0),
-        "softmax + L_loc": replace(none, softmax=softmax, iou=4.0),
-    }
 
 
 def _coco(backbone: str, out: str, **model: bool) -> Recipe:
@@ -175,9 +169,6 @@ def _coco(backbone: str, out: str, **model: bool) -> Recipe:
 
 
 SCENES_TEACHER = Path("data/weights/scenes_teacher.safetensors")
-# Of softmax distillation on the scenes, the best of the sweep in `bckd study`; it is also
-# what the official weight of 10 at 80 classes comes to at 6.
-SCENES_SOFTMAX_WEIGHT = 0.75
 
 _SMALL = DetectorConfig(
     backbone="small_resnet",

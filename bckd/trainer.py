@@ -7,9 +7,10 @@ rest, so that a run killed and resumed ends with the weights of one that was not
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from bckd.datasets.batches import TrainingBatches
 from bckd.datasets.coco import CocoDataset, collate
 from bckd.evaluation import Metrics, evaluate
 from bckd.files import write_json
+from bckd.gradient_shares import gradient_shares
 from bckd.losses.detection import gfl_losses
 from bckd.losses.distillation import (
     binary_classification,
@@ -152,7 +154,12 @@ def loss_terms(
             detach_weight=options.binary_detach,
             gate_levels=gate,
         ),
-        "iou": partial(iou_localisation, kind=options.iou_kind, gate_levels=gate),
+        "iou": partial(
+            iou_localisation,
+            kind=options.iou_kind,
+            weighting=options.iou_weighting,
+            gate_levels=gate,
+        ),
         "softmax": partial(
             softmax_classification,
             temperature=options.softmax_temperature,
@@ -170,15 +177,39 @@ def loss_terms(
     return terms
 
 
+def weights_at(recipe: Recipe, step: int) -> LossWeights:
+    """The weights of the loss terms at a step: a term outside its part of the run has weight 0."""
+    done, weights, options = step / recipe.steps, recipe.weights, recipe.losses
+    if done >= options.softmax_until:
+        weights = replace(weights, softmax=0.0)
+    if done < options.binary_from:
+        weights = replace(weights, binary=0.0)
+    return weights
+
+
+@dataclass(frozen=True)
+class Terms:
+    """Unweighted loss terms of a batch, and what they were computed from."""
+
+    values: dict[str, Tensor]
+    output: DenseOutput
+    assignment: Assignment
+
+
 def compute_terms(
-    student: Detector, teaching: Teaching | None, batch: Batch, recipe: Recipe, autocast: bool
-) -> dict[str, Tensor]:
+    student: Detector,
+    teaching: Teaching | None,
+    batch: Batch,
+    recipe: Recipe,
+    weights: LossWeights,
+    autocast: bool,
+) -> Terms:
     """Forward passes, assignment and unweighted loss terms of one batch."""
     with torch.autocast(batch.images.device.type, torch.bfloat16, enabled=autocast):
         output = student(batch.images)
         with torch.no_grad():
             target = None if teaching is None else teaching(batch)
-    needs_region = teaching is not None and recipe.weights.ld_region != 0
+    needs_region = teaching is not None and weights.ld_region != 0
     assignment = assign(
         output.locations,
         batch.ground_truth,
@@ -187,7 +218,8 @@ def compute_terms(
         recipe.model.anchor_scale,
         recipe.losses.ld_region_kind if needs_region else None,
     )
-    return loss_terms(output, target, assignment, recipe.weights, recipe.losses)
+    values = loss_terms(output, target, assignment, weights, recipe.losses)
+    return Terms(values, output, assignment)
 
 
 def _loop(
@@ -216,18 +248,21 @@ def _loop(
     with tqdm(**steps, disable=not progress) as bar:
         for step, batch in enumerate(_batches(recipe, training, first), first):
             batch = batch.to(device)
-            terms = compute_terms(student, teaching, batch, recipe, autocast)
-            weighted = {name: getattr(recipe.weights, name) * term for name, term in terms.items()}
+            weights = weights_at(recipe, step)
+            terms = compute_terms(student, teaching, batch, recipe, weights, autocast)
+            weighted = {name: getattr(weights, name) * x for name, x in terms.values.items()}
             total = torch.stack(list(weighted.values())).sum()
-            _check_finite(total, terms, step, batch)
+            _check_finite(total, terms.values, step, batch)
+            done = step + 1
+            logs = done % recipe.log_every == 0 or done == recipe.steps
+            gradients = _gradients(weighted, terms) if logs and recipe.log_gradients else {}
             rate = learning_rate(recipe.optimisation, step, recipe.steps, recipe.batch_size)
             _update(student, optimizer, total, rate, recipe.optimisation.clip_norm)
-            window.add(terms, len(batch.images))
-            done = step + 1
+            window.add(terms.values, weighted, len(batch.images))
             bar.update()
-            if done % recipe.log_every == 0 or done == recipe.steps:
-                record = window.close(recipe.weights)
-                log.write(step, {**record, "learning_rate": rate})
+            if logs:
+                record = window.close()
+                log.write(step, {**record, **gradients, "learning_rate": rate})
                 shown = {name: f"{value:.3f}" for name, value in record["weighted"].items()}
                 bar.set_postfix({**shown, "images/s": f"{record['images_per_second']:.0f}"})
             if done % recipe.checkpoint_every == 0 or done == recipe.steps:
@@ -238,6 +273,13 @@ def _loop(
                 metrics, _ = evaluate(student, validation, *loading, progress)
                 log.write(step, {"metrics": asdict(metrics)})
     return time.perf_counter() - start
+
+
+def _gradients(weighted: dict[str, Tensor], terms: Terms) -> dict[str, Any]:
+    """What the log says of the gradient on the class logits."""
+    logits, assignment = terms.output.cls_logits, terms.assignment
+    shares = gradient_shares(weighted, logits, assignment.positive, assignment.valid)
+    return {"gradients": shares}
 
 
 def _update(
@@ -295,17 +337,21 @@ class _Window:
 
     def _start(self) -> None:
         self.sums: dict[str, Tensor] = {}
+        self.weighted: dict[str, Tensor] = {}
+        self.counts: Counter[str] = Counter()
         self.steps, self.images, self.since = 0, 0, time.perf_counter()
 
-    def add(self, terms: dict[str, Tensor], images: int) -> None:
+    def add(self, terms: dict[str, Tensor], weighted: dict[str, Tensor], images: int) -> None:
         for name, term in terms.items():
             self.sums[name] = self.sums.get(name, 0) + term.detach()
+            self.weighted[name] = self.weighted.get(name, 0) + weighted[name].detach()
+            self.counts[name] += 1
         self.steps, self.images = self.steps + 1, self.images + images
 
-    def close(self, weights: LossWeights) -> dict[str, Any]:
+    def close(self) -> dict[str, Any]:
         """Unweighted and weighted means, images a second; starts the next window."""
-        means = {name: float(value) / self.steps for name, value in self.sums.items()}
-        weighted = {name: getattr(weights, name) * value for name, value in means.items()}
+        means = {name: float(value) / self.counts[name] for name, value in self.sums.items()}
+        weighted = {name: float(value) / self.steps for name, value in self.weighted.items()}
         speed = self.images / (time.perf_counter() - self.since)
         self._start()
         return {

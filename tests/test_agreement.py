@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -69,3 +70,77 @@ def test_is_the_mean_over_valid_locations(
     found = agreement(student, teacher, loader)
     assert found.score_error == pytest.approx(torch.stack(errors).mean().item(), rel=1e-4)
     assert found.logit_shift == pytest.approx(torch.stack(shifts).mean().item(), rel=1e-4)
+
+
+@pytest.fixture
+def teacher(tiny_detector: Callable[..., Detector]) -> Detector:
+    """A teacher whose top score is now above and now below the foreground's."""
+    teacher = tiny_detector(CLASSES, seed=2)
+    with torch.no_grad():
+        teacher.head.cls.bias += 3.0
+        teacher.head.cls.weight *= 20.0
+    return teacher
+
+
+def test_foreground_and_background_by_hand(
+    loader: torch.utils.data.DataLoader[Batch],
+    tiny_detector: Callable[..., Detector],
+    teacher: Detector,
+) -> None:
+    student = tiny_detector(CLASSES, seed=1)
+    pairs: dict[bool, list[tuple[torch.Tensor, torch.Tensor]]] = {True: [], False: []}
+    with torch.no_grad():
+        for batch in loader:
+            ours, theirs = student(batch.images), teacher(batch.images)
+            valid = ours.locations.inside(batch.padded_sizes)
+            logits = (output.cls_logits[valid].double() for output in (ours, theirs))
+            for s, t in zip(*logits, strict=True):
+                pairs[bool(t.sigmoid().max() >= 0.2)].append((s, t))
+    assert min(map(len, pairs.values())) > 10
+    found = agreement(student, teacher, loader)
+    for kind, name in ((True, "foreground"), (False, "background")):
+        s, t = (torch.stack(side) for side in zip(*pairs[kind], strict=True))
+        error = (s.sigmoid() - t.sigmoid()).abs().mean().item()
+        assert getattr(found, f"{name}_error") == pytest.approx(error)
+        assert getattr(found, f"{name}_shift") == pytest.approx((s - t).mean().item())
+    same = [bool(s.argmax() == t.argmax()) for s, t in pairs[True]]
+    assert 0 < sum(same) < len(same)
+    assert found.class_agreement == pytest.approx(sum(same) / len(same))
+    shifts = torch.stack([(s - t).mean() for s, t in pairs[True] + pairs[False]])
+    assert found.shift_spread == pytest.approx(shifts.std(correction=0).item())
+
+
+def test_a_shift_of_all_logits_has_no_spread(
+    loader: torch.utils.data.DataLoader[Batch], teacher: Detector
+) -> None:
+    student = copy.deepcopy(teacher)
+    with torch.no_grad():
+        student.head.cls.bias += 2.0
+    found = agreement(student, teacher, loader)
+    assert found.foreground_shift == pytest.approx(2, abs=1e-6)
+    assert found.background_shift == pytest.approx(2, abs=1e-6)
+    assert found.shift_spread == pytest.approx(0, abs=1e-6)
+    assert found.class_agreement == 1
+
+
+def test_a_shift_that_differs_between_locations_has_a_spread(
+    loader: torch.utils.data.DataLoader[Batch], teacher: Detector
+) -> None:
+    """The same factor on all logits keeps every top class but moves each location its own way."""
+    student = copy.deepcopy(teacher)
+    with torch.no_grad():
+        student.head.cls.bias *= 1.5
+        student.head.cls.weight *= 1.5
+    found = agreement(student, teacher, loader)
+    assert found.shift_spread > 0.1
+    assert found.class_agreement == 1
+
+
+def test_without_foreground_its_measures_are_nan(
+    loader: torch.utils.data.DataLoader[Batch], tiny_detector: Callable[..., Detector]
+) -> None:
+    found = agreement(tiny_detector(CLASSES, seed=1), tiny_detector(CLASSES, seed=2), loader)
+    for value in (found.foreground_error, found.foreground_shift, found.class_agreement):
+        assert math.isnan(value)
+    assert found.background_error == pytest.approx(found.score_error)
+    assert found.background_shift == pytest.approx(found.logit_shift)

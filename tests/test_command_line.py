@@ -75,7 +75,8 @@ class TestHelp:
             (["eval"], ["RUN", "--detections", "--data.root"]),
             (["eval", "--help"], ["RUN", "--detections", "--data.root"]),
             (["demo", "--help"], ["--out", "--root", "--teacher", "--steps", "--device"]),
-            (["study", "--help"], ["--results", "--root", "--teacher", "--steps", "--seeds"]),
+            (["study"], ["base", "four-classes", "runs", "steps"]),
+            (["study", "base", "--help"], ["--results", "--processes", "--seeds", "--methods"]),
         ],
         ids=" ".join,
     )
@@ -103,12 +104,17 @@ class TestRefusals:
         message = refusal("trian")
         assert "'trian'" in message and "train" in message
 
+    def test_an_unknown_study(self, refusal: Callable[..., str]) -> None:
+        message = refusal("study", "bsae")
+        assert "'bsae'" in message and "base" in message
+
     def test_an_unknown_preset(self, refusal: Callable[..., str]) -> None:
         message = refusal("train", "coco-r51")
         assert "'coco-r51'" in message and "coco-r50" in message
 
     @pytest.mark.parametrize(
-        "arguments", [["scenes"], ["train", "scenes"], ["demo"], ["study"], ["eval", "RUN"]]
+        "arguments",
+        [["scenes"], ["train", "scenes"], ["demo"], ["study", "base"], ["eval", "RUN"]],
     )
     def test_an_unknown_option(
         self, refusal: Callable[..., str], arguments: list[str], tmp_path: Path, tiny_teacher: Path

@@ -6,6 +6,7 @@ import json
 import math
 import re
 from collections.abc import Callable
+from dataclasses import fields
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 
 from bckd import demo
+from bckd.agreement import Agreement
 from bckd.checkpoints import save_detector
 from bckd.datasets.coco import ImageSize
 from bckd.datasets.scene_drawing import class_names
@@ -129,8 +131,8 @@ class TestResults:
         assert set(results["teacher"]) == METRICS
         assert [run["method"] for run in results["runs"]] == ["none", "softmax", "BCKD"]
         for run in results["runs"]:
-            further = {"method", "seed", "score_error", "logit_shift", "seconds", "steps"}
-            assert set(run) == METRICS | further | {"weights"}
+            further = {"method", "seed", "seconds", "steps", "weights"}
+            assert set(run) == METRICS | further | {field.name for field in fields(Agreement)}
             assert (run["seed"], run["steps"]) == (0, 2)
             assert tuple(run["per_class"]) == class_names("standard")
             assert 0 < run["score_error"] < 1 and math.isfinite(run["logit_shift"])

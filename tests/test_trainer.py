@@ -87,7 +87,8 @@ class TestLearning:
         training = training_data(tiny_recipe.data, tiny_recipe.seed)
         (keys,) = TrainingBatches(training.images, 4, tiny_recipe.seed, 0, 1)
         batch = collate([training[key] for key in keys], training.size)
-        terms = compute_terms(before.train(), None, batch, tiny_recipe, autocast=False)
+        weights = tiny_recipe.weights
+        terms = compute_terms(before.train(), None, batch, tiny_recipe, weights, False).values
         (terms["qfl"] + 0.25 * terms["dfl"] + 2 * terms["giou"]).backward()
         for (name, old), (_, new) in parameter_pairs(before, after):
             expected = old.detach() - PLAIN_RATE * old.grad
@@ -238,7 +239,8 @@ class TestTeacher:
         before = copy.deepcopy(teacher.state_dict())
         student = build_student(distilling, names).train()
         recipe = replace(distilling, weights=ALL_WEIGHTS)
-        terms = compute_terms(student, live_teaching(teacher), batch, recipe, autocast=False)
+        teaching = live_teaching(teacher)
+        terms = compute_terms(student, teaching, batch, recipe, ALL_WEIGHTS, False).values
         sum(terms.values()).backward()
         assert all(p.grad is None and not p.requires_grad for p in teacher.parameters())
         assert not any(module.training for module in teacher.modules())
@@ -259,8 +261,12 @@ class TestTeacher:
         teacher = load_teacher(distilling, names, torch.device("cpu"))
         stored = TeacherTargets(teacher, training_data(distilling.data, 0), progress=False)
         recipe = replace(distilling, weights=ALL_WEIGHTS)
+
+        def student() -> Detector:
+            return build_student(recipe, names).train()
+
         found = [
-            compute_terms(build_student(recipe, names).train(), teaching, batch, recipe, False)
+            compute_terms(student(), teaching, batch, recipe, ALL_WEIGHTS, False).values
             for teaching in (live_teaching(teacher), stored)
         ]
         for name, value in found[0].items():

@@ -24,7 +24,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 Box = tuple[float, float, float, float]
 Window = tuple[slice, slice]  # rows and columns of the image
 
-GENERATOR_VERSION = 1  # raised whenever the same seed no longer gives the same pictures
+GENERATOR_VERSION = 2  # raised whenever the same seed no longer gives the same files
 IMAGE_SIZE = 128  # pixels, height and width
 MAX_OBJECTS = 8
 SIDES = (16.0, 76.0)  # least and greatest side of an object in pixels, log-uniform between

@@ -40,8 +40,10 @@ def write_scenes(
     """Write the benchmark as a COCO data set, unless it is there already.
 
     `root` then holds train/000001.png and so on, val/ alike, and under annotations/
-    instances_train.json and instances_val.json with all classes, instances_train_one.json
-    and instances_val_one.json with the single class "object" for the same pictures.
+    instances_train.json and instances_val.json with all classes, and for the same pictures
+    instances_train_one.json and instances_val_one.json with the single class "object",
+    instances_train_four.json and instances_val_four.json with the four most frequent
+    classes: shapes of the others, which look alike, are seen but not labelled.
     An annotation's area is the number of seen pixels of the shape. All is written in a
     folder beside `root` that takes its name once complete, so that an interrupted run
     leaves no half data set. One process at a time.
@@ -129,12 +131,15 @@ def _write_split(
 
     info = {"description": f"bckd scenes, {split}", "version": GENERATOR_VERSION}
     info |= {"seed": seed, "variant": variant}
+    names = class_names(variant)
     single = [{**annotation, "category_id": 1} for annotation in annotations]
-    for suffix, names, rows in (
-        ("", class_names(variant), annotations),
+    frequent = [annotation for annotation in annotations if annotation["category_id"] <= 4]
+    for suffix, listed, rows in (
+        ("", names, annotations),
         ("_one", ("object",), single),
+        ("_four", names[:4], frequent),
     ):
-        categories = [{"id": i, "name": name} for i, name in enumerate(names, start=1)]
+        categories = [{"id": i, "name": name} for i, name in enumerate(listed, start=1)]
         content = {"info": info, "licenses": [], "images": images}
         content |= {"annotations": rows, "categories": categories}
         path = root / "annotations" / f"instances_{split}{suffix}.json"

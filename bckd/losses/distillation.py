@@ -29,6 +29,8 @@ from bckd.errors import InputError
 from bckd.geometry import IoUKind, box_similarity
 from bckd.structures import Assignment, DenseOutput
 
+SoftmaxPlaces = Literal["all", "positives", "background"]
+
 
 def binary_classification(
     student: DenseOutput,
@@ -73,6 +75,7 @@ def iou_localisation(
     assignment: Assignment,
     *,
     kind: IoUKind = "giou",
+    weighting: Literal["gap", "teacher"] = "gap",
     gate_levels: bool = True,
 ) -> Tensor:
     """L_loc: each decoded box pulled to the teacher's by IoU.
@@ -82,12 +85,15 @@ def iou_localisation(
         sum_i max_j |p_t - p_s| (1 - u(b_s, b_t)) / positives
 
     The weight max_j |p_t - p_s| is a constant. No regression head is assumed:
-    only decoded boxes are compared.
+    only decoded boxes are compared. The better a student's scores, the smaller that
+    weight: `weighting` "teacher" takes max_j p_t, which does not depend on them.
 
     Args:
         student, teacher: `boxes` (N, A, 4) in pixels and `cls_logits` (N, A, K).
         assignment: as in `binary_classification`.
         kind: u; "iou" in the paper, "giou" in the official code.
+        weighting: "gap" (paper and official code), or "teacher" (ours, to tell apart
+            what the boxes teach and what the scores' gap does).
         gate_levels: as in `binary_classification`.
 
     Returns:
@@ -95,8 +101,10 @@ def iou_localisation(
     """
     check_comparable(student, teacher)
     with torch.no_grad():
-        gap = (teacher.cls_logits.sigmoid() - student.cls_logits.sigmoid()).abs()
-        weight = gap.amax(dim=-1)  # (N, A)
+        score = teacher.cls_logits.sigmoid()
+        if weighting == "gap":
+            score = (score - student.cls_logits.sigmoid()).abs()
+        weight = score.amax(dim=-1)  # (N, A)
     similarity = box_similarity(student.boxes, teacher.boxes.detach(), kind)
     return _per_positive(weight * (1 - similarity), assignment, student, gate_levels)
 
@@ -107,7 +115,7 @@ def softmax_classification(
     assignment: Assignment,
     *,
     temperature: float = 2.0,
-    places: Literal["all", "positives"] = "all",
+    places: SoftmaxPlaces = "all",
     gate_levels: bool = True,
 ) -> Tensor:
     """Softmax distillation of the class logits: the baseline whose protocol differs.
@@ -121,13 +129,16 @@ def softmax_classification(
 
     Args:
         temperature: T.
-        places: all valid locations (official code), or the positives alone.
+        places: all valid locations (official code), the positives alone, or all
+            but the positives.
         gate_levels: as in `binary_classification`.
     """
     check_comparable(student, teacher)
     divergence = _softened_kl(student.cls_logits, teacher.cls_logits, temperature)
     if places == "positives":
         divergence = divergence * assignment.positive
+    elif places == "background":
+        divergence = divergence * ~assignment.positive
     return _per_positive(divergence, assignment, student, gate_levels)
 
 

@@ -172,7 +172,9 @@ def test_colour_says_nothing_of_the_class(monkeypatch: pytest.MonkeyPatch) -> No
 def test_layout_and_pixels(standard: Path) -> None:
     names = set(contents(standard))
     annotations = {
-        f"annotations/instances_{s}{o}.json" for s in ("train", "val") for o in ("", "_one")
+        f"annotations/instances_{split}{labels}.json"
+        for split in ("train", "val")
+        for labels in ("", "_one", "_four")
     }
     images = {f"train/{i:06d}.png" for i in (1, 2, 3)} | {f"val/{i:06d}.png" for i in (1, 2)}
     assert names == annotations | images | {"scenes.json"}
@@ -202,6 +204,17 @@ def test_one_class_annotations_differ_in_the_category_alone(standard: Path, spli
     assert one["categories"] == [{"id": 1, "name": "object"}]
     assert six["images"] == one["images"]
     assert [row | {"category_id": 1} for row in six["annotations"]] == one["annotations"]
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_four_class_annotations_leave_out_the_other_two(default_scenes: Path, split: str) -> None:
+    six = annotations_of(default_scenes, split)
+    four = annotations_of(default_scenes, f"{split}_four")
+    assert four["categories"] == six["categories"][:4]
+    assert six["images"] == four["images"]
+    labelled = [row for row in six["annotations"] if row["category_id"] <= 4]
+    assert labelled == four["annotations"]
+    assert 0 < len(labelled) < len(six["annotations"])
 
 
 def test_same_seed_same_bytes_other_seed_other_bytes(standard: Path, tmp_path: Path) -> None:

@@ -1,0 +1,232 @@
+"""The studies whose results are published, each by its name, and the models they need."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from bckd.datasets.coco import ImageSize
+from bckd.recipes import PRESETS, SCENES_TEACHER, DataConfig, Recipe
+from bckd.studies.study import Method, Study
+
+# Softmax distillation averages over classes: the official weight 10 at 80 classes is K / 8.
+# LD's weights are the official .25 on positives and on the valuable region, with softmax KD.
+
+
+def methods(classes: int) -> dict[str, Method]:
+    """What is compared, with published weights."""
+    softmax = classes / 8
+    found = (
+        Method("none"),
+        Method("softmax", {"softmax": softmax}),
+        Method("L_cls", {"binary": 1.0}),
+        Method("L_loc", {"iou": 4.0}),
+        Method("BCKD", {"binary": 1.0, "iou": 4.0}),
+        Method("softmax + L_loc", {"softmax": softmax, "iou": 4.0}),
+        Method("LD", {"ld": 0.25, "ld_region": 0.25, "softmax": softmax}),
+        Method(
+            "self",
+            {"binary": 1.0, "iou": 4.0},
+            swept=False,
+            scale_of="BCKD",
+            teacher="student",
+        ),
+    )
+    return {method.name: method for method in found}
+
+
+def _only(classes: int, *names: str) -> tuple[Method, ...]:
+    return tuple(methods(classes)[name] for name in names)
+
+
+_SCENES = PRESETS["scenes"][1]
+_TEACHER = PRESETS["scenes-teacher"][1]
+
+
+def _labelled(recipe: Recipe, suffix: str) -> Recipe:
+    """The same pictures with other annotations."""
+    data = replace(
+        recipe.data,
+        train_annotations=f"annotations/instances_train{suffix}.json",
+        val_annotations=f"annotations/instances_val{suffix}.json",
+    )
+    return replace(recipe, data=data)
+
+
+def _twelve(recipe: Recipe) -> Recipe:
+    return replace(recipe, data=replace(recipe.data, root=Path("data/scenes12")))
+
+
+def _neu(recipe: Recipe) -> Recipe:
+    data = DataConfig(
+        root=Path("data/neu_det"),
+        train_images="train",
+        train_annotations="annotations/instances_train.json",
+        val_images="val",
+        val_annotations="annotations/instances_val.json",
+        size=ImageSize(short_side=160, long_side=160),
+        workers=0,
+        cache=True,
+    )
+    model = replace(recipe.model, strides=(8, 16, 32, 64), anchor_scale=4.0)
+    return replace(recipe, data=data, model=model)
+
+
+# Models that studies need beside the committed teacher, trained on first use.
+MODELS: dict[str, Recipe] = {
+    "teacher-one": _labelled(_TEACHER, "_one"),
+    "teacher-four": _labelled(_TEACHER, "_four"),
+    "teacher-twelve": _twelve(_TEACHER),
+    "teacher-weak": replace(_TEACHER, steps=800),
+    "teacher-neu": replace(_neu(_TEACHER), steps=1500),
+    "student": replace(_SCENES, seed=900),
+}
+
+SCALES = (0.25, 1.0, 4.0)
+_CORE = ("none", "softmax", "L_cls", "BCKD", "softmax + L_loc")
+
+
+def _regime(name: str, title: str, base: Recipe, **settings: Any) -> Study:
+    """A regime in which the core methods are compared; by default at the scales of "base".
+
+    Methods that "base" has already run with the same recipe and seeds are `shared`.
+    """
+    defaults: dict[str, Any] = {
+        "teacher": SCENES_TEACHER,
+        "methods": _only(6, *_CORE),
+        "seeds": (0, 1, 2),
+        "scales_from": "base",
+    }
+    return Study(name, title, base, **(defaults | settings))
+
+
+_OWN_SWEEP = {"scales": SCALES, "sweep_seeds": (100,), "scales_from": None}
+
+_REGIMES = (
+    Study(
+        "base",
+        "six classes, 1200 steps from random weights",
+        _SCENES,
+        SCENES_TEACHER,
+        tuple(methods(6).values()),
+        seeds=(0, 1, 2, 3, 4),
+        scales=SCALES,
+        sweep_seeds=(100, 101),
+    ),
+    _regime(
+        "four-classes",
+        "four classes; shapes that look like them are drawn but not labelled",
+        _labelled(_SCENES, "_four"),
+        teacher="teacher-four",
+        methods=_only(4, *_CORE),
+        **_OWN_SWEEP,
+    ),
+    _regime(
+        "one-class",
+        "one class: softmax distillation has no loss",
+        _labelled(_SCENES, "_one"),
+        teacher="teacher-one",
+        methods=_only(1, "none", "L_cls", "L_loc", "BCKD"),
+    ),
+    _regime(
+        "twelve-classes",
+        "twelve classes",
+        _twelve(_SCENES),
+        teacher="teacher-twelve",
+        methods=_only(12, *_CORE),
+    ),
+    _regime(
+        "steps-2400",
+        "six classes, 2400 steps",
+        replace(_SCENES, steps=2400),
+        methods=_only(6, "none", "softmax", "BCKD", "softmax + L_loc"),
+    ),
+    _regime(
+        "steps-4800",
+        "six classes, 4800 steps",
+        replace(_SCENES, steps=4800),
+        methods=_only(6, "none", "BCKD", "softmax + L_loc"),
+        seeds=(0, 1),
+    ),
+    _regime(
+        "same-start",
+        "six classes, 1200 more steps from one supervised student",
+        _SCENES,
+        start="student",
+    ),
+    _regime(
+        "weak-teacher",
+        "six classes, a teacher trained for 800 steps",
+        _SCENES,
+        teacher="teacher-weak",
+        methods=_only(6, "softmax", "BCKD", "softmax + L_loc"),
+        shared=("none",),
+    ),
+)
+
+
+def _variant(name: str, method: str, **changes: Any) -> Method:
+    """A method of six classes with some of its options changed, at the scale of the original.
+
+    Args:
+        changes: fields of `LossOptions`.
+    """
+    dotted = {f"losses.{field}": value for field, value in changes.items()}
+    return replace(methods(6)[method], name=name, changes=dotted, swept=False, scale_of=method)
+
+
+def _weighted(name: str, method: str, **weights: float) -> Method:
+    """A method of six classes with some of its published weights changed."""
+    original = methods(6)[method]
+    return replace(
+        original, name=name, weights=original.weights | weights, swept=False, scale_of=method
+    )
+
+
+_SOFTMAX = "softmax + L_loc"
+
+_QUESTIONS = (
+    _regime(
+        "ablations",
+        "the paper's own choices, one changed at a time",
+        _SCENES,
+        methods=(
+            _variant("BCKD, weight detached", "BCKD", binary_detach=True),
+            _variant("BCKD, beta 0", "BCKD", binary_beta=0.0),
+            _variant("BCKD, beta 2", "BCKD", binary_beta=2.0),
+            _variant("BCKD, IoU", "BCKD", iou_kind="iou"),
+            _variant("BCKD, every level", "BCKD", gate_levels=False),
+            _weighted("BCKD, a1 x 4", "BCKD", binary=4.0),
+            _weighted("BCKD, a2 x 4", "BCKD", iou=16.0),
+        ),
+        seeds=(0, 1),
+        shared=("none", "BCKD"),
+    ),
+    _regime(
+        "softmax-variants",
+        "softmax distillation elsewhere and at other temperatures",
+        _SCENES,
+        methods=(
+            _variant("softmax at positives", "softmax", softmax_places="positives"),
+            _variant("softmax, T 1", "softmax", softmax_temperature=1.0),
+            _variant("softmax, T 4", "softmax", softmax_temperature=4.0),
+        ),
+        shared=("none", "softmax"),
+    ),
+    _regime(
+        "why",
+        "where softmax distillation with L_loc gets its AP from",
+        _SCENES,
+        methods=(
+            _variant("softmax at positives + L_loc", _SOFTMAX, softmax_places="positives"),
+            _variant("softmax at background + L_loc", _SOFTMAX, softmax_places="background"),
+            _variant("softmax + L_loc by p_t", _SOFTMAX, iou_weighting="teacher"),
+            _variant("BCKD, L_loc by p_t", "BCKD", iou_weighting="teacher"),
+        ),
+        seeds=(0, 1, 2, 3),
+        shared=("none", "L_loc", "BCKD", _SOFTMAX),
+    ),
+)
+
+STUDIES: dict[str, Study] = {study.name: study for study in (*_REGIMES, *_QUESTIONS)}

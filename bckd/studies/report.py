@@ -1,0 +1,31 @@
+"""What the command line says of studies: the list of them, and one study's tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from bckd.studies.study import Study
+from bckd.studies.tables import comparison_table, difference_table, sweep_table
+
+
+def overview(studies: Iterable[Study]) -> str:
+    """One line a study: name, runs, steps of each, title."""
+    rows = []
+    for study in studies:
+        runs = len(list(study.sweep())) + len(study.methods) * len(study.seeds)
+        rows.append(f"  {study.name:18}{runs:3} runs of {study.base.steps:5} steps: {study.title}")
+    return "\n".join(rows)
+
+
+def summary(study: Study, lines: list[dict[str, Any]]) -> str:
+    """The tables of a study, as Markdown."""
+    tables = []
+    if any(line["part"] == "sweep" for line in lines):
+        tables.append(sweep_table(lines))
+    tables.append(comparison_table(lines))
+    methods = [method.name for method in study.methods]
+    reference = "BCKD" if "BCKD" in methods else methods[0]
+    if len({line["method"] for line in lines if line["part"] == "comparison"}) > 1:
+        tables.append(difference_table(lines, reference))
+    return "\n\n".join(tables)

@@ -1,0 +1,174 @@
+"""What a study is: methods, a regime, scales and seeds; and the recipe of every run in it.
+
+A study compares methods in one regime (data, teacher, schedule, start). Each method has
+published weights; the sweep multiplies them by each of the study's scales, on seeds that
+the comparison does not use, and the comparison takes the scale of the highest mean AP.
+So every method gets a sweep of the same size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from bckd.errors import InputError
+from bckd.recipes import LossWeights, Recipe
+from bckd.serialisation import from_plain, to_plain
+
+Changes = dict[str, Any]  # fields of a recipe by their dotted name
+NO_DISTILLATION = LossWeights(binary=0, iou=0)
+
+
+@dataclass(frozen=True)
+class Method:
+    """A way to distil.
+
+    Attributes:
+        weights: by field of `LossWeights`, as published; empty without a teacher.
+        changes: what else of the recipe it changes.
+        swept: as part of a study's sweep; otherwise it takes `scale_of`'s scale, or 1.
+        scale_of: the method whose scale it takes.
+        teacher: a model that teaches in place of the study's teacher.
+    """
+
+    name: str
+    weights: dict[str, float] = field(default_factory=dict)
+    changes: Changes = field(default_factory=dict)
+    swept: bool = True
+    scale_of: str | None = None
+    teacher: str | None = None
+
+    @property
+    def distils(self) -> bool:
+        """Whether there is a teacher."""
+        return bool(self.weights)
+
+
+@dataclass(frozen=True)
+class Study:
+    """A regime and the methods compared in it.
+
+    Attributes:
+        title: what is varied, in a few words.
+        base: the recipe of all its runs, but for method and seed.
+        teacher: name of a model, or a file of weights.
+        start: name of the model that every student starts from, if any.
+        methods: compared on `seeds`.
+        scales: factors on the published weights that the sweep tries.
+        sweep_seeds: of the sweep.
+        scales_from: the study whose sweep serves this one, in place of its own.
+        shared: methods whose runs the study "base" has already, with the same recipe and
+            seeds; they are not run again.
+    """
+
+    name: str
+    title: str
+    base: Recipe
+    teacher: str | Path
+    methods: tuple[Method, ...]
+    seeds: tuple[int, ...]
+    scales: tuple[float, ...] = ()
+    sweep_seeds: tuple[int, ...] = ()
+    scales_from: str | None = None
+    shared: tuple[str, ...] = ()
+    start: str | None = None
+
+    def method(self, name: str) -> Method:
+        """The method of that name."""
+        return next(method for method in self.methods if method.name == name)
+
+    def sweep(self) -> Iterator[Cell]:
+        """The runs that choose the scales."""
+        for method in self.methods:
+            if method.distils and method.swept:
+                for scale in self.scales:
+                    for seed in self.sweep_seeds:
+                        yield Cell("sweep", method.name, scale, seed)
+
+    def models(self) -> set[str]:
+        """Names of the models that must be trained first."""
+        names = {self.teacher, self.start, *(method.teacher for method in self.methods)}
+        return {name for name in names if isinstance(name, str)}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run of a study."""
+
+    part: Literal["sweep", "comparison"]
+    method: str
+    scale: float
+    seed: int
+
+    @property
+    def folder(self) -> str:
+        """Its name on disk."""
+        method = self.method.replace(" ", "").replace("/", "-")
+        return f"{self.part}-{method}-{self.scale:.3g}-seed{self.seed}"
+
+
+def recipe_of(study: Study, cell: Cell, out: Path) -> Recipe:
+    """The recipe of one run.
+
+    Args:
+        out: folder of all studies: `out/models/NAME` holds the models.
+    """
+    method = study.method(cell.method)
+    teacher = method.teacher or study.teacher
+    recipe = replace(
+        study.base,
+        weights=weights_of(method, cell.scale),
+        teacher=model_path(teacher, out) if method.distils else None,
+        start=model_path(study.start, out) if study.start else None,
+        seed=cell.seed,
+        out=out / study.name / cell.folder,
+        device="cpu",  # several runs share the machine, and the teacher's answers their place
+        log_gradients=cell.part == "comparison",
+    )
+    return changed(recipe, method.changes)
+
+
+def weights_of(method: Method, scale: float = 1.0) -> LossWeights:
+    """All loss weights of a method, its own times `scale`."""
+    scaled = {name: scale * weight for name, weight in method.weights.items()}
+    return replace(NO_DISTILLATION, **scaled)
+
+
+def model_path(model: str | Path, out: Path) -> Path:
+    """Where a model's weights are: its own run under `out/models`, or the file itself."""
+    return out / "models" / model if isinstance(model, str) else model
+
+
+def changed(recipe: Recipe, changes: Changes) -> Recipe:
+    """The recipe with fields replaced by their dotted names.
+
+    Raises:
+        InputError: there is no such field.
+    """
+    plain = to_plain(recipe)
+    for name, value in changes.items():
+        *parents, last = name.split(".")
+        part = plain
+        for parent in parents:
+            part = part.get(parent)
+            if not isinstance(part, dict):
+                raise InputError(f"a recipe has no field {name!r}")
+        if last not in part:
+            raise InputError(f"a recipe has no field {name!r}")
+        part[last] = to_plain(value)
+    return from_plain(Recipe, plain, "changes of a recipe")
+
+
+def differences(recipe: Recipe, default: Recipe) -> Changes:
+    """The fields, by their dotted names, in which a recipe differs from another."""
+
+    def walk(ours: Any, theirs: Any, name: str) -> Iterator[tuple[str, Any]]:
+        if isinstance(ours, dict) and isinstance(theirs, dict):
+            for key in ours:
+                yield from walk(ours[key], theirs[key], f"{name}.{key}" if name else key)
+        elif ours != theirs:
+            yield name, ours
+
+    return dict(walk(to_plain(recipe), to_plain(default), ""))

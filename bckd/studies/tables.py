@@ -1,0 +1,211 @@
+"""The tables of a study as Markdown; AP in percent, differences in points of it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+
+from bckd.errors import InputError
+from bckd.studies.statistics import (
+    Difference,
+    Line,
+    best_scale,
+    failed,
+    holm,
+    methods_of,
+    paired,
+    scales_of,
+    summarise,
+    values,
+)
+
+# Title and number format of the fields of a comparison; others are printed as ".3f".
+FIELDS = {
+    "score_error": ("score error", ".4f"),
+    "logit_shift": ("logit shift", "+z.2f"),
+    "shift_spread": ("shift spread", ".2f"),
+    "class_agreement": ("class agreement", ".3f"),
+    "foreground_error": ("foreground error", ".4f"),
+    "calibration_error": ("calibration error", ".3f"),
+}
+COMPARED = ("score_error", "logit_shift", "shift_spread", "class_agreement", "calibration_error")
+# The error types of TIDE, with the words for figures.
+TIDE = {
+    "Cls": "class",
+    "Loc": "box",
+    "Both": "class and box",
+    "Dupe": "duplicate",
+    "Bkg": "background",
+    "Miss": "missed",
+}
+
+
+def sweep_table(lines: Iterable[Line]) -> str:
+    """One row a method, one column a scale: mean AP (number of seeds), the chosen scale bold.
+
+    A failed run counts as AP 0, and is told.
+    """
+    lines = [line for line in lines if line["part"] == "sweep"]
+    methods = methods_of(lines, "sweep")
+    scales = sorted({line["scale"] for line in lines})
+    rows = []
+    for method in methods:
+        best = best_scale(lines, method)
+        own = scales_of(lines, method)
+        cells = [_sweep_cell(lines, method, s, s == best) if s in own else "-" for s in scales]
+        rows.append([method, *cells])
+    return _table(["method", *(f"x {scale:g}" for scale in scales)], rows)
+
+
+def comparison_table(lines: Iterable[Line], fields: Sequence[str] = COMPARED) -> str:
+    """One row a method: scale, mean AP +- standard error, the AP of every seed, means of fields.
+
+    The mean is over the runs that did not fail; those that did are told among the seeds.
+
+    Args:
+        lines: of one study and one number of steps; the sweep in it is passed over.
+        fields: more fields of a line, by the names of `bckd.studies.statistics.values`.
+
+    Raises:
+        InputError: a run lacks a field, or a method has two scales or two runs of a seed.
+    """
+    lines = [line for line in lines if line["part"] == "comparison"]
+    rows = []
+    for method in methods_of(lines):
+        seeds = values(lines, method).values()
+        (scale,) = scales_of(lines, method, "comparison")  # `values` accepts no second one
+        found = summarise(100 * ap for ap in seeds)
+        each = ", ".join("failed" if math.isnan(ap) else f"{100 * ap:.1f}" for ap in seeds)
+        error = "" if math.isnan(found.error) else f" +- {found.error:.1f}"
+        means = [_mean(lines, method, field) for field in fields]
+        rows.append([method, f"{scale:g}", _number(found.mean, ".1f") + error, each, *means])
+    titles = [_format_of(field)[0] for field in fields]
+    head = ["method", "scale", "AP, mean +- standard error", "AP of every seed", *titles]
+    return _table(head, rows)
+
+
+def difference_table(lines: Iterable[Line], reference: str) -> str:
+    """Every method's AP minus the reference's, paired by seed.
+
+    The intervals hold for each row alone; the p values are adjusted for all rows together.
+
+    Args:
+        lines: of one study and one number of steps; the sweep in it is passed over.
+        reference: a method of the comparison.
+
+    Raises:
+        InputError: the comparison has no run of the reference.
+    """
+    lines = [line for line in lines if line["part"] == "comparison"]
+    methods = methods_of(lines)
+    if reference not in methods:
+        raise InputError(f"the comparison has no run of {reference!r}; it has {methods}")
+    others = [method for method in methods if method != reference]
+    found = [difference(lines, method, reference) for method in others]
+    adjusted = holm([math.nan if d is None else d.p_value for d in found])
+    rows = []
+    for method, d, p in zip(others, found, adjusted, strict=True):
+        cells = ["-", "-", "0"] if d is None else [_points(d.mean), _interval(d), str(d.count)]
+        cells[2] += _failures(lines, method, reference)
+        rows.append([method, *cells, _p_value(p)])
+    head = [f"AP minus {reference}", "mean", "95% interval", "pairs", "p, Holm-adjusted"]
+    return _table(head, rows)
+
+
+def map_table(lines_of_studies: dict[str, list[Line]], pairs: Sequence[tuple[str, str]]) -> str:
+    """One row a regime, one column a pair of methods: the AP difference [95% interval].
+
+    Args:
+        lines_of_studies: the lines of one study by the title of its row.
+        pairs: a column "BCKD - none" for ("BCKD", "none").
+    """
+    rows = []
+    for title, lines in lines_of_studies.items():
+        rows.append([title, *(_map_cell(lines, a, b) for a, b in pairs)])
+    return _table(["regime", *(f"{a} - {b}" for a, b in pairs)], rows)
+
+
+def error_table(lines: Iterable[Line]) -> str:
+    """One row a method: the AP points lost to each of TIDE's error types, mean over seeds.
+
+    Source: D. Bolya et al., TIDE: a general toolbox for identifying object detection errors,
+    2020; a type's number is the AP gained when its errors alone are put right.
+    """
+    lines = [line for line in lines if line["part"] == "comparison"]
+    rows = [
+        [method, *(_mean(lines, method, f"tide.{kind}") for kind in TIDE)]
+        for method in methods_of(lines)
+    ]
+    return _table(["method", *TIDE], rows)
+
+
+def difference(lines: Iterable[Line], method: str, reference: str) -> Difference | None:
+    """AP of a method minus the reference's in the comparison, or None without a common seed.
+
+    The unit is that of AP, 0..1.
+    """
+    lines = list(lines)
+    ours, theirs = (values(lines, name) for name in (method, reference))
+    common = [s for s in ours if s in theirs and math.isfinite(ours[s] + theirs[s])]
+    return paired(ours, theirs) if common else None
+
+
+def _sweep_cell(lines: list[Line], method: str, scale: float, best: bool) -> str:
+    found = summarise(values(lines, method, part="sweep", scale=scale).values())
+    mean = f"{100 * found.mean:.1f}"
+    mean = f"**{mean}**" if best else mean
+    runs = [x for x in lines if (x["method"], x["scale"]) == (method, scale) and failed(x)]
+    note = f", {len(runs)} failed" if runs else ""
+    return f"{mean} ({found.count}{note})"
+
+
+def _map_cell(lines: list[Line], method: str, reference: str) -> str:
+    present = methods_of(lines)
+    if method not in present or reference not in present:
+        return "-"
+    found = difference(lines, method, reference)
+    note = _failures(lines, method, reference)
+    if found is None:
+        return f"-{note}"
+    interval = "" if math.isnan(found.low) else f" {_interval(found)}"
+    return f"{_points(found.mean)}{interval}{note}"
+
+
+def _failures(lines: list[Line], method: str, reference: str) -> str:
+    """The note on failed runs of two methods in the comparison, empty without one."""
+    runs = [x for x in lines if x["part"] == "comparison" and x["method"] in (method, reference)]
+    count = sum(failed(run) for run in runs)
+    return f" ({count} failed)" if count else ""
+
+
+def _mean(lines: list[Line], method: str, field: str) -> str:
+    mean = summarise(values(lines, method, field).values()).mean
+    percent = field.startswith(("AP", "per_class.", "tide."))
+    return _number(100 * mean if percent else mean, _format_of(field)[1])
+
+
+def _format_of(field: str) -> tuple[str, str]:
+    percent = field.startswith(("AP", "per_class.", "tide."))
+    return FIELDS.get(field, (field, ".1f" if percent else ".3f"))
+
+
+def _number(value: float, form: str) -> str:
+    return "-" if math.isnan(value) else format(value, form)
+
+
+def _points(difference: float) -> str:
+    return f"{100 * difference:+z.1f}"  # z: what rounds to 0 has no minus
+
+
+def _interval(found: Difference) -> str:
+    return "-" if math.isnan(found.low) else f"[{100 * found.low:z.1f}, {100 * found.high:z.1f}]"
+
+
+def _p_value(p: float) -> str:
+    return "<0.001" if p < 0.001 else _number(p, ".3f")
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Markdown with the first column to the left and the numbers to the right."""
+    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
+    return "\n".join(f"| {' | '.join(x.replace('|', chr(92) + '|') for x in y)} |" for y in lines)
