@@ -14,7 +14,7 @@ from bckd.checkpoints import STUDENT, load_strictly, read_tensors, save_tensors
 from bckd.errors import InputError
 from bckd.models.detector import Detector
 from bckd.recipes import Recipe
-from bckd.serialisation import to_plain
+from bckd.serialisation import from_plain, to_plain
 
 STATE = "resume.safetensors"  # the file name in the folder of a run
 # A resumed run may differ in these: they do not touch the weights (the folder of the data
@@ -25,6 +25,7 @@ FREE_FIELDS = {
     "log_every",
     "checkpoint_every",
     "evaluate_every",
+    "log_gradients",
     "data.root",
     "data.workers",
     "data.val_images",
@@ -113,7 +114,8 @@ def state_to_resume(recipe: Recipe, resume: bool) -> ResumeState | None:
             raise InputError(f"{recipe.out} holds a student but no {STATE} to go on from")
         return None
     state = _read_state(path)
-    difference = _first_difference(state.recipe, to_plain(recipe), "")
+    recorded = to_plain(from_plain(Recipe, state.recipe, str(path)))  # new fields: their defaults
+    difference = _first_difference(recorded, to_plain(recipe), "")
     if difference:
         raise InputError(f"{recipe.out} was started with another recipe: {difference}")
     return state

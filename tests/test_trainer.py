@@ -331,6 +331,61 @@ def refusal(recipe: Recipe) -> str:
     return str(caught.value)
 
 
+class TestStart:
+    def test_the_student_goes_on_from_there(self, tiny_recipe: Recipe, tmp_path: Path) -> None:
+        first = run(tiny_recipe)
+        recipe = replace(tiny_recipe, start=tiny_recipe.out, out=tmp_path / "second")
+        student = build_student(recipe, first.detector.class_names)
+        for name, value in student.state_dict().items():
+            assert torch.equal(value, weights_of(tiny_recipe.out)[name]), name
+        assert all(parameter.requires_grad for parameter in student.parameters())
+        losses = [step_lines(r.out)[0]["loss"] for r in (tiny_recipe, run(recipe))]
+        assert losses[1] < losses[0]
+
+    def test_of_another_width(
+        self, tiny_recipe: Recipe, tmp_path: Path, tiny_detector: Callable[..., Detector]
+    ) -> None:
+        path = tmp_path / "other.safetensors"
+        save_detector(path, tiny_detector(channels=24, head_groups=4), ImageSize(64, 64), {})
+        message = refusal(replace(tiny_recipe, start=path))
+        assert str(path) in message and "model.channels 24" in message
+
+    def test_of_other_classes(
+        self, tiny_recipe: Recipe, tmp_path: Path, tiny_detector: Callable[..., Detector]
+    ) -> None:
+        path = tmp_path / "other.safetensors"
+        save_detector(path, tiny_detector(NAMES[:4]), ImageSize(64, 64), {})
+        message = refusal(replace(tiny_recipe, start=path))
+        assert str(path) in message and NAMES[5] in message
+
+
+class TestSchedule:
+    def test_terms_take_part_in_their_part_of_the_run(self, distilling: Recipe) -> None:
+        weights = replace(ALL_WEIGHTS, ld=0, ld_region=0)
+        losses = replace(distilling.losses, softmax_until=0.5, binary_from=1 / 3)
+        recipe = replace(distilling, weights=weights, losses=losses, log_every=1, steps=6)
+        run(recipe)
+        present = [set(line["unweighted"]) - SUPERVISED for line in step_lines(recipe.out)]
+        early, both, late = {"softmax", "iou"}, {"softmax", "binary", "iou"}, {"binary", "iou"}
+        assert present == [early, early, both, late, late, late]
+
+    @pytest.mark.parametrize("name", ["softmax_until", "binary_from"])
+    def test_fractions_out_of_range(self, tiny_recipe: Recipe, name: str) -> None:
+        message = refusal(replace(tiny_recipe, losses=replace(tiny_recipe.losses, **{name: 1.5})))
+        assert f"losses.{name} is 1.5; expected 0 to 1" in message
+
+
+class TestGradientLog:
+    def test_shares_are_logged_and_change_nothing(self, distilling: Recipe) -> None:
+        run(distilling)
+        logged = replace(distilling, log_gradients=True, out=distilling.out / "logged")
+        run(logged)
+        assert same_weights(distilling.out, logged.out)
+        for line in step_lines(logged.out):
+            assert set(line["gradients"]) == {"qfl", "binary"}
+            assert line["gradients"]["qfl"]["background"] > 0
+
+
 class TestNonFinite:
     def refusal(self, recipe: Recipe) -> str:
         with pytest.raises(NonFiniteLossError) as caught:

@@ -137,6 +137,11 @@ _REGIMES = (
         methods=_only(12, *_CORE),
     ),
     _regime(
+        "steps-300",
+        "six classes, 300 steps",
+        replace(_SCENES, steps=300),
+    ),
+    _regime(
         "steps-2400",
         "six classes, 2400 steps",
         replace(_SCENES, steps=2400),
@@ -229,4 +234,42 @@ _QUESTIONS = (
     ),
 )
 
-STUDIES: dict[str, Study] = {study.name: study for study in (*_REGIMES, *_QUESTIONS)}
+_THREE_TERMS = {"softmax": 0.75, "binary": 1.0, "iou": 4.0}
+_LATE = {"losses.softmax_until": 0.5, "losses.binary_from": 0.5}
+_BY_TEACHER = {"losses.iou_weighting": "teacher"}
+
+# Attempts at more than BCKD, at published weights; the search's own seeds choose among them.
+_CANDIDATES = (
+    Method("both", _THREE_TERMS, swept=False),
+    Method("softmax, then binary", _THREE_TERMS, _LATE, swept=False),
+    Method("both, L_loc by p_t", _THREE_TERMS, _BY_TEACHER, swept=False),
+    Method("both, a2 x 4", _THREE_TERMS | {"iou": 16.0}, swept=False),
+    _variant("BCKD, beta 0.5", "BCKD", binary_beta=0.5),
+)
+CHOSEN = _CANDIDATES[0]  # the best of "recipe-search"
+
+_RECIPE = (
+    _regime(
+        "recipe-search",
+        "combinations that might beat BCKD, on seeds of their own",
+        _SCENES,
+        methods=(*_CANDIDATES, *_only(6, "BCKD", _SOFTMAX)),
+        seeds=(200, 201),
+    ),
+    _regime(
+        "recipe-confirm",
+        "the combination chosen, as it is, on fresh seeds",
+        _SCENES,
+        methods=(CHOSEN, *_only(6, "BCKD", _SOFTMAX)),
+        seeds=(300, 301, 302, 303, 304),
+    ),
+    _regime(
+        "neu-det",
+        "real images: NEU surface defects, six classes, 900 steps from random weights",
+        replace(_neu(_SCENES), steps=900),
+        teacher="teacher-neu",
+        methods=(*_only(6, *_CORE), CHOSEN),
+    ),
+)
+
+STUDIES: dict[str, Study] = {study.name: study for study in (*_REGIMES, *_QUESTIONS, *_RECIPE)}

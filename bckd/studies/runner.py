@@ -15,10 +15,11 @@ from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 import torchvision
+import tyro
 from tqdm.auto import tqdm
 
 from bckd.agreement import agreement
@@ -34,6 +35,7 @@ from bckd.run_log import read_lines, read_log
 from bckd.studies.catalogue import MODELS, STUDIES
 from bckd.studies.statistics import best_scale
 from bckd.studies.study import Cell, Method, Study, differences, model_path, recipe_of
+from bckd.studies.swapping import measure_swaps
 from bckd.teaching import Teaching
 from bckd.trainer import NonFiniteLossError, make_teaching, train
 
@@ -56,6 +58,8 @@ class StudyOptions:
     """compare these methods alone"""
     extra: Path | None = None
     """write the comparison's lines to this file, and leave the published one as it is"""
+    swaps: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """also measure what each part of the output costs each student, into NAME_swaps.jsonl"""
 
 
 def run_study(study: Study, options: StudyOptions) -> list[dict[str, Any]]:
@@ -91,7 +95,10 @@ def run_study(study: Study, options: StudyOptions) -> list[dict[str, Any]]:
             for name in chosen
         ]
         _run_cells(study, cells, options.extra or path, options.out, pool)
-    return read_lines(options.extra) if options.extra else published(study, options.results)
+    lines = read_lines(options.extra or path)
+    if options.swaps:
+        measure_swaps(study, lines, options.out, options.results / f"{study.name}_swaps.jsonl")
+    return lines if options.extra else published(study, options.results)
 
 
 def chosen_scales(study: Study, results: Path, names: Iterable[str]) -> dict[str, float]:

@@ -26,6 +26,9 @@ FIELDS = {
     "shift_spread": ("shift spread", ".2f"),
     "class_agreement": ("class agreement", ".3f"),
     "foreground_error": ("foreground error", ".4f"),
+    "background_error": ("background error", ".4f"),
+    "foreground_shift": ("foreground shift", "+z.2f"),
+    "background_shift": ("background shift", "+z.2f"),
     "calibration_error": ("calibration error", ".3f"),
 }
 COMPARED = ("score_error", "logit_shift", "shift_spread", "class_agreement", "calibration_error")
@@ -126,10 +129,10 @@ def map_table(lines_of_studies: dict[str, list[Line]], pairs: Sequence[tuple[str
 
 
 def error_table(lines: Iterable[Line]) -> str:
-    """One row a method: the AP points lost to each of TIDE's error types, mean over seeds.
+    """One row a method: the AP50 points lost to each of TIDE's error types, mean over seeds.
 
     Source: D. Bolya et al., TIDE: a general toolbox for identifying object detection errors,
-    2020; a type's number is the AP gained when its errors alone are put right.
+    2020; a type's number is the AP50 gained when its errors alone are put right.
     """
     lines = [line for line in lines if line["part"] == "comparison"]
     rows = [

@@ -46,9 +46,12 @@ METHOD_MARKERS = dict(zip(METHOD_COLOURS, "osP^vXDh", strict=True))
 LABELS = {
     "score_error": "score error, mean |p_student - p_teacher|",
     "logit_shift": "logit shift, mean of student - teacher",
-    "shift_spread": "shift spread, standard deviation of the logit shift",
-    "class_agreement": "class agreement, share of locations",
+    "shift_spread": "shift spread, standard deviation over locations",
+    "class_agreement": "class agreement, share of the foreground",
     "foreground_error": "score error on the foreground",
+    "background_error": "score error on the background",
+    "foreground_shift": "logit shift on the foreground",
+    "background_shift": "logit shift on the background",
     "calibration_error": "calibration error",
 }
 WIDTH = 9.5  # inches, as the other figures
@@ -206,7 +209,7 @@ def score_against_precision(lines: Iterable[Line], x: str = "score_error") -> Fi
 
 
 def error_bars(lines: Iterable[Line], methods: Sequence[str]) -> Figure:
-    """AP lost to each of TIDE's error types: a group a type, a bar a method, standard errors.
+    """AP50 lost to each of TIDE's error types: a group a type, a bar a method, standard errors.
 
     Raises:
         InputError: no method has a run.
@@ -236,7 +239,7 @@ def error_bars(lines: Iterable[Line], methods: Sequence[str]) -> Figure:
     axes.set_xticks(range(len(TIDE)), [f"{kind}\n{words}" for kind, words in TIDE.items()])
     axes.tick_params(axis="x", length=0)
     axes.set_xlabel("error type of TIDE")
-    axes.set_ylabel("AP lost to the type, points;\nmean and standard error")
+    axes.set_ylabel("AP50 lost to the type, points;\nmean and standard error")
     axes.set_ylim(bottom=0)
     axes.grid(axis="y", alpha=0.3)
     axes.set_axisbelow(True)

@@ -188,17 +188,27 @@ class TestByHand:
         found = iou_localisation(*case, kind=kind)
         assert found.item() == pytest.approx(expected, rel=1e-5)
 
+    def test_iou_localisation_weighted_by_the_teacher(self, case: Case) -> None:
+        similarity = box_similarity(case.student.boxes, case.teacher.boxes, "giou")[0].tolist()
+        teacher_scores = self.scores()[1]
+        expected = sum(
+            max(row) * (1 - u) for row, u in zip(teacher_scores, similarity, strict=True)
+        )
+        found = iou_localisation(*case, weighting="teacher")
+        assert found.item() == pytest.approx(expected, rel=1e-5)
+
     def test_the_official_iou_kind_is_giou(self, case: Case) -> None:
         giou = iou_localisation(*case, kind="giou")
         assert iou_localisation(*case) == giou
         assert iou_localisation(*case, kind="iou") != giou
 
     @pytest.mark.parametrize("temperature", [1.0, 2.0, 5.0])
-    @pytest.mark.parametrize("places", ["all", "positives"])
+    @pytest.mark.parametrize("places", ["all", "positives", "background"])
     def test_softmax_classification(self, case: Case, temperature: float, places: str) -> None:
         expected = 0.0
         rows = list(zip(self.student_logits, self.teacher_logits, strict=True))
-        for row_s, row_t in rows if places == "all" else rows[:1]:
+        kept = {"all": rows, "positives": rows[:1], "background": rows[1:]}
+        for row_s, row_t in kept[places]:
             p_s, p_t = (
                 (torch.tensor(row) / temperature).softmax(0).tolist() for row in (row_s, row_t)
             )

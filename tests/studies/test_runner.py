@@ -1,0 +1,178 @@
+"""A tiny study with real processes: resumed, complete, and repeatable."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bckd.checkpoints import save_detector
+from bckd.datasets.coco import ImageSize
+from bckd.errors import InputError
+from bckd.models.detector import Detector
+from bckd.recipes import PRESETS, Recipe
+from bckd.run_log import read_lines
+from bckd.studies import runner
+from bckd.studies.catalogue import methods
+from bckd.studies.runner import StudyOptions, chosen_scales, run_cell, run_study
+from bckd.studies.study import Cell, Study, changed
+
+
+@pytest.fixture
+def study(tmp_path: Path, scenes_root: Path, tiny_detector: Callable[..., Detector]) -> Study:
+    teacher = tmp_path / "teacher.safetensors"
+    save_detector(teacher, tiny_detector(width=8, channels=16), ImageSize(128, 128), {})
+    base = PRESETS["scenes"][1]
+    return Study(
+        "tiny",
+        "a title",
+        replace(base, data=replace(base.data, root=scenes_root), steps=1, log_every=1),
+        teacher,
+        tuple(methods(6)[name] for name in ("none", "BCKD")),
+        seeds=(0,),
+        scales=(1.0, 2.0),
+        sweep_seeds=(100,),
+    )
+
+
+@pytest.fixture
+def options(tmp_path: Path) -> StudyOptions:
+    return StudyOptions(results=tmp_path / "results", out=tmp_path / "runs", processes=1)
+
+
+def sweep_line(scale: float, ap: float | None) -> dict[str, Any]:
+    return {"part": "sweep", "method": "BCKD", "scale": scale, "seed": 100, "AP": ap}
+
+
+class TestCell:
+    def test_a_line_says_how_to_repeat_its_run(self, study: Study, tmp_path: Path) -> None:
+        line = run_cell(study, Cell("comparison", "BCKD", 2.0, 0), tmp_path)
+        recipe = changed(PRESETS[line["preset"]][1], line["changes"])
+        expected = replace(study.base.weights, binary=2.0, iou=8.0)
+        assert isinstance(recipe, Recipe)
+        assert (recipe.weights, recipe.data, recipe.steps) == (expected, study.base.data, 1)
+        assert recipe.teacher == study.teacher
+        assert (line["study"], line["method"], line["scale"], line["seed"]) == (
+            "tiny",
+            "BCKD",
+            2.0,
+            0,
+        )
+        assert {"seconds", "machine", "versions", "date"} <= set(line)
+
+    def test_a_line_of_the_comparison_is_measured_in_full(
+        self, study: Study, tmp_path: Path
+    ) -> None:
+        line = run_cell(study, Cell("comparison", "BCKD", 1.0, 0), tmp_path)
+        measured = {"AP", "per_class", "score_error", "shift_spread", "class_agreement", "tide"}
+        assert measured | {"calibration_error", "f1", "best_f1", "reliability"} <= set(line)
+        (record,) = line["gradients"]
+        assert record["step"] == 0
+        assert {"qfl", "binary"} == set(record["gradients"])
+        assert all(record["gradients"]["binary"][where] > 0 for where in ("background",))
+
+    def test_a_run_that_diverges_is_a_line_too(self, study: Study, tmp_path: Path) -> None:
+        fast = replace(study.base.optimisation, learning_rate=1e30, warmup_steps=0)
+        study = replace(study, base=replace(study.base, steps=3, optimisation=fast))
+        line = run_cell(study, Cell("sweep", "BCKD", 1.0, 0), tmp_path)
+        assert line["AP"] is None
+        assert "not finite" in line["failed"]
+
+
+class TestStudy:
+    def test_it_runs_what_is_missing(
+        self, study: Study, options: StudyOptions, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        lines = run_study(study, options)
+        cells = {(x["part"], x["method"], x["scale"], x["seed"]) for x in lines}
+        best = max((x["AP"], -x["scale"]) for x in lines if x["part"] == "sweep")[1]
+        assert cells == {
+            ("sweep", "BCKD", 1.0, 100),
+            ("sweep", "BCKD", 2.0, 100),
+            ("comparison", "none", 1.0, 0),
+            ("comparison", "BCKD", -best, 0),
+        }
+        path = options.results / "tiny.jsonl"
+        first, *rest = path.read_text().splitlines(keepends=True)
+        path.write_text("".join(rest) + first[:20])  # one line lost, cut by a kill
+        again = run_study(study, options)
+        same = {json.dumps({**x, "seconds": 0}) for x in lines}
+        assert {json.dumps({**x, "seconds": 0}) for x in again} == same
+
+        before = path.read_bytes()
+        monkeypatch.setattr(runner, "run_cell", None)  # there is nothing left to run
+        run_study(study, options)
+        assert path.read_bytes() == before
+
+    def test_other_seeds_go_to_a_file_of_their_own(
+        self, study: Study, options: StudyOptions, tmp_path: Path
+    ) -> None:
+        options.results.mkdir()
+        text = "".join(
+            json.dumps({**sweep_line(scale, ap), "changes": changes}) + "\n"
+            for scale, ap, changes in published(study)
+        )
+        (options.results / "tiny.jsonl").write_text(text)
+        extra = tmp_path / "extra.jsonl"
+        options = replace(options, seeds=(9,), methods=("BCKD",), extra=extra)
+        (line,) = run_study(study, options)
+        assert (line["method"], line["seed"], line["scale"]) == ("BCKD", 9, 2.0)
+        assert (options.results / "tiny.jsonl").read_text() == text
+        assert read_lines(extra) == [line]
+
+    def test_lines_of_another_configuration_are_refused(
+        self, study: Study, options: StudyOptions
+    ) -> None:
+        options.results.mkdir()
+        line = {**sweep_line(1.0, 0.3), "changes": {"steps": 5}}
+        (options.results / "tiny.jsonl").write_text(json.dumps(line) + "\n")
+        with pytest.raises(InputError, match="another configuration"):
+            run_study(study, options)
+
+    @pytest.mark.parametrize(
+        ("changes", "message"),
+        [
+            ({"processes": 0}, "--processes is 0"),
+            ({"methods": ("BCKD", "FGD")}, "no method 'FGD'"),
+        ],
+    )
+    def test_refusals(
+        self, study: Study, options: StudyOptions, changes: dict[str, Any], message: str
+    ) -> None:
+        with pytest.raises(InputError, match=message):
+            run_study(study, replace(options, **changes))
+
+    def test_data_that_are_not_there(self, study: Study, options: StudyOptions) -> None:
+        base = replace(study.base, data=replace(study.base.data, root=Path("nowhere")))
+        with pytest.raises(InputError, match="data set in nowhere"):
+            run_study(replace(study, base=base), options)
+
+
+class TestScales:
+    def test_the_best_of_the_sweep(self, study: Study, tmp_path: Path) -> None:
+        lines = [sweep_line(1.0, 0.2), sweep_line(2.0, 0.3)]
+        (tmp_path / "tiny.jsonl").write_text("".join(json.dumps(x) + "\n" for x in lines))
+        assert chosen_scales(study, tmp_path, ["none", "BCKD"]) == {"none": 1.0, "BCKD": 2.0}
+
+    def test_a_diverging_scale_is_not_chosen(self, study: Study, tmp_path: Path) -> None:
+        lines = [sweep_line(1.0, 0.1), sweep_line(2.0, None)]
+        (tmp_path / "tiny.jsonl").write_text("".join(json.dumps(x) + "\n" for x in lines))
+        assert chosen_scales(study, tmp_path, ["BCKD"]) == {"BCKD": 1.0}
+
+    def test_a_sweep_that_was_not_run(self, study: Study, tmp_path: Path) -> None:
+        with pytest.raises(InputError, match="needs the sweep of base"):
+            chosen_scales(replace(study, scales_from="base"), tmp_path, ["BCKD"])
+
+
+def published(study: Study) -> list[tuple[float, float, dict[str, Any]]]:
+    """Scale, AP and changes of the tiny study's sweep."""
+    found = []
+    for scale, ap in ((1.0, 0.2), (2.0, 0.3)):
+        recipe = runner.recipe_of(study, Cell("sweep", "BCKD", scale, 100), Path("runs"))
+        changes = runner._published_changes(recipe)
+        found.append((scale, ap, json.loads(json.dumps(changes))))
+    return found

@@ -1,0 +1,102 @@
+"""What a study declares, and the recipe of each of its runs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from bckd.errors import InputError
+from bckd.recipes import PRESETS, SCENES_TEACHER
+from bckd.studies.catalogue import methods
+from bckd.studies.study import (
+    NO_DISTILLATION,
+    Cell,
+    Study,
+    changed,
+    differences,
+    recipe_of,
+    weights_of,
+)
+
+BASE = PRESETS["scenes"][1]
+
+
+@pytest.fixture
+def study() -> Study:
+    return Study(
+        "tiny",
+        "a title",
+        replace(BASE, steps=7),
+        SCENES_TEACHER,
+        tuple(methods(6).values()),
+        seeds=(0, 1),
+        scales=(0.5, 1.0, 2.0),
+        sweep_seeds=(100, 101),
+        start="student",
+    )
+
+
+class TestSweep:
+    def test_every_method_gets_the_same_number_of_runs(self, study: Study) -> None:
+        counts: dict[str, int] = {}
+        for cell in study.sweep():
+            counts[cell.method] = counts.get(cell.method, 0) + 1
+        swept = {"softmax", "L_cls", "L_loc", "BCKD", "softmax + L_loc", "LD"}
+        assert counts == dict.fromkeys(swept, 6)
+
+    def test_its_seeds_are_not_the_comparisons(self, study: Study) -> None:
+        assert {cell.seed for cell in study.sweep()}.isdisjoint(study.seeds)
+
+
+class TestRecipes:
+    def test_the_scale_multiplies_the_published_weights(self) -> None:
+        weights = weights_of(methods(6)["BCKD"], 0.5)
+        assert weights == replace(NO_DISTILLATION, binary=0.5, iou=2.0)
+        assert weights.qfl == 1.0
+
+    @pytest.mark.parametrize(("classes", "weight"), [(80, 10.0), (6, 0.75), (12, 1.5)])
+    def test_the_softmax_weight_is_the_official_ten_at_eighty_classes(
+        self, classes: int, weight: float
+    ) -> None:
+        assert methods(classes)["softmax"].weights == {"softmax": weight}
+
+    def test_a_teacher_where_something_is_distilled(self, study: Study, tmp_path: Path) -> None:
+        teachers = {
+            method.name: recipe_of(study, Cell("comparison", method.name, 1.0, 3), tmp_path).teacher
+            for method in study.methods
+        }
+        assert teachers.pop("none") is None
+        assert teachers.pop("self") == tmp_path / "models" / "student"
+        assert set(teachers.values()) == {SCENES_TEACHER}
+
+    def test_the_rest_is_the_regimes(self, study: Study, tmp_path: Path) -> None:
+        recipe = recipe_of(study, Cell("sweep", "L_loc", 2.0, 100), tmp_path)
+        assert (recipe.seed, recipe.steps, recipe.weights.iou) == (100, 7, 8.0)
+        assert recipe.start == tmp_path / "models" / "student"
+        assert recipe.out.parent == tmp_path / "tiny"
+        assert (recipe.model, recipe.optimisation) == (BASE.model, BASE.optimisation)
+
+    def test_every_run_has_its_own_folder(self, study: Study, tmp_path: Path) -> None:
+        cells = list(study.sweep())
+        cells += [Cell("comparison", m.name, 1.0, s) for m in study.methods for s in study.seeds]
+        folders = {recipe_of(study, cell, tmp_path).out for cell in cells}
+        assert len(folders) == len(cells)
+
+    def test_models(self, study: Study) -> None:
+        assert study.models() == {"student"}
+
+
+class TestChanges:
+    def test_there_and_back(self) -> None:
+        changes = {"losses.binary_beta": 2.0, "steps": 3, "data.root": "x"}
+        recipe = changed(BASE, changes)
+        assert (recipe.losses.binary_beta, recipe.steps, recipe.data.root) == (2.0, 3, Path("x"))
+        assert differences(recipe, BASE) == changes
+        assert differences(BASE, BASE) == {}
+
+    @pytest.mark.parametrize("name", ["colour", "losses.colour", "steps.colour", "a.b.c"])
+    def test_an_unknown_field(self, name: str) -> None:
+        with pytest.raises(InputError, match=f"no field '{name}'"):
+            changed(BASE, {name: 1})
