@@ -1,7 +1,8 @@
 """A student with one part of its output replaced by the teacher's: which part costs AP?
 
 The class logits of a location have a level, the highest of them, and a pattern, their
-differences to it. Softmax distillation sees the pattern alone. Boxes are the third part. The AP that a student gains from the teacher's part is what it lost there.
+differences to it. Softmax distillation sees the pattern alone. Boxes are the third part.
+The AP that a student gains from the teacher's part is what it lost there.
 """
 
 from __future__ import annotations

@@ -97,7 +97,9 @@ def run_study(study: Study, options: StudyOptions) -> list[dict[str, Any]]:
         _run_cells(study, cells, options.extra or path, options.out, pool)
     lines = read_lines(options.extra or path)
     if options.swaps:
-        measure_swaps(study, lines, options.out, options.results / f"{study.name}_swaps.jsonl")
+        seeds = options.seeds or study.seeds
+        asked = [x for x in lines if x["method"] in chosen and x["seed"] in seeds]
+        measure_swaps(study, asked, options.out, options.results / f"{study.name}_swaps.jsonl")
     return lines if options.extra else published(study, options.results)
 
 

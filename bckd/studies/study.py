@@ -141,6 +141,17 @@ def model_path(model: str | Path, out: Path) -> Path:
     return out / "models" / model if isinstance(model, str) else model
 
 
+def relocated(study: Study, root: Path) -> Study:
+    """The study as seen from another folder than the repository's root, such as a notebook's.
+
+    Args:
+        root: the repository's root as seen from there.
+    """
+    data = replace(study.base.data, root=root / study.base.data.root)
+    teacher = study.teacher if isinstance(study.teacher, str) else root / study.teacher
+    return replace(study, base=replace(study.base, data=data), teacher=teacher)
+
+
 def changed(recipe: Recipe, changes: Changes) -> Recipe:
     """The recipe with fields replaced by their dotted names.
 

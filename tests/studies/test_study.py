@@ -17,6 +17,7 @@ from bckd.studies.study import (
     changed,
     differences,
     recipe_of,
+    relocated,
     weights_of,
 )
 
@@ -86,6 +87,14 @@ class TestRecipes:
 
     def test_models(self, study: Study) -> None:
         assert study.models() == {"student"}
+
+
+def test_a_study_seen_from_another_folder(study: Study) -> None:
+    there = relocated(study, Path(".."))
+    recipe = recipe_of(there, Cell("comparison", "BCKD", 1.0, 0), Path("runs"))
+    assert recipe.data.root == Path("..") / BASE.data.root
+    assert recipe.teacher == Path("..") / SCENES_TEACHER
+    assert recipe.start == Path("runs/models/student")
 
 
 class TestChanges:
