@@ -60,7 +60,7 @@ class ScenesOptions:
     seed: int = 0
     """of the drawing"""
     variant: Literal["standard", "twelve"] = "standard"
-    """six classes (and the same images with one), or twelve classes"""
+    """six classes (and the same images with one or four), or twelve classes"""
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,10 @@ def main() -> None:
         print(f"bckd: error: {error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
-        print("bckd: interrupted; `--resume` continues a training run", file=sys.stderr)
+        print(
+            "bckd: interrupted; `--resume` continues a training run, a demo or study just goes on",
+            file=sys.stderr,
+        )
         sys.exit(130)
 
 

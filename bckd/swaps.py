@@ -2,7 +2,8 @@
 
 The class logits of a location have a level, the highest of them, and a pattern, their
 differences to it. Softmax distillation sees the pattern alone. Boxes are the third part.
-The AP that a student gains from the teacher's part is what it lost there.
+The AP that a student gains from the teacher's part says what mending that part alone could
+give it; parts depend on each other, so gains do not add up, and one may be a loss.
 """
 
 from __future__ import annotations

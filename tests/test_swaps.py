@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
+from bckd.checkpoints import load_detector
 from bckd.errors import InputError
 from bckd.models.detector import Detector
 from bckd.structures import DenseOutput
 from bckd.swaps import swapped, with_part_of, with_shift
 
-IMAGES, SIZES = torch.rand(2, 3, 64, 64), torch.tensor([[64, 64], [64, 50]])
+IMAGES = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+SIZES = torch.tensor([[64, 64], [64, 50]])
 
 
 @pytest.fixture
@@ -63,22 +66,33 @@ class TestSwapped:
 
 
 class TestDetectors:
-    def test_its_own_part_changes_nothing(self, tiny_detector: Callable[..., Detector]) -> None:
-        student = tiny_detector().eval()
-        plain = student.detect(IMAGES, SIZES)
-        for found, own in zip(
-            with_part_of(student, student, "boxes").detect(IMAGES, SIZES), plain, strict=True
-        ):
+    @pytest.fixture
+    def student(self, tiny_teacher: Path) -> Detector:
+        """One whose scores pass the threshold."""
+        student = load_detector(tiny_teacher).detector
+        assert all(len(found.scores) > 10 for found in student.detect(IMAGES, SIZES))
+        return student
+
+    def test_its_own_part_changes_nothing(self, student: Detector) -> None:
+        altered = with_part_of(student, student, "boxes").detect(IMAGES, SIZES)
+        for found, own in zip(altered, student.detect(IMAGES, SIZES), strict=True):
             assert torch.equal(found.boxes, own.boxes) and torch.equal(found.scores, own.scores)
 
-    def test_a_common_shift_keeps_detections_and_their_order(
-        self, tiny_detector: Callable[..., Detector]
+    def test_anothers_part_does(
+        self, student: Detector, tiny_detector: Callable[..., Detector]
     ) -> None:
+        other = tiny_detector(seed=9)
+        for part in ("pattern", "level"):
+            output = with_part_of(student, other, part)(IMAGES)
+            assert not torch.equal(output.cls_logits, student(IMAGES).cls_logits)
+        assert torch.equal(with_part_of(student, other, "boxes")(IMAGES).boxes, other(IMAGES).boxes)
+
+    def test_a_common_shift_keeps_detections_and_their_order(self, student: Detector) -> None:
         """With the score threshold shifted too: AP cannot tell the two detectors apart."""
-        student = tiny_detector().eval()
-        logit = torch.tensor(student.config.postprocess.score_threshold).logit()
-        moved = replace(student.config.postprocess, score_threshold=float((logit + 1.5).sigmoid()))
-        found = with_shift(student, 1.5, moved).detect(IMAGES, SIZES)
+        settings = student.config.postprocess
+        moved = torch.tensor(settings.score_threshold).logit().add(-1.5).sigmoid().item()
+        altered = with_shift(student, -1.5, replace(settings, score_threshold=moved))
+        found = altered.detect(IMAGES, SIZES)
         for ours, own in zip(found, student.detect(IMAGES, SIZES), strict=True):
             assert torch.equal(ours.boxes, own.boxes) and torch.equal(ours.labels, own.labels)
-            torch.testing.assert_close(ours.scores.logit(), own.scores.logit() + 1.5)
+            torch.testing.assert_close(ours.scores.logit(), own.scores.logit() - 1.5)

@@ -93,7 +93,10 @@ def _already_there(root: Path, record: dict[str, Any]) -> bool:
     except (OSError, ValueError):
         found = "something else"
     if found != record:
-        raise InputError(f"{root}: expected no such folder or scenes of {record}, found {found}")
+        raise InputError(
+            f"{root}: expected no such folder or scenes of {record}, "
+            f"found {found}; delete the folder to have them drawn anew"
+        )
     return True
 
 
@@ -105,7 +108,7 @@ def _write_split(
     variant: Variant,
     advance: Callable[[], object],
 ) -> None:
-    """Draw the pictures of one split and write them with both annotation files."""
+    """Draw the pictures of one split and write them with their annotation files."""
     (root / split).mkdir()
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from bckd.studies.statistics import methods_of
 from bckd.studies.study import Study
 from bckd.studies.tables import comparison_table, difference_table, sweep_table
 
@@ -24,8 +25,9 @@ def summary(study: Study, lines: list[dict[str, Any]]) -> str:
     if any(line["part"] == "sweep" for line in lines):
         tables.append(sweep_table(lines))
     tables.append(comparison_table(lines))
-    methods = [method.name for method in study.methods]
-    reference = "BCKD" if "BCKD" in methods else methods[0]
-    if len({line["method"] for line in lines if line["part"] == "comparison"}) > 1:
+    present = methods_of(lines)
+    if len(present) > 1:
+        shared = [name for name in study.shared if name in present and name != "none"]
+        reference = "BCKD" if "BCKD" in present else [*shared, *present][0]
         tables.append(difference_table(lines, reference))
     return "\n\n".join(tables)

@@ -7,39 +7,39 @@ runs end; a line says all that is needed to repeat its run.
 from __future__ import annotations
 
 import json
-import platform
-import time
-from collections.abc import Iterable
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict, dataclass, replace
-from functools import lru_cache
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from itertools import product
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Annotated, Any
 
 import torch
-import torchvision
 import tyro
 from tqdm.auto import tqdm
 
-from bckd.agreement import agreement
-from bckd.checkpoints import STUDENT, load_detector
+from bckd.checkpoints import STUDENT
 from bckd.datasets.scenes import write_scenes
-from bckd.error_analysis import analyse_errors
 from bckd.errors import InputError
-from bckd.evaluation import detect, evaluation_loader
 from bckd.files import finite_or_none, write_text
-from bckd.preparation import training_data, validation_data
-from bckd.recipes import PRESETS, Recipe
-from bckd.run_log import read_lines, read_log
+from bckd.run_log import read_lines
 from bckd.studies.catalogue import MODELS, STUDIES
+from bckd.studies.cells import RUNS, published_changes, run_cell
 from bckd.studies.statistics import best_scale
-from bckd.studies.study import Cell, Method, Study, differences, model_path, recipe_of
+from bckd.studies.study import Cell, Method, Study
 from bckd.studies.swapping import measure_swaps
-from bckd.teaching import Teaching
-from bckd.trainer import NonFiniteLossError, make_teaching, train
+from bckd.trainer import train
 
-SCENES = {Path("data/scenes"): "standard", Path("data/scenes12"): "twelve"}
+# Scenes that are drawn when a study needs them: arguments of `write_scenes` by folder.
+SCENES: dict[Path, dict[str, Any]] = {
+    Path("data/scenes"): {},
+    Path("data/scenes12"): {"variant": "twelve"},
+    Path("data/scenes-fresh"): {"train": 1, "seed": 1},
+}
 
 
 @dataclass(frozen=True)
@@ -47,60 +47,72 @@ class StudyOptions:
     """Where a study reads and writes, and which part of its comparison to run."""
 
     results: Path = Path("notebooks/results")
-    """folder of one JSON-lines file a study; runs that are there are not repeated"""
-    out: Path = Path("runs/study")
+    """folder of one JSON-lines file a study; runs that are there are not repeated, so a new
+    folder (and a new --out) repeats them all"""
+    out: Path = RUNS
     """folder of the runs, and of the models that studies need"""
     processes: int = 2
     """runs side by side, one thread each"""
     seeds: tuple[int, ...] = ()
-    """compare on these seeds (default: the published ones)"""
+    """compare on these seeds (default: the published ones); needs --extra for others"""
     methods: tuple[str, ...] = ()
     """compare these methods alone"""
     extra: Path | None = None
-    """write the comparison's lines to this file, and leave the published one as it is"""
+    """write the comparison's lines to this file, in place of the published one"""
     swaps: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """also measure what each part of the output costs each student, into NAME_swaps.jsonl"""
 
 
 def run_study(study: Study, options: StudyOptions) -> list[dict[str, Any]]:
-    """Do what of a study is not done yet: models, sweep, comparison.
+    """Do what of a study is not done yet: models, sweep, comparison. One process at a time.
 
     Returns:
         The lines of the study, or those of `options.extra`.
 
     Raises:
-        InputError: data or a file is absent or something else, a method is unknown, or
-            a run that is there had another configuration.
+        InputError: data or a file is absent or something else, an option is out of range,
+            or a run that is there had another configuration.
     """
-    if options.processes < 1:
-        raise InputError(f"--processes is {options.processes}; expected 1 or more")
-    known = {method.name: method for method in study.methods}
-    chosen = options.methods or tuple(known)
-    unknown = next((name for name in chosen if name not in known), None)
-    if unknown is not None:
-        raise InputError(
-            f"study {study.name} has no method {unknown!r}; expected some of {', '.join(known)}"
-        )
+    _check_options(study, options)
+    chosen = options.methods or tuple(method.name for method in study.methods)
+    seeds = options.seeds or study.seeds
     path = options.results / f"{study.name}.jsonl"
     _prepare_data(study)
-    with _pool(options.processes) as pool:
+    with _workers(options.processes) as pool:
         _train_models(study.models(), options.out, pool)
-        swept = {name for method in chosen for name in (method, known[method].scale_of)}
+        swept = {name for m in chosen for name in (m, study.method(m).scale_of)}
         sweep = [cell for cell in study.sweep() if cell.method in swept]
         _run_cells(study, sweep, path, options.out, pool)
         scales = chosen_scales(study, options.results, chosen)
-        cells = [
-            Cell("comparison", name, scales[name], seed)
-            for seed in (options.seeds or study.seeds)
-            for name in chosen
-        ]
+        cells = [Cell("comparison", name, scales[name], seed) for seed in seeds for name in chosen]
         _run_cells(study, cells, options.extra or path, options.out, pool)
-    lines = read_lines(options.extra or path)
-    if options.swaps:
-        seeds = options.seeds or study.seeds
-        asked = [x for x in lines if x["method"] in chosen and x["seed"] in seeds]
-        measure_swaps(study, asked, options.out, options.results / f"{study.name}_swaps.jsonl")
-    return lines if options.extra else published(study, options.results)
+        if options.swaps:
+            swaps = options.results / f"{study.name}_swaps.jsonl"
+            jobs = [(measure_swaps, study, cell, options.out) for cell in cells]
+            _append_results(_without(jobs, read_lines(swaps)), swaps, f"{study.name}, swaps", pool)
+    return read_lines(options.extra) if options.extra else published(study, options.results)
+
+
+def _check_options(study: Study, options: StudyOptions) -> None:
+    if options.processes < 1:
+        raise InputError(f"--processes is {options.processes}; expected 1 or more")
+    for name in options.methods:
+        study.method(name)  # raises where there is none
+    for name in ("seeds", "methods"):
+        twice = [value for value, count in Counter(getattr(options, name)).items() if count > 1]
+        if twice:
+            raise InputError(f"--{name} has {twice[0]} twice")
+    swept = set(study.sweep_seeds)
+    if study.scales_from:
+        swept |= set(STUDIES[study.scales_from].sweep_seeds)
+    leaked = sorted(swept & set(options.seeds))
+    if leaked:
+        raise InputError(f"--seeds has {leaked[0]}, a seed of the sweep that chose the weights")
+    others = sorted(set(options.seeds) - set(study.seeds))
+    if others and options.extra is None:
+        raise InputError(f"--seeds has {others[0]}, not published: name a file for it by --extra")
+    if options.swaps and options.extra:
+        raise InputError("--swaps belongs to published runs; leave out --extra")
 
 
 def chosen_scales(study: Study, results: Path, names: Iterable[str]) -> dict[str, float]:
@@ -112,8 +124,14 @@ def chosen_scales(study: Study, results: Path, names: Iterable[str]) -> dict[str
         name = method.scale_of or (method.name if method.swept else None)
         if not method.distils or name is None:
             return 1.0
-        if not any(line["part"] == "sweep" and line["method"] == name for line in lines):
-            raise InputError(f"study {study.name} needs the sweep of {source.name}; run it first")
+        found = {
+            (x["scale"], x["seed"]) for x in lines if (x["part"], x["method"]) == ("sweep", name)
+        }
+        if found != set(product(source.scales, source.sweep_seeds)):
+            raise InputError(
+                f"study {study.name} needs the whole sweep of {source.name} for {name!r}; "
+                f"run that study first"
+            )
         return best_scale(lines, name)
 
     return {name: scale(study.method(name)) for name in names}
@@ -131,84 +149,35 @@ def published(study: Study, results: Path) -> list[dict[str, Any]]:
     ]
 
 
-def run_cell(study: Study, cell: Cell, out: Path) -> dict[str, Any]:
-    """Train, evaluate and compare with the teacher: one line of the results."""
-    recipe = recipe_of(study, cell, out)
-    line: dict[str, Any] = {
-        "study": study.name,
-        **asdict(cell),
-        "preset": "scenes",
-        "changes": _published_changes(recipe),
-    }
-    teacher_path = model_path(study.teacher, out)
-    # Only what the teacher's answers depend on, so that all cells share them.
-    asked = replace(PRESETS["scenes"][1], teacher=recipe.teacher, data=recipe.data)
-    teaching = _teaching(replace(asked, model=recipe.model)) if recipe.teacher else None
-    try:
-        result = train(recipe, resume=recipe.out.exists(), progress=False, teaching=teaching)
-    except NonFiniteLossError as error:
-        return {**line, "AP": None, "failed": str(error), **_provenance(0.0)}
-    validation = _validation(recipe.data)
-    teacher = load_detector(teacher_path).detector
-    line |= asdict(result.metrics)
-    line |= asdict(agreement(result.detector, teacher, evaluation_loader(validation, 32)))
-    if cell.part == "comparison":
-        loader = evaluation_loader(validation, 32)
-        found = detect(result.detector, loader, validation.annotations, progress=False)
-        line |= asdict(analyse_errors(found, validation.annotations))
-        line["gradients"] = _gradients(recipe)
-    return {**line, **_provenance(result.seconds)}
-
-
-def _published_changes(recipe: Recipe) -> dict[str, Any]:
-    """What `bckd train scenes` needs to be told to repeat a run."""
-    changes = differences(recipe, PRESETS["scenes"][1])
-    for name in ("out", "device", "log_gradients", "seed"):
-        changes.pop(name, None)
-    return changes
-
-
-def _gradients(recipe: Recipe, records: int = 10) -> list[dict[str, Any]]:
-    """A few of the log's records of the gradient on the class logits."""
-    log = [record for record in read_log(recipe.out) if "gradients" in record]
-    step = max(1, len(log) // records)
-    return [
-        {"step": record["step"], "gradients": _rounded(record["gradients"])}
-        for record in log[step - 1 :: step]
-    ]
-
-
-def _rounded(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _rounded(item) for key, item in value.items()}
-    return float(f"{value:.4g}")
-
-
-def _provenance(seconds: float) -> dict[str, Any]:
-    return {
-        "seconds": round(seconds, 1),
-        "machine": f"{platform.machine()}, 1 thread",
-        "versions": {"torch": torch.__version__, "torchvision": torchvision.__version__},
-        "date": time.strftime("%Y-%m-%d"),
-    }
-
-
 def _prepare_data(study: Study) -> None:
     """Draw the scenes that a study needs; other data must be there."""
-    root = study.base.data.root
-    if root in SCENES:
-        write_scenes(root, variant=SCENES[root])
-    elif not root.is_dir():
-        raise InputError(f"study {study.name} needs a COCO-format data set in {root}")
+    data = study.base.data
+    validation = Path(os.path.normpath(data.root / data.val_images)).parent
+    for root in {data.root, validation}:
+        if root in SCENES:
+            write_scenes(root, **SCENES[root])
+        elif not root.is_dir():
+            raise InputError(
+                f"study {study.name} needs a COCO-format data set in {root}; "
+                f"data/README.md says where it comes from"
+            )
 
 
-def _pool(processes: int) -> ProcessPoolExecutor:
-    return ProcessPoolExecutor(
+@contextmanager
+def _workers(processes: int) -> Iterator[ProcessPoolExecutor]:
+    """Processes of one thread; after an error, or an interruption, no further run starts."""
+    pool = ProcessPoolExecutor(
         processes,
         mp_context=get_context("spawn"),
         initializer=torch.set_num_threads,
         initargs=(1,),
     )
+    try:
+        yield pool
+    except BaseException:
+        pool.shutdown(wait=False, cancel_futures=True)
+        raise
+    pool.shutdown()
 
 
 def _train_models(names: set[str], out: Path, pool: ProcessPoolExecutor) -> None:
@@ -230,19 +199,29 @@ def _run_cells(
     """Run what the file does not hold yet; append each line as it comes."""
     lines = read_lines(path)
     write_text(path, "".join(json.dumps(line) + "\n" for line in lines))  # drops a cut line
-    done = {(x["part"], x["method"], x["scale"], x["seed"]): x for x in lines}
-    todo = []
-    for cell in cells:
-        line = done.get((cell.part, cell.method, cell.scale, cell.seed))
-        if line is None:
-            todo.append(cell)
-        else:
-            _check_same(line, _published_changes(recipe_of(study, cell, out)), path)
-    if not todo:
+    for line in lines:
+        _check_same(study, line, path)
+    jobs = [(run_cell, study, cell, out) for cell in cells]
+    _append_results(_without(jobs, lines), path, study.name, pool)
+
+
+Job = tuple[Callable[[Study, Cell, Path], dict[str, Any]], Study, Cell, Path]
+
+
+def _without(jobs: list[Job], lines: list[dict[str, Any]]) -> list[Job]:
+    """The jobs whose line is not there."""
+    done = {(x["part"], x["method"], x["scale"], x["seed"]) for x in lines}
+    return [
+        job for job in jobs if (job[2].part, job[2].method, job[2].scale, job[2].seed) not in done
+    ]
+
+
+def _append_results(jobs: list[Job], path: Path, title: str, pool: ProcessPoolExecutor) -> None:
+    """Run jobs side by side, each line appended to the file as it comes."""
+    if not jobs:
         return
-    with tqdm(total=len(cells), initial=len(cells) - len(todo), desc=study.name) as bar:
-        futures = [pool.submit(run_cell, study, cell, out) for cell in todo]
-        for future in as_completed(futures):
+    with tqdm(total=len(jobs), desc=title) as bar:
+        for future in as_completed([pool.submit(*job) for job in jobs]):
             line = future.result()
             with path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(finite_or_none(line)) + "\n")
@@ -251,18 +230,11 @@ def _run_cells(
             bar.set_postfix_str(f"{line['method']} seed {line['seed']}: {precision}")
 
 
-def _check_same(line: dict[str, Any], changes: dict[str, Any], path: Path) -> None:
-    if line["changes"] != json.loads(json.dumps(changes)):
+def _check_same(study: Study, line: dict[str, Any], path: Path) -> None:
+    cell = Cell(line["part"], line["method"], line["scale"], line["seed"])
+    if line["changes"] != published_changes(study, cell):
         where = f"{line['part']} run of {line['method']!r}, seed {line['seed']}"
-        raise InputError(f"{path}: the {where} had another configuration; move the file away")
-
-
-@lru_cache(maxsize=2)
-def _teaching(recipe: Recipe) -> Teaching | None:
-    """The teacher's answers, once a process."""
-    return make_teaching(recipe, training_data(recipe.data, 0), torch.device("cpu"), progress=False)
-
-
-@lru_cache(maxsize=2)
-def _validation(data: Any) -> Any:
-    return validation_data(data)
+        raise InputError(
+            f"{path}: the {where} had another configuration; name new folders by --results and "
+            f"--out to run the study anew"
+        )

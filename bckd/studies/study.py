@@ -3,7 +3,9 @@
 A study compares methods in one regime (data, teacher, schedule, start). Each method has
 published weights; the sweep multiplies them by each of the study's scales, on seeds that
 the comparison does not use, and the comparison takes the scale of the highest mean AP.
-So every method gets a sweep of the same size.
+Every swept method gets a sweep of the same size. A study without a sweep takes the scales
+of another one; a variant takes its original's. Sweep and comparison share the images to
+evaluate on, unless the study says otherwise.
 """
 
 from __future__ import annotations
@@ -76,8 +78,17 @@ class Study:
     start: str | None = None
 
     def method(self, name: str) -> Method:
-        """The method of that name."""
-        return next(method for method in self.methods if method.name == name)
+        """The method of that name.
+
+        Raises:
+            InputError: the study has none.
+        """
+        found = {method.name: method for method in self.methods}
+        if name not in found:
+            raise InputError(
+                f"study {self.name} has no method {name!r}; expected one of {', '.join(found)}"
+            )
+        return found[name]
 
     def sweep(self) -> Iterator[Cell]:
         """The runs that choose the scales."""
@@ -172,7 +183,7 @@ def changed(recipe: Recipe, changes: Changes) -> Recipe:
     return from_plain(Recipe, plain, "changes of a recipe")
 
 
-def differences(recipe: Recipe, default: Recipe) -> Changes:
+def changes_from(recipe: Recipe, default: Recipe) -> Changes:
     """The fields, by their dotted names, in which a recipe differs from another."""
 
     def walk(ours: Any, theirs: Any, name: str) -> Iterator[tuple[str, Any]]:

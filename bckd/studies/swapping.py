@@ -1,60 +1,48 @@
-"""What each part of its output costs the students of a study, by swapping in the teacher's."""
+"""What each part of its output costs a student of a study, by swapping in the teacher's."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, get_args
 
 import torch
-from tqdm.auto import tqdm
 
 from bckd.agreement import agreement
-from bckd.checkpoints import STUDENT, load_detector
+from bckd.checkpoints import load_detector
 from bckd.datasets.coco import CocoDataset
-from bckd.errors import InputError
 from bckd.evaluation import evaluate, evaluation_loader
-from bckd.files import finite_or_none, write_text
 from bckd.models.detector import Detector
-from bckd.preparation import validation_data
+from bckd.studies.cells import train_cell, validation_of
 from bckd.studies.study import Cell, Study, model_path, recipe_of
 from bckd.swaps import Part, with_part_of, with_shift
 
 
-def measure_swaps(study: Study, lines: list[dict[str, Any]], out: Path, path: Path) -> None:
-    """Write AP with each part swapped, one JSON line a student of the comparison.
+def measure_swaps(study: Study, cell: Cell, out: Path) -> dict[str, Any]:
+    """AP of a cell's student with each part swapped, and with its common shift taken out.
 
-    Args:
-        lines: of the study; each run's student must still lie in its folder under `out`.
-        path: file to write.
-
-    Raises:
-        InputError: a student is not there.
+    Returns:
+        One line: "AP", "score_error" and "logit_shift" of the student as it is, AP by part
+        under "swapped", and "AP", "AP, threshold moved" and "score_error" under "recentred".
     """
-    runs = [line for line in lines if line["part"] == "comparison" and line["AP"] is not None]
-    found = [_measure(study, line, out) for line in tqdm(runs, desc="swaps")]
-    write_text(path, "".join(json.dumps(finite_or_none(line)) + "\n" for line in found))
-
-
-def _measure(study: Study, line: dict[str, Any], out: Path) -> dict[str, Any]:
-    cell = Cell("comparison", line["method"], line["scale"], line["seed"])
-    recipe = recipe_of(study, cell, out)
-    if not (recipe.out / STUDENT).exists():
-        raise InputError(f"{recipe.out} holds no student; run study {study.name} first")
-    student = load_detector(recipe.out).detector
+    result = train_cell(study, cell, out)
     teacher = load_detector(model_path(study.teacher, out)).detector
-    validation = validation_data(recipe.data)
-    precision = {
-        part: evaluate(with_part_of(student, teacher, part), validation, 32, progress=False)[0]
+    validation = validation_of(recipe_of(study, cell, out).data)
+    student, loader = result.detector, evaluation_loader(validation, 32)
+    plain = agreement(student, teacher, loader)
+    swapped = {
+        part: evaluate(with_part_of(student, teacher, part), validation, 32, progress=False)[0].AP
         for part in get_args(Part)
     }
-    names = ("study", "method", "scale", "seed", "AP", "logit_shift", "score_error")
     return {
-        **{name: line[name] for name in names},
-        "swapped": {part: metrics.AP for part, metrics in precision.items()},
-        "recentred": dict(_recentred(student, teacher, validation, line["logit_shift"])),
+        "study": study.name,
+        **asdict(cell),
+        "AP": result.metrics.AP,
+        "score_error": plain.score_error,
+        "logit_shift": plain.logit_shift,
+        "swapped": swapped,
+        "recentred": dict(_recentred(student, teacher, validation, plain.logit_shift)),
     }
 
 

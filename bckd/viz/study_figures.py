@@ -43,6 +43,8 @@ METHOD_COLOURS = {
 }
 # A second mark of the method, for those who see the colours differently.
 METHOD_MARKERS = dict(zip(METHOD_COLOURS, "osP^vXDh", strict=True))
+# Of methods that are not listed, by their place in a figure: none of the colours above.
+SPARE_COLOURS = ("#7B3294", "#8B5A2B", "#1B7837", "#B2182B", "#4D4D4D")
 LABELS = {
     "score_error": "score error, mean |p_student - p_teacher|",
     "logit_shift": "logit shift, mean of student - teacher",
@@ -321,13 +323,12 @@ def _expect(methods: Sequence[str], part: str) -> None:
 
 
 def _style(method: str, methods: Sequence[str]) -> dict[str, Any]:
-    """Colour and marker; an unknown method takes those of its place among `methods`."""
-    place = list(methods).index(method)
-    spare = "<>pd*"[place % 5]
-    return {
-        "color": METHOD_COLOURS.get(method, colour(place)),
-        "marker": METHOD_MARKERS.get(method, spare),
-    }
+    """Colour and marker; one that is not listed takes those of its place among such `methods`."""
+    if method in METHOD_COLOURS:
+        return {"color": METHOD_COLOURS[method], "marker": METHOD_MARKERS[method]}
+    place = [name for name in methods if name not in METHOD_COLOURS].index(method)
+    spare = place % len(SPARE_COLOURS)
+    return {"color": SPARE_COLOURS[spare], "marker": "<>pd*"[spare]}
 
 
 def _interval(axes: Axes, found: Difference, y: float, method: str, methods: Sequence[str]) -> None:

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
-from bckd.recipes import PRESETS
+from bckd.error_analysis import TIDE_ERRORS
 from bckd.run_log import read_lines
-from bckd.studies.catalogue import MODELS, STUDIES
+from bckd.studies.catalogue import CHOSEN, MODELS, STUDIES, methods
+from bckd.studies.cells import published_changes
 from bckd.studies.runner import StudyOptions, chosen_scales
-from bckd.studies.study import Cell, Study, differences, recipe_of
+from bckd.studies.statistics import ORDER, summarise, values
+from bckd.studies.study import Cell, Study
+from bckd.studies.tables import TIDE
 
 OPTIONS = StudyOptions()
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / OPTIONS.results
-UNPUBLISHED = ("out", "device", "log_gradients", "seed")
 
 
 @pytest.fixture(params=STUDIES.values(), ids=list(STUDIES))
@@ -58,9 +59,31 @@ def test_results_are_complete(study: Study) -> None:
 
 def test_every_line_is_the_catalogues_run(study: Study) -> None:
     """`changes` are what the command line needs to repeat the run, and no more."""
-    for line in read_lines(RESULTS / f"{study.name}.jsonl"):
+    lines = read_lines(RESULTS / f"{study.name}.jsonl")
+    assert lines
+    for line in lines:
         cell = Cell(line["part"], line["method"], line["scale"], line["seed"])
-        changes = differences(recipe_of(study, cell, OPTIONS.out), PRESETS["scenes"][1])
-        expected = {name: value for name, value in changes.items() if name not in UNPUBLISHED}
-        assert line["changes"] == json.loads(json.dumps(expected)), cell
+        assert line["changes"] == published_changes(study, cell), cell
         assert {"versions", "machine", "date", "seconds"} <= set(line)
+
+
+def test_no_choice_is_made_on_seeds_of_the_comparison(study: Study) -> None:
+    source = STUDIES[study.scales_from] if study.scales_from else study
+    models = {recipe.seed for name, recipe in MODELS.items() if name == "student"}
+    assert set(study.seeds).isdisjoint(source.sweep_seeds)
+    assert set(study.seeds).isdisjoint(models)
+
+
+def test_the_recipe_confirmed_is_the_best_of_the_search() -> None:
+    search, confirm = STUDIES["recipe-search"], STUDIES["recipe-confirm"]
+    lines = read_lines(RESULTS / "recipe-search.jsonl")
+    candidates = [m.name for m in search.methods if m.name not in ("BCKD", "softmax + L_loc")]
+    means = {name: summarise(values(lines, name).values()).mean for name in candidates}
+    assert max(means, key=means.__getitem__) == CHOSEN.name
+    assert CHOSEN in confirm.methods and CHOSEN in STUDIES["neu-det"].methods
+    assert set(search.seeds).isdisjoint(confirm.seeds)
+
+
+def test_one_order_of_methods() -> None:
+    assert set(ORDER) == set(methods(6))
+    assert tuple(TIDE) == TIDE_ERRORS

@@ -15,7 +15,7 @@ from bckd.studies.study import (
     Cell,
     Study,
     changed,
-    differences,
+    changes_from,
     recipe_of,
     relocated,
     weights_of,
@@ -102,8 +102,8 @@ class TestChanges:
         changes = {"losses.binary_beta": 2.0, "steps": 3, "data.root": "x"}
         recipe = changed(BASE, changes)
         assert (recipe.losses.binary_beta, recipe.steps, recipe.data.root) == (2.0, 3, Path("x"))
-        assert differences(recipe, BASE) == changes
-        assert differences(BASE, BASE) == {}
+        assert changes_from(recipe, BASE) == changes
+        assert changes_from(BASE, BASE) == {}
 
     @pytest.mark.parametrize("name", ["colour", "losses.colour", "steps.colour", "a.b.c"])
     def test_an_unknown_field(self, name: str) -> None:

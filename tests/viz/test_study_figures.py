@@ -14,6 +14,7 @@ from bckd.studies.statistics import ORDER, Difference, paired, summarise
 from bckd.studies.tables import TIDE
 from bckd.viz.study_figures import (
     METHOD_COLOURS,
+    SPARE_COLOURS,
     difference_map,
     error_bars,
     gradient_share_curves,
@@ -21,7 +22,6 @@ from bckd.viz.study_figures import (
     score_against_precision,
     sweep_curves,
 )
-from bckd.viz.style import colour
 
 SEEDS = range(3)
 
@@ -84,9 +84,9 @@ class TestColours:
             figure = score_against_precision(comparison(0, *methods))
             assert to_hex(figure.axes[0].collections[-1]) == METHOD_COLOURS["BCKD"].lower()
 
-    def test_an_unknown_method_takes_the_palette(self) -> None:
+    def test_a_method_that_is_not_listed_takes_a_spare_colour(self) -> None:
         figure = score_against_precision(comparison(0, "none", "mine"))
-        assert to_hex(figure.axes[0].collections[-1]) == colour(1).lower()
+        assert to_hex(figure.axes[0].collections[-1]) == SPARE_COLOURS[0].lower()
 
 
 def to_hex(collection: Any) -> str:

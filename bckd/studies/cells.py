@@ -1,0 +1,118 @@
+"""One run of a study: trained, measured, one line of the results."""
+
+from __future__ import annotations
+
+import json
+import platform
+import time
+from dataclasses import asdict, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+import torchvision
+
+from bckd.agreement import agreement
+from bckd.checkpoints import load_detector
+from bckd.datasets.coco import CocoDataset
+from bckd.error_analysis import analyse_errors
+from bckd.evaluation import detect, evaluation_loader
+from bckd.preparation import training_data, validation_data
+from bckd.recipes import PRESETS, DataConfig, Recipe
+from bckd.run_log import read_log
+from bckd.studies.study import Cell, Study, changes_from, model_path, recipe_of
+from bckd.teaching import Teaching
+from bckd.trainer import NonFiniteLossError, RunResult, make_teaching, train
+
+RUNS = Path("runs/study")  # folder of all studies, unless another is named
+PRESET = "scenes"  # that lines name their changes to
+
+
+def train_cell(study: Study, cell: Cell, out: Path) -> RunResult:
+    """Train the cell's student, or go on where its folder stopped, or load what is there.
+
+    Raises:
+        NonFiniteLossError: it diverged.
+    """
+    recipe = recipe_of(study, cell, out)
+    # Only what the teacher's answers depend on, so that all cells share them.
+    asked = replace(PRESETS[PRESET][1], teacher=recipe.teacher, data=recipe.data)
+    teaching = _teaching(replace(asked, model=recipe.model)) if recipe.teacher else None
+    return train(recipe, resume=recipe.out.exists(), progress=False, teaching=teaching)
+
+
+def run_cell(study: Study, cell: Cell, out: Path) -> dict[str, Any]:
+    """Train and measure: one line of the results.
+
+    Scores are compared with the study's teacher's, whoever taught. A run that diverges has
+    no AP, and says why under "failed".
+    """
+    line = {
+        "study": study.name,
+        **asdict(cell),
+        "preset": PRESET,
+        "changes": published_changes(study, cell),
+    }
+    try:
+        result = train_cell(study, cell, out)
+    except NonFiniteLossError as error:
+        return {**line, "AP": None, "failed": str(error), **_provenance(None)}
+    recipe = recipe_of(study, cell, out)
+    validation = validation_of(recipe.data)
+    teacher = load_detector(model_path(study.teacher, out)).detector
+    line |= asdict(result.metrics)
+    line |= asdict(agreement(result.detector, teacher, evaluation_loader(validation, 32)))
+    if cell.part == "comparison":
+        loader = evaluation_loader(validation, 32)
+        found = detect(result.detector, loader, validation.annotations, progress=False)
+        line |= asdict(analyse_errors(found, validation.annotations))
+        line["gradients"] = _gradients(recipe)
+    return {**line, **_provenance(result.seconds)}
+
+
+def published_changes(study: Study, cell: Cell) -> dict[str, Any]:
+    """What `bckd train scenes` needs to be told to repeat a run, as plain JSON values.
+
+    Models are named by their usual folder, wherever this run has them.
+    """
+    changes = changes_from(recipe_of(study, cell, RUNS), PRESETS[PRESET][1])
+    for name in ("out", "device", "log_gradients", "seed"):
+        changes.pop(name, None)
+    return json.loads(json.dumps(changes))
+
+
+def _gradients(recipe: Recipe, records: int = 10) -> list[dict[str, Any]]:
+    """At most `records` of the log's records of the gradient, evenly spaced, the last included."""
+    log = [record for record in read_log(recipe.out) if "gradients" in record]
+    count = min(records, len(log))
+    kept = [log[(n + 1) * len(log) // count - 1] for n in range(count)]
+    return [{"step": x["step"], "gradients": _rounded(x["gradients"])} for x in kept]
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _rounded(item) for key, item in value.items()}
+    return float(f"{value:.4g}")
+
+
+def _provenance(seconds: float | None) -> dict[str, Any]:
+    """Where and when; seconds of training (None: it failed) are no timing, runs share a machine."""
+    return {
+        "seconds": None if seconds is None else round(seconds, 1),
+        "machine": f"{platform.machine()}, 1 thread",
+        "versions": {"torch": torch.__version__, "torchvision": torchvision.__version__},
+        "date": time.strftime("%Y-%m-%d"),
+    }
+
+
+@lru_cache(maxsize=2)
+def _teaching(recipe: Recipe) -> Teaching | None:
+    """The teacher's answers, once a process."""
+    return make_teaching(recipe, training_data(recipe.data, 0), torch.device("cpu"), progress=False)
+
+
+@lru_cache(maxsize=2)
+def validation_of(data: DataConfig) -> CocoDataset:
+    """The images to evaluate on, decoded once a process."""
+    return validation_data(data)

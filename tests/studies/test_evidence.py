@@ -1,0 +1,52 @@
+"""The map of regimes, and the README's copy of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bckd.studies.catalogue import STUDIES
+from bckd.studies.evidence import (
+    COLUMNS,
+    REGIMES,
+    evidence_map,
+    evidence_table,
+    load_studies,
+)
+from bckd.studies.statistics import Line, paired, values
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def lines() -> dict[str, list[Line]]:
+    return load_studies(ROOT / "notebooks" / "results")
+
+
+def test_every_regime_is_a_study() -> None:
+    assert set(REGIMES) <= set(STUDIES)
+    titles = [STUDIES[name].title for name in REGIMES]
+    assert len(set(titles)) == len(titles)
+
+
+def test_shared_runs_are_in_the_lines(lines: dict[str, list[Line]]) -> None:
+    methods = {line["method"] for line in lines["why"]}
+    assert {"none", "BCKD", "softmax + L_loc"} <= methods
+    seeds = {line["seed"] for line in lines["why"] if line["part"] == "comparison"}
+    assert seeds == set(STUDIES["why"].seeds)
+
+
+def test_the_map_is_paired_by_seed(lines: dict[str, list[Line]]) -> None:
+    found = evidence_map(lines, ("none", "softmax"), "BCKD")
+    assert list(found) == [STUDIES[name].title for name in REGIMES]
+    assert "softmax" not in found["one class"]
+    expected = paired(values(lines["base"], "none"), values(lines["base"], "BCKD"))
+    assert found[STUDIES["base"].title]["none"] == expected
+
+
+def test_the_readme_has_the_table_of_the_results(lines: dict[str, list[Line]]) -> None:
+    table = evidence_table(lines)
+    assert table.count("\n") == len(REGIMES) + 1
+    assert all(f"{a} - {b}" in table for a, b in COLUMNS)
+    assert table in (ROOT / "README.md").read_text(encoding="utf-8")

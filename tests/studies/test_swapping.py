@@ -1,0 +1,37 @@
+"""Swaps measured on the students of a study."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from bckd.checkpoints import save_detector
+from bckd.datasets.coco import ImageSize
+from bckd.models.detector import Detector
+from bckd.recipes import PRESETS
+from bckd.studies.catalogue import methods
+from bckd.studies.study import Cell, Study
+from bckd.studies.swapping import measure_swaps
+
+
+@pytest.fixture
+def study(tmp_path: Path, scenes_root: Path, tiny_detector: Callable[..., Detector]) -> Study:
+    teacher = tmp_path / "teacher.safetensors"
+    save_detector(teacher, tiny_detector(width=8, channels=16), ImageSize(128, 128), {})
+    base = PRESETS["scenes"][1]
+    base = replace(base, steps=1, data=replace(base.data, root=scenes_root, first_val=4))
+    return Study("tiny", "a title", base, teacher, (methods(6)["BCKD"],), seeds=(0,))
+
+
+def test_a_line_a_student(study: Study, tmp_path: Path) -> None:
+    cell = Cell("comparison", "BCKD", 1.0, 0)
+    line = measure_swaps(study, cell, tmp_path)  # there is no student yet: it is trained
+    assert (line["study"], line["method"], line["scale"], line["seed"]) == ("tiny", "BCKD", 1.0, 0)
+    assert set(line["swapped"]) == {"level", "pattern", "boxes"}
+    assert set(line["recentred"]) == {"score_error", "AP", "AP, threshold moved"}
+    assert line["recentred"]["AP, threshold moved"] == pytest.approx(line["AP"], abs=1e-9)
+    assert 0 < line["recentred"]["score_error"] < 1
+    assert measure_swaps(study, cell, tmp_path) == line
