@@ -138,7 +138,7 @@ def scenes_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def default_scenes(scenes_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tiny scenes where the demo and the study expect the 2000 and 400 of the benchmark."""
+    """The tiny scenes where the demo expects the 2000 and 400 of the benchmark."""
     root = tmp_path_factory.mktemp("default") / "scenes"
     shutil.copytree(scenes_root, root)
     record = json.loads((root / "scenes.json").read_text())

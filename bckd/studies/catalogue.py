@@ -247,7 +247,7 @@ _RECIPE = (
         "recipe-search",
         "combinations that might beat BCKD, on seeds of their own",
         _SCENES,
-        methods=(*_CANDIDATES, *_only(6, "BCKD", _SOFTMAX)),
+        methods=_CANDIDATES,
         seeds=(200, 201),
     ),
     _regime(

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -178,35 +179,65 @@ def schedule_curves(lines_by_steps: dict[int, list[Line]], methods: Sequence[str
     return drawing
 
 
-def score_against_precision(lines: Iterable[Line], x: str = "score_error") -> Figure:
-    """AP against another field, a marker for every run of the comparison that did not fail.
+def precision_against(lines: Iterable[Line], fields: Sequence[str]) -> Figure:
+    """AP against other fields, a panel each: a marker for every run that did not fail.
+
+    Each panel's title has Pearson's correlation over all these runs.
 
     Args:
-        lines: of one study and one number of steps.
-        x: a field of a line, by the names of `bckd.studies.statistics.values`.
+        lines: of one study and one number of steps; the sweep in it is passed over.
+        fields: of a line, by the names of `bckd.studies.statistics.values`.
 
     Raises:
-        InputError: a run lacks the field, or no run has both numbers.
+        InputError: a run lacks a field, or no run has both numbers.
     """
     lines = [line for line in lines if line["part"] == "comparison"]
-    drawing = figure(7.5, 5.2)
-    axes = drawing.subplots()
+    drawing = figure(WIDTH, 4.4)
+    panels = drawing.subplots(1, len(fields), sharey=True, squeeze=False).ravel()
     methods = methods_of(lines)
-    drawn = []
-    for method in methods:
-        across, up = values(lines, method, x), values(lines, method)
-        points = [(across[s], 100 * up[s]) for s in up if math.isfinite(across[s] + up[s])]
-        if points:
-            drawn.append(method)
-            style = _style(method, methods)
-            edge = {"s": 56, "alpha": 0.8, "edgecolors": "white", "linewidths": 0.6}
-            axes.scatter(*_columns(points), c=style["color"], marker=style["marker"], **edge)
-    _expect(drawn, "comparison")
-    axes.set_xlabel(LABELS.get(x, x))
-    axes.set_ylabel(AP_LABEL)
-    axes.grid(alpha=0.3)
-    axes.set_axisbelow(True)
+    for panel, field in zip(panels, fields, strict=True):
+        drawn, all_points = [], []
+        for method in methods:
+            across, up = values(lines, method, field), values(lines, method)
+            points = [(across[s], 100 * up[s]) for s in up if math.isfinite(across[s] + up[s])]
+            if points:
+                drawn.append(method)
+                all_points += points
+                style = _style(method, methods)
+                edge = {"s": 50, "alpha": 0.8, "edgecolors": "white", "linewidths": 0.6}
+                panel.scatter(*_columns(points), c=style["color"], marker=style["marker"], **edge)
+        _expect(drawn, "comparison")
+        if len(all_points) > 2:
+            correlation = np.corrcoef(*_columns(all_points))[0, 1]
+            panel.set_title(f"correlation {correlation:+.2f}", fontsize=10)
+        panel.set_xlabel(LABELS.get(field, field))
+        panel.grid(alpha=0.3)
+        panel.set_axisbelow(True)
+    panels[0].set_ylabel(AP_LABEL)
     _legend(drawing, drawn, methods)
+    return drawing
+
+
+def f1_curves(lines: Iterable[Line], methods: Sequence[str]) -> Figure:
+    """F1 at IoU .5 over the score threshold of the detections kept: means and standard errors.
+
+    Raises:
+        InputError: no method has a run.
+    """
+    lines = [x for x in lines if x["part"] == "comparison" and not failed(x)]
+    drawn = [method for method in methods if any(x["method"] == method for x in lines)]
+    _expect(drawn, "comparison")
+    drawing = figure(WIDTH, 4.2)
+    axes = drawing.subplots()
+    for method in drawn:
+        runs = [x["f1"] for x in lines if x["method"] == method]
+        thresholds = sorted(runs[0], key=float)
+        found = [summarise(run[threshold] for run in runs) for threshold in thresholds]
+        _means(axes, [float(x) for x in thresholds], found, _style(method, drawn))
+    axes.set_xlabel("score threshold")
+    axes.set_ylabel("F1 at IoU .5")
+    axes.grid(alpha=0.3)
+    _legend(drawing, drawn, drawn)
     return drawing
 
 

@@ -17,9 +17,10 @@ from bckd.viz.study_figures import (
     SPARE_COLOURS,
     difference_map,
     error_bars,
+    f1_curves,
     gradient_share_curves,
+    precision_against,
     schedule_curves,
-    score_against_precision,
     sweep_curves,
 )
 
@@ -81,11 +82,11 @@ class TestColours:
 
     def test_a_method_keeps_its_colour_whatever_is_beside_it(self) -> None:
         for methods in (("BCKD",), ("none", "softmax", "BCKD")):
-            figure = score_against_precision(comparison(0, *methods))
+            figure = precision_against(comparison(0, *methods), ["score_error"])
             assert to_hex(figure.axes[0].collections[-1]) == METHOD_COLOURS["BCKD"].lower()
 
     def test_a_method_that_is_not_listed_takes_a_spare_colour(self) -> None:
-        figure = score_against_precision(comparison(0, "none", "mine"))
+        figure = precision_against(comparison(0, "none", "mine"), ["score_error"])
         assert to_hex(figure.axes[0].collections[-1]) == SPARE_COLOURS[0].lower()
 
 
@@ -205,7 +206,7 @@ class TestScheduleCurves:
 class TestScoreAgainstPrecision:
     def test_every_run_that_worked(self) -> None:
         lines = [*comparison(), line("softmax", 7, None), *sweep()]
-        figure = score_against_precision(lines)
+        figure = precision_against(lines, ["score_error"])
         (axes,) = figure.axes
         points = np.concatenate([dots.get_offsets() for dots in axes.collections])
         aps = 0.01 * points[:, 1]
@@ -215,12 +216,33 @@ class TestScoreAgainstPrecision:
         assert (axes.get_xlabel()[:11], axes.get_ylabel()) == ("score error", "AP, %")
 
     def test_another_field(self) -> None:
-        (axes,) = score_against_precision(comparison(), x="tide.Loc").axes
+        (axes,) = precision_against(comparison(), ["tide.Loc"]).axes
         assert axes.get_xlabel() == "tide.Loc"
 
     def test_no_run_is_told(self) -> None:
         with pytest.raises(InputError, match="no run of a comparison"):
-            score_against_precision(sweep())
+            precision_against(sweep(), ["score_error"])
+
+    def test_panels_with_their_correlation(self) -> None:
+        panels = precision_against(comparison(), ["score_error", "seed"]).axes
+        assert panels[0].get_title() == "correlation -1.00"
+        assert len(panels) == 2 and panels[1].get_title() != panels[0].get_title()
+
+
+class TestF1Curves:
+    def test_means_over_the_runs(self) -> None:
+        lines = [
+            {**x, "f1": {"0.1": 0.2 + x["seed"] / 10, "0.3": 0.5}} for x in comparison(0, "BCKD")
+        ]
+        figure = f1_curves([*lines, line("BCKD", 7, None)], ["BCKD", "LD"])
+        drawn = lines_by_colour(figure)[METHOD_COLOURS["BCKD"]]
+        assert drawn.get_xdata().tolist() == [0.1, 0.3]
+        assert drawn.get_ydata().tolist() == pytest.approx([0.3, 0.5])
+        assert legend_of(figure) == ["BCKD"]
+
+    def test_no_run_is_told(self) -> None:
+        with pytest.raises(InputError, match="no run of a comparison"):
+            f1_curves(sweep(), ["BCKD"])
 
 
 class TestErrorBars:
