@@ -16,7 +16,6 @@ REGIMES = (
     "same-start",
     "one-class",
     "four-classes",
-    "twelve-classes",
     "weak-teacher",
     "neu-det",
 )

@@ -37,7 +37,6 @@ from bckd.trainer import train
 # Scenes that are drawn when a study needs them: arguments of `write_scenes` by folder.
 SCENES: dict[Path, dict[str, Any]] = {
     Path("data/scenes"): {},
-    Path("data/scenes12"): {"variant": "twelve"},
     Path("data/scenes-fresh"): {"train": 1, "seed": 1},
 }
 
