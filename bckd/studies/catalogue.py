@@ -83,7 +83,6 @@ def _neu(recipe: Recipe) -> Recipe:
 MODELS: dict[str, Recipe] = {
     "teacher-one": _labelled(_TEACHER, "_one"),
     "teacher-four": _labelled(_TEACHER, "_four"),
-    "teacher-weak": replace(_TEACHER, steps=800),
     "teacher-neu": replace(_neu(_TEACHER), steps=1500),
     "student": replace(_SCENES, seed=900),
 }
@@ -153,14 +152,6 @@ _REGIMES = (
         start="student",
         methods=_only(6, *_FEW),
     ),
-    _regime(
-        "weak-teacher",
-        "six classes, a weaker teacher",
-        _SCENES,
-        teacher="teacher-weak",
-        methods=_only(6, "softmax", "BCKD"),
-        shared=("none",),  # its AP; its distance to this teacher was not measured
-    ),
 )
 
 
@@ -190,18 +181,6 @@ _QUESTIONS = (
         ),
         seeds=(0, 1),
         shared=("none", "BCKD"),
-    ),
-    _regime(
-        "softmax-variants",
-        "softmax elsewhere and at other temperatures (two seeds, a first look)",
-        _SCENES,
-        methods=(
-            _variant("softmax at positives", "softmax", softmax_places="positives"),
-            _variant("softmax, T 1", "softmax", softmax_temperature=1.0),
-            _variant("softmax, T 4", "softmax", softmax_temperature=4.0),
-        ),
-        seeds=(0, 1),
-        shared=("none", "softmax"),
     ),
     _regime(
         "why",
@@ -248,10 +227,20 @@ _RECIPE = (
     ),
     _regime(
         "neu-det",
-        "real images: NEU surface defects, 600 steps",
+        "NEU surface defects, weights of the scenes",
         replace(_neu(_SCENES), steps=600),
         teacher="teacher-neu",
         methods=(*_only(6, *_FEW), CHOSEN),
+    ),
+    _regime(
+        "neu-det-tuned",
+        "NEU surface defects, weights swept there",
+        replace(_neu(_SCENES), steps=600),
+        teacher="teacher-neu",
+        methods=_only(6, "softmax", "BCKD"),
+        shared=("none",),
+        shared_from="neu-det",
+        **_OWN_SWEEP,
     ),
 )
 

@@ -16,8 +16,8 @@ REGIMES = (
     "same-start",
     "one-class",
     "four-classes",
-    "weak-teacher",
     "neu-det",
+    "neu-det-tuned",
 )
 COLUMNS = (
     ("softmax", "none"),

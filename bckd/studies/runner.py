@@ -137,9 +137,9 @@ def chosen_scales(study: Study, results: Path, names: Iterable[str]) -> dict[str
 
 
 def published(study: Study, results: Path) -> list[dict[str, Any]]:
-    """The lines of a study, with those of the methods that it shares with "base"."""
+    """The lines of a study, with those of the methods that it shares with another."""
     lines = read_lines(results / f"{study.name}.jsonl")
-    base = read_lines(results / "base.jsonl") if study.shared else []
+    base = read_lines(results / f"{study.shared_from}.jsonl") if study.shared else []
     return lines + [
         line
         for line in base

@@ -61,8 +61,8 @@ class Study:
         scales: factors on the published weights that the sweep tries.
         sweep_seeds: of the sweep.
         scales_from: the study whose sweep serves this one, in place of its own.
-        shared: methods whose runs the study "base" has already, with the same recipe and
-            seeds; they are not run again.
+        shared: methods whose runs the study `shared_from` has already, with the same recipe
+            and seeds; they are not run again.
     """
 
     name: str
@@ -75,6 +75,7 @@ class Study:
     sweep_seeds: tuple[int, ...] = ()
     scales_from: str | None = None
     shared: tuple[str, ...] = ()
+    shared_from: str = "base"
     start: str | None = None
 
     def method(self, name: str) -> Method:

@@ -36,9 +36,9 @@ def test_models_are_declared(study: Study) -> None:
 
 
 def test_shared_runs_are_those_of_base(study: Study) -> None:
-    """What a study does not repeat has the data, teacher and schedule of "base"."""
+    """What a study does not repeat has the data, teacher and schedule of the other one."""
     if study.shared:
-        base = STUDIES["base"]
+        base = STUDIES[study.shared_from]
         assert set(study.seeds) <= set(base.seeds)
         assert (study.base, study.start) == (base.base, base.start)
         distilled = set(study.shared) - {"none"}
