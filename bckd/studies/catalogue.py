@@ -41,6 +41,7 @@ def _only(classes: int, *names: str) -> tuple[Method, ...]:
 
 
 _SCENES = PRESETS["scenes"][1]
+_SHORT = replace(_SCENES, steps=300)
 _TEACHER = PRESETS["scenes-teacher"][1]
 
 
@@ -83,6 +84,7 @@ def _neu(recipe: Recipe) -> Recipe:
 MODELS: dict[str, Recipe] = {
     "teacher-one": _labelled(_TEACHER, "_one"),
     "teacher-four": _labelled(_TEACHER, "_four"),
+    "teacher-weak": replace(_TEACHER, steps=800),
     "teacher-neu": replace(_neu(_TEACHER), steps=1500),
     "student": replace(_SCENES, seed=900),
 }
@@ -128,28 +130,29 @@ _REGIMES = (
         **_OWN_SWEEP,
     ),
     _regime(
+        "steps-300",
+        "six classes, 300 steps",
+        _SHORT,
+    ),
+    _regime(
         "one-class",
-        "one class",
-        _labelled(_SCENES, "_one"),
+        "one class, 300 steps",
+        _labelled(_SHORT, "_one"),
         teacher="teacher-one",
         methods=_only(1, "none", "L_cls", "L_loc", "BCKD"),
     ),
     _regime(
-        "steps-300",
-        "six classes, 300 steps",
-        replace(_SCENES, steps=300),
-    ),
-    _regime(
-        "steps-2400",
-        "six classes, 2400 steps",
-        replace(_SCENES, steps=2400),
-        methods=_only(6, "none", "BCKD", "softmax + L_loc"),
-    ),
-    _regime(
         "same-start",
-        "1200 more steps from one supervised student",
-        _SCENES,
+        "300 more steps from one supervised student",
+        _SHORT,
         start="student",
+        methods=_only(6, *_FEW),
+    ),
+    _regime(
+        "weak-teacher",
+        "six classes, 300 steps, a weaker teacher",
+        _SHORT,
+        teacher="teacher-weak",
         methods=_only(6, *_FEW),
     ),
 )
@@ -170,8 +173,8 @@ _SOFTMAX = "softmax + L_loc"
 _QUESTIONS = (
     _regime(
         "ablations",
-        "the paper's own choices, one changed at a time (two seeds, a first look)",
-        _SCENES,
+        "the paper's own choices, one changed at a time, 300 steps",
+        _SHORT,
         methods=(
             _variant("BCKD, weight detached", "BCKD", binary_detach=True),
             _variant("BCKD, beta 0", "BCKD", binary_beta=0.0),
@@ -179,8 +182,20 @@ _QUESTIONS = (
             _variant("BCKD, IoU", "BCKD", iou_kind="iou"),
             _variant("BCKD, every level", "BCKD", gate_levels=False),
         ),
-        seeds=(0, 1),
         shared=("none", "BCKD"),
+        shared_from="steps-300",
+    ),
+    _regime(
+        "softmax-variants",
+        "softmax at positives alone, and at other temperatures, 300 steps",
+        _SHORT,
+        methods=(
+            _variant("softmax at positives", "softmax", softmax_places="positives"),
+            _variant("softmax, T 1", "softmax", softmax_temperature=1.0),
+            _variant("softmax, T 4", "softmax", softmax_temperature=4.0),
+        ),
+        shared=("none", "softmax"),
+        shared_from="steps-300",
     ),
     _regime(
         "why",
@@ -241,6 +256,18 @@ _RECIPE = (
         shared=("none",),
         shared_from="neu-det",
         **_OWN_SWEEP,
+    ),
+    _regime(
+        "neu-det-why",
+        "where softmax distillation loses AP on NEU",
+        replace(_neu(_SCENES), steps=600),
+        teacher="teacher-neu",
+        methods=(
+            _variant("softmax at positives", "softmax", softmax_places="positives"),
+            _variant("softmax at background", "softmax", softmax_places="background"),
+        ),
+        shared=("none", "softmax"),
+        shared_from="neu-det",
     ),
 )
 
