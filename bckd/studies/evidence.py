@@ -12,8 +12,8 @@ from bckd.studies.tables import difference, map_table
 REGIMES = (
     "steps-300",
     "base",
+    "recipe-confirm",
     "same-start",
-    "weak-teacher",
     "one-class",
     "four-classes",
     "neu-det",

@@ -78,7 +78,7 @@ def run_study(study: Study, options: StudyOptions) -> list[dict[str, Any]]:
     path = options.results / f"{study.name}.jsonl"
     _prepare_data(study)
     with _workers(options.processes) as pool:
-        _train_models(study.models(), options.out, pool)
+        _train_models(study.models(chosen), options.out, pool)
         swept = {name for m in chosen for name in (m, study.method(m).scale_of)}
         sweep = [cell for cell in study.sweep() if cell.method in swept]
         _run_cells(study, sweep, path, options.out, pool)

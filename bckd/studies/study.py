@@ -10,7 +10,7 @@ evaluate on, unless the study says otherwise.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -99,9 +99,10 @@ class Study:
                     for seed in self.sweep_seeds:
                         yield Cell("sweep", method.name, scale, seed)
 
-    def models(self) -> set[str]:
-        """Names of the models that must be trained first."""
-        names = {self.teacher, self.start, *(method.teacher for method in self.methods)}
+    def models(self, methods: Iterable[str]) -> set[str]:
+        """Names of the models that must be trained before runs of these methods."""
+        chosen = [self.method(name) for name in methods]
+        names = {self.teacher, self.start, *(method.teacher for method in chosen)}
         return {name for name in names if isinstance(name, str)}
 
 

@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
 
 from bckd.errors import InputError
 from bckd.studies.statistics import (
@@ -211,6 +212,7 @@ def precision_against(lines: Iterable[Line], fields: Sequence[str]) -> Figure:
             correlation = np.corrcoef(*_columns(all_points))[0, 1]
             panel.set_title(f"correlation {correlation:+.2f}", fontsize=10)
         panel.set_xlabel(LABELS.get(field, field))
+        panel.xaxis.set_major_locator(MaxNLocator(5))
         panel.grid(alpha=0.3)
         panel.set_axisbelow(True)
     panels[0].set_ylabel(AP_LABEL)

@@ -40,7 +40,7 @@ def test_shared_runs_are_in_the_lines(lines: dict[str, list[Line]]) -> None:
 def test_the_map_is_paired_by_seed(lines: dict[str, list[Line]]) -> None:
     found = evidence_map(lines, ("none", "softmax"), "BCKD")
     assert list(found) == [STUDIES[name].title for name in REGIMES]
-    assert "softmax" not in found["one class"]
+    assert "softmax" not in found[STUDIES["one-class"].title]
     expected = paired(values(lines["base"], "none"), values(lines["base"], "BCKD"))
     assert found[STUDIES["base"].title]["none"] == expected
 

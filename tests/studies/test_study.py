@@ -86,7 +86,10 @@ class TestRecipes:
         assert len(folders) == len(cells)
 
     def test_models(self, study: Study) -> None:
-        assert study.models() == {"student"}
+        assert study.models(["none"]) == {"student"}  # where every student starts
+        without = replace(study, start=None)
+        assert without.models(["none", "BCKD"]) == set()
+        assert without.models(["BCKD", "self"]) == {"student"}
 
 
 def test_a_study_seen_from_another_folder(study: Study) -> None:
