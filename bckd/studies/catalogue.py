@@ -129,6 +129,12 @@ _REGIMES = (
         **_OWN_SWEEP,
     ),
     _regime(
+        "steps-2400",
+        "six classes, 2400 steps",
+        replace(_SCENES, steps=2400),
+        methods=_only(6, "BCKD", "softmax + L_loc"),
+    ),
+    _regime(
         "steps-300",
         "six classes, 300 steps",
         _SHORT,

@@ -13,6 +13,7 @@ REGIMES = (
     "steps-300",
     "base",
     "recipe-confirm",
+    "steps-2400",
     "same-start",
     "one-class",
     "four-classes",
