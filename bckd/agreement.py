@@ -96,6 +96,7 @@ class _Running:
         self.total, self.count, self.squares = 0.0, 0, 0.0
 
     def add(self, values: Tensor) -> None:
+        """Take in one part, of any shape."""
         new = values.numel()
         if new == 0:
             return
