@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from bckd.models.detector import Detector
+from bckd.models.dense import DenseDetector
 from bckd.structures import Batch
 
 # A location is foreground where the teacher's top score reaches this: far above the .01
@@ -51,7 +51,9 @@ class Agreement:
 
 
 @torch.no_grad()
-def agreement(student: Detector, teacher: Detector, loader: DataLoader[Batch]) -> Agreement:
+def agreement(
+    student: DenseDetector, teacher: DenseDetector, loader: DataLoader[Batch]
+) -> Agreement:
     """Compare two detectors of the same locations and classes on a data set."""
     device = next(student.parameters()).device
     student.eval()

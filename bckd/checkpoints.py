@@ -16,10 +16,15 @@ from safetensors.torch import save
 from torch import Tensor
 
 from bckd.datasets.coco import ImageSize
+from bckd.datasets.coco_classes import COCO_CLASSES
 from bckd.errors import InputError
 from bckd.files import write_atomically
+from bckd.models import nanodet, torchvision_detectors
+from bckd.models.dense import DenseDetector
 from bckd.models.detector import Detector, DetectorConfig
 from bckd.models.official import config_of_official, load_official, read_official
+from bckd.models.torchvision_detectors import TorchvisionDetector
+from bckd.pretrained import PRETRAINED, fetch
 from bckd.serialisation import from_plain, to_plain
 
 FORMAT = "bckd-detector-1"
@@ -31,12 +36,12 @@ class Checkpoint:
     """A detector as it was saved.
 
     Attributes:
-        detector: in eval mode.
+        detector: in eval mode; its normalisation is what its images must go through.
         size: how its training images were brought to size.
         record: what was said of it when it was saved (seed, steps, AP, ...).
     """
 
-    detector: Detector
+    detector: DenseDetector
     size: ImageSize
     record: dict[str, Any] = field(default_factory=dict)
 
@@ -53,20 +58,25 @@ def save_detector(path: Path, detector: Detector, size: ImageSize, record: dict[
     save_tensors(path, detector.state_dict(), header)
 
 
-def load_detector(path: Path, class_names: tuple[str, ...] | None = None) -> Checkpoint:
-    """Load a detector: our own file, the folder of a run, or an official .pth.
+def load_detector(source: Path | str, class_names: tuple[str, ...] | None = None) -> Checkpoint:
+    """Load a detector: our own file, the folder of a run, published weights by name or file.
 
     Args:
-        path: `student.safetensors`, a folder that holds one, or a checkpoint of the
-            official code or mmdetection 2.x (.pth).
-        class_names: for official files, which do not carry theirs.
+        source: a name of `pretrained.PRETRAINED`, which is fetched where it is not there yet;
+            or `student.safetensors`, a folder that holds one, or a .pth file of
+            the official code, of mmdetection 2.x or of NanoDet-m.
+        class_names: for official files that do not carry theirs.
 
     Raises:
-        InputError: the file is absent, of another kind, or its weights do not fit.
+        InputError: the file is absent, of another kind, or its weights do not fit, or the
+            download failed.
     """
+    path = Path(source)
+    if str(source) in PRETRAINED and not path.exists():
+        return _load_published(str(source), class_names)
     path = path / STUDENT if path.is_dir() else path
     if path.suffix == ".pth":
-        return _load_official(path, class_names)
+        return _load_file(path, class_names)
     tensors, header = _read_detector(path)
     config = from_plain(DetectorConfig, json.loads(header["model"]), str(path))
     detector = Detector(replace(config, pretrained=False), tuple(json.loads(header["class_names"])))
@@ -75,15 +85,18 @@ def load_detector(path: Path, class_names: tuple[str, ...] | None = None) -> Che
     return Checkpoint(detector.eval(), size, json.loads(header["record"]))
 
 
-def recorded_size(path: Path) -> ImageSize:
+def recorded_size(source: Path | str) -> ImageSize:
     """How a detector's training images were brought to size; COCO's recipe if it is official.
 
     Raises:
         InputError: the file is absent or of another kind.
     """
+    path = Path(source)
+    if str(source) in PRETRAINED and not path.exists():
+        return nanodet.SIZE if PRETRAINED[str(source)].kind == "nanodet" else ImageSize()
     path = path / STUDENT if path.is_dir() else path
     if path.suffix == ".pth":
-        return ImageSize()
+        return nanodet.SIZE if nanodet.is_nanodet(read_official(path)[0]) else ImageSize()
     _, header = _read_detector(path)
     return from_plain(ImageSize, json.loads(header["size"]), str(path))
 
@@ -112,15 +125,42 @@ def load_strictly(detector: Detector, tensors: dict[str, Tensor], path: Path) ->
     detector.load_state_dict(tensors)
 
 
-def _load_official(path: Path, class_names: tuple[str, ...] | None) -> Checkpoint:
-    state_dict = read_official(path)
-    config, classes = config_of_official(state_dict)
-    names = class_names or tuple(f"class {k}" for k in range(classes))
-    if len(names) != classes:
-        raise InputError(f"{path} has {classes} classes, the data set has {len(names)}")
-    detector = Detector(config, names)
-    report = load_official(detector, state_dict)
-    return Checkpoint(detector.eval(), ImageSize(), {"source": path.name, "report": str(report)})
+def _load_published(name: str, class_names: tuple[str, ...] | None) -> Checkpoint:
+    entry = PRETRAINED[name]
+    if entry.kind == "torchvision":
+        detector = TorchvisionDetector(name, "COCO_V1").eval()
+        checkpoint = Checkpoint(detector, torchvision_detectors.SIZE)
+    else:
+        checkpoint = _load_file(fetch(name), class_names)
+    record = {**checkpoint.record, "source": name}
+    return replace(checkpoint, record=record if entry.AP is None else {**record, "AP": entry.AP})
+
+
+def _load_file(path: Path, class_names: tuple[str, ...] | None) -> Checkpoint:
+    """A .pth file: NanoDet-m, or one of the official detectors."""
+    state_dict, recorded_names = read_official(path)
+    if nanodet.is_nanodet(state_dict):
+        detector = nanodet.NanoDet()
+        report = nanodet.load_nanodet(detector, state_dict)
+        size = nanodet.SIZE
+    else:
+        config, classes = config_of_official(state_dict)
+        names = recorded_names or _names_of(path, classes, class_names)
+        detector = Detector(config, names)
+        report = load_official(detector, state_dict)
+        size = ImageSize()
+    return Checkpoint(detector.eval(), size, {"source": path.name, "report": str(report)})
+
+
+def _names_of(path: Path, classes: int, given: tuple[str, ...] | None) -> tuple[str, ...]:
+    """Names for the classes of a file that has none: those given, or COCO's 80."""
+    if given is not None and len(given) == classes:
+        return given
+    if classes == len(COCO_CLASSES):
+        return COCO_CLASSES
+    if given is not None:
+        raise InputError(f"{path} has {classes} classes, the data set has {len(given)}")
+    return tuple(f"class {k}" for k in range(classes))
 
 
 def save_tensors(path: Path, tensors: dict[str, Tensor], header: dict[str, str]) -> None:

@@ -1,4 +1,4 @@
-"""The command `bckd`: scenes, train, eval, demo, study.
+"""The command `bckd`: scenes, train, eval, demo, study, detectors, protocols, export.
 
 The options of `train` are the fields of `Recipe`, those of `eval` the fields of
 `DataConfig`: one configuration for Python, notebooks and the shell.
@@ -20,13 +20,15 @@ import torch
 import tyro
 
 from bckd.checkpoints import load_detector, recorded_size
+from bckd.datasets.annotations import read_annotations
 from bckd.datasets.coco import CocoDataset, collate
 from bckd.datasets.scenes import write_scenes
 from bckd.errors import InputError
 from bckd.evaluation import evaluate, write_results
 from bckd.files import write_atomically
-from bckd.models.detector import Detector
+from bckd.models.dense import DenseDetector
 from bckd.preparation import check_classes_of, pick_device, validation_data
+from bckd.pretrained import PRETRAINED, listing
 from bckd.recipe_check import check_data, require
 from bckd.recipes import PRESETS, DataConfig, Recipe
 from bckd.serialisation import from_plain
@@ -40,6 +42,9 @@ bckd: knowledge distillation for dense object detectors
   bckd scenes        write the embedded benchmark, a small COCO-format data set
   bckd train PRESET  train a detector, with or without a teacher
   bckd eval RUN      average precision of a run's student, or of any weights
+  bckd export RUN    a student as ONNX, as a torch.export program, or in the official layout
+  bckd detectors     list the published weights that load by name
+  bckd protocols     what softmax and sigmoid say of real score maps
   bckd demo          the whole story in minutes: three students, one report
   bckd study NAME    rerun or continue a published comparison; without NAME, list them
 
@@ -115,6 +120,9 @@ def run(arguments: Sequence[str]) -> int:
         "scenes": _scenes,
         "train": _train,
         "eval": _eval,
+        "export": _export,
+        "detectors": _detectors,
+        "protocols": _protocols,
         "demo": _demo,
         "study": _study,
     }
@@ -188,12 +196,10 @@ def _eval(arguments: list[str]) -> None:
     if not arguments or arguments[0].startswith("-"):
         if arguments and arguments[0] not in ("-h", "--help"):
             raise InputError("bckd eval needs the folder of a run, or weights, before its options")
-        print("bckd eval RUN [options]\n\nRUN is the folder of a run, or a file of weights.\n")
+        print("bckd eval RUN [options]\n\nRUN is the folder of a run, or weights.\n")
         arguments, data, path = ["--help"], DataConfig(), Path("RUN")
     else:
-        path = Path(arguments[0])
-        if not path.exists():
-            raise InputError(f"{path} does not exist; expected a run's folder or a weights file")
+        path = _existing(arguments[0])
         data, arguments = _recorded_data(path), arguments[1:]
 
     options = parse(EvalOptions, arguments, f"eval {path}", default=EvalOptions(data))
@@ -203,8 +209,9 @@ def _eval(arguments: list[str]) -> None:
         file = getattr(options, name)
         if file is not None and file.is_dir():
             raise InputError(f"--{name.replace('_', '-')} is {file}, a folder; expected a file")
-    dataset = validation_data(options.data)
-    checkpoint = load_detector(path, dataset.annotations.class_names)
+    names = read_annotations(options.data.root / options.data.val_annotations).class_names
+    checkpoint = load_detector(path, names)
+    dataset = validation_data(options.data, checkpoint.detector.normalisation)
     check_classes_of(checkpoint.detector, path, dataset)
     detector = checkpoint.detector.to(pick_device(options.device))
     metrics, results = evaluate(detector, dataset, options.batch_size, options.data.workers)
@@ -218,11 +225,12 @@ def _eval(arguments: list[str]) -> None:
 
 
 @torch.no_grad()
-def _draw_score_maps(detector: Detector, dataset: CocoDataset, path: Path) -> None:
+def _draw_score_maps(detector: DenseDetector, dataset: CocoDataset, path: Path) -> None:
     indices = range(min(4, len(dataset)))
     batch = collate([dataset[0, index] for index in indices], dataset.size)
     output = detector(batch.images.to(next(detector.parameters()).device))
-    drawing = score_map_grid(pictures_of(batch), {"detector": output}, "detector")
+    pictures = pictures_of(batch, dataset.normalisation)
+    drawing = score_map_grid(pictures, {"detector": output}, "detector")
     write_atomically(path, lambda part: drawing.savefig(part, format="png"))
 
 
@@ -236,6 +244,48 @@ def _recorded_data(path: Path) -> DataConfig:
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{recipe} is no recipe of bckd: {error}") from error
     return from_plain(DataConfig, data, str(recipe))
+
+
+def _export(arguments: list[str]) -> None:
+    from bckd.exporting import ExportOptions, run_export
+
+    if not arguments or arguments[0].startswith("-"):
+        if arguments and arguments[0] not in ("-h", "--help"):
+            raise InputError(
+                "bckd export needs the folder of a run, or weights, before its options"
+            )
+        print("bckd export RUN [options]\n\nRUN is the folder of a run, or weights.\n")
+        arguments = ["RUN", "--help"]
+    source, *rest = arguments
+    options = parse(ExportOptions, rest, f"export {source}")
+    run_export(_existing(source), options)
+
+
+def _detectors(arguments: list[str]) -> None:
+    if arguments and arguments[0] not in ("-h", "--help"):
+        raise InputError(f"bckd detectors takes no options, got {arguments[0]!r}")
+    print("Published weights that load by name (bckd eval NAME, --teacher NAME):\n")
+    print(listing())
+
+
+def _protocols(arguments: list[str]) -> None:
+    from bckd.protocols import ProtocolOptions, run_protocols
+
+    run_protocols(parse(ProtocolOptions, arguments, "protocols"))
+
+
+def _existing(source: str) -> Path:
+    """A file, a folder, or a published name.
+
+    Raises:
+        InputError: it is none.
+    """
+    if source in PRETRAINED or Path(source).exists():
+        return Path(source)
+    raise InputError(
+        f"{source} does not exist; expected a run's folder, a weights file, or one of "
+        f"{', '.join(PRETRAINED)}"
+    )
 
 
 def _demo(arguments: list[str]) -> None:

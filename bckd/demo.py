@@ -11,7 +11,7 @@ from bckd.checkpoints import load_detector
 from bckd.datasets.scenes import write_scenes
 from bckd.evaluation import evaluate, evaluation_loader
 from bckd.files import write_json, write_text
-from bckd.models.detector import Detector
+from bckd.models.dense import DenseDetector
 from bckd.preparation import load_teacher, pick_device, training_data, validation_data
 from bckd.recipes import (
     PRESETS,
@@ -61,11 +61,11 @@ def run_demo(options: DemoOptions) -> dict[str, Any]:
     first = recipes["BCKD"]
     validation = validation_data(first.data)
     device = pick_device(options.device)
-    teacher = load_teacher(first, validation.annotations.class_names, device)
+    teacher = load_teacher(first, validation.annotations.class_names, device).detector
     print("evaluating the teacher")
     teacher_metrics, _ = evaluate(teacher, validation)
     teaching = make_teaching(first, training_data(first.data, options.seed), device)
-    detectors: dict[str, Detector] = {"teacher": teacher}
+    detectors: dict[str, DenseDetector] = {"teacher": teacher}
     runs = []
     for name, recipe in recipes.items():
         print(f"training a student: {name}")

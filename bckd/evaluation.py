@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from tqdm.auto import tqdm
 from bckd.datasets.annotations import Annotations
 from bckd.datasets.coco import CocoDataset, collate
 from bckd.files import write_text
-from bckd.models.detector import Detector
+from bckd.models.dense import DenseDetector
 from bckd.structures import Batch, Detections
 
 Results = list[dict[str, Any]]  # COCO results: image_id, category_id, bbox (xywh), score
@@ -58,7 +58,10 @@ def evaluation_loader(dataset: CocoDataset, batch_size: int, workers: int = 0) -
 
 @torch.no_grad()
 def detect(
-    detector: Detector, loader: DataLoader[Batch], annotations: Annotations, progress: bool = True
+    detector: DenseDetector,
+    loader: DataLoader[Batch],
+    annotations: Annotations,
+    progress: bool = True,
 ) -> Results:
     """Detections on every image, as COCO results in pixels of the original files.
 
@@ -70,11 +73,19 @@ def detect(
     for batch in tqdm(loader, desc="evaluate", leave=False, disable=not progress):
         found = detector.detect(batch.images.to(device), batch.sizes.to(device))
         for n, detections in enumerate(found):
-            # (height, width) ratios to xyxy factors
-            ratio = (batch.original_sizes[n] / batch.sizes[n]).flip(0).repeat(2)
+            detections, sides = _in_frame(detections, batch.frames[n])
+            ratio = (batch.original_sizes[n].flip(0) / sides).repeat(2)
             results += to_results(detections, batch.image_ids[n], ratio, annotations.category_ids)
     detector.train(was_training)
     return results
+
+
+def _in_frame(detections: Detections, frame: torch.Tensor) -> tuple[Detections, torch.Tensor]:
+    """Detections in pixels of the picture within its margins, and its width and height."""
+    start, end = frame[:2], frame[2:]
+    boxes = detections.boxes.cpu()
+    boxes = boxes.clamp(start.repeat(2).to(boxes), end.repeat(2).to(boxes)) - start.repeat(2)
+    return replace(detections, boxes=boxes), end - start
 
 
 def to_results(
@@ -130,7 +141,7 @@ def _nothing(truth: COCO) -> COCO:
 
 
 def evaluate(
-    detector: Detector,
+    detector: DenseDetector,
     dataset: CocoDataset,
     batch_size: int = 16,
     workers: int = 0,

@@ -1,9 +1,10 @@
-"""Grids of locations, side distances, and the IoU family."""
+"""Grids of locations and their anchors, side distances, deltas, and the IoU family."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor
 from bckd.structures import Level, Locations
 
 IoUKind = Literal["iou", "giou", "diou", "ciou"]
+LARGEST_STRETCH = abs(math.log(16 / 1000))  # of a side in deltas, as in mmdetection
 EPSILON = 1e-6  # least denominator, as in mmdetection's bbox_overlaps
 
 
@@ -26,7 +28,10 @@ def grid(
     Args:
         shapes: (height, width) of each level's map.
         strides: pixels per cell of each level.
-        offset: 0 for GFL and ATSS (mmdetection's `center_offset`).
+        offset: 0 for GFL, ATSS and RetinaNet (mmdetection's `center_offset`), .5 for FCOS.
+
+    Returns:
+        One location a cell, without anchors.
     """
     levels = tuple(Level(s, h, w) for s, (h, w) in zip(strides, shapes, strict=True))
     centres, per_location = [], []
@@ -37,6 +42,41 @@ def grid(
         centres.append(torch.stack([x, y], dim=-1).reshape(-1, 2).float())
         per_location.append(torch.full((level.count,), float(level.stride), device=device))
     return Locations(torch.cat(centres), torch.cat(per_location), levels)
+
+
+def with_anchors(locations: Locations, shapes: Sequence[tuple[float, float]]) -> Locations:
+    """The locations of a grid, each with one anchor a shape about its centre.
+
+    Args:
+        locations: of one location a cell.
+        shapes: (width, height) of each of a cell's anchors, in strides.
+    """
+    per_cell = len(shapes)
+    centres = locations.centres.repeat_interleave(per_cell, dim=0)
+    strides = locations.strides.repeat_interleave(per_cell)
+    half = 0.5 * torch.tensor(shapes, device=strides.device, dtype=strides.dtype)
+    half = half.repeat(centres.shape[0] // per_cell, 1) * strides[:, None]
+    levels = tuple(replace(level, per_cell=per_cell) for level in locations.levels)
+    return Locations(centres, strides, levels, torch.cat([centres - half, centres + half], dim=1))
+
+
+def deltas_to_boxes(anchors: Tensor, deltas: Tensor) -> Tensor:
+    """Boxes (..., 4) from anchors and deltas (..., 4), as in R-CNN and mmdetection.
+
+    A delta is the shift of the centre in anchor sides (x, y), then the logarithm of the
+    factor on the sides (w, h), limited to 1000 / 16 both ways.
+    """
+    sides = anchors[..., 2:] - anchors[..., :2]
+    centres = (anchors[..., :2] + anchors[..., 2:]) / 2 + deltas[..., :2] * sides
+    half = 0.5 * sides * deltas[..., 2:].clamp(-LARGEST_STRETCH, LARGEST_STRETCH).exp()
+    return torch.cat([centres - half, centres + half], dim=-1)
+
+
+def boxes_to_deltas(anchors: Tensor, boxes: Tensor) -> Tensor:
+    """Deltas (..., 4) that `deltas_to_boxes` makes these boxes (..., 4) from."""
+    sides, box_sides = (x[..., 2:] - x[..., :2] for x in (anchors, boxes))
+    shift = (boxes[..., :2] + boxes[..., 2:] - anchors[..., :2] - anchors[..., 2:]) / 2
+    return torch.cat([shift / sides, (box_sides / sides).log()], dim=-1)
 
 
 def distances_to_boxes(centres: Tensor, distances: Tensor) -> Tensor:

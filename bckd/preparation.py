@@ -7,16 +7,21 @@ from pathlib import Path
 
 import torch
 
-from bckd.checkpoints import load_detector
+from bckd.checkpoints import Checkpoint, load_detector
+from bckd.correspondence import matched
 from bckd.datasets.annotations import read_annotations
 from bckd.datasets.coco import CocoDataset
 from bckd.errors import InputError
+from bckd.models.dense import DenseDetector
 from bckd.models.detector import Detector
+from bckd.normalisation import IMAGENET, Normalisation
 from bckd.recipes import DataConfig, Recipe
 from bckd.serialisation import to_plain
 
 
-def training_data(data: DataConfig, seed: int) -> CocoDataset:
+def training_data(
+    data: DataConfig, seed: int, normalisation: Normalisation = IMAGENET
+) -> CocoDataset:
     """The training images of a data set, shuffled and flipped by `seed`."""
     annotations = read_annotations(data.root / data.train_annotations).first(data.first_train)
     return CocoDataset(
@@ -27,13 +32,20 @@ def training_data(data: DataConfig, seed: int) -> CocoDataset:
         seed=seed,
         skip_empty=True,
         cache=data.cache,
+        normalisation=normalisation,
     )
 
 
-def validation_data(data: DataConfig) -> CocoDataset:
+def validation_data(data: DataConfig, normalisation: Normalisation = IMAGENET) -> CocoDataset:
     """The images of a data set to evaluate on."""
     annotations = read_annotations(data.root / data.val_annotations).first(data.first_val)
-    return CocoDataset(data.root / data.val_images, annotations, data.size, cache=data.cache)
+    return CocoDataset(
+        data.root / data.val_images,
+        annotations,
+        data.size,
+        cache=data.cache,
+        normalisation=normalisation,
+    )
 
 
 def pick_device(name: str) -> torch.device:
@@ -72,6 +84,8 @@ def build_student(recipe: Recipe, class_names: tuple[str, ...], anew: bool = Tru
 def _started(recipe: Recipe, start: Path, class_names: tuple[str, ...]) -> Detector:
     """The student as `start` left it, its parameters learning again."""
     detector = load_detector(start, class_names).detector
+    if not isinstance(detector, Detector):
+        raise InputError(f"start {start} is no detector that a recipe builds; use it as a teacher")
     _check_names(detector.class_names, class_names, f"start {start}")
     theirs, ours = (to_plain(replace(x, pretrained=False)) for x in (detector.config, recipe.model))
     differing = next((name for name in ours if theirs[name] != ours[name]), None)
@@ -86,12 +100,12 @@ def _started(recipe: Recipe, start: Path, class_names: tuple[str, ...]) -> Detec
 
 def load_teacher(
     recipe: Recipe, class_names: tuple[str, ...], device: torch.device
-) -> Detector | None:
-    """The recipe's teacher: frozen, in eval mode, checked against the student.
+) -> Checkpoint | None:
+    """The recipe's teacher as its student takes it: frozen, in eval mode, checked.
 
     Raises:
-        InputError: class names or strides differ from the student's, or reg_max
-            where LD is asked for; or nothing is distilled.
+        InputError: a class or a stride of the student has no counterpart, the bins of a
+            side differ where LD is asked for; or nothing is distilled.
     """
     if recipe.teacher is None:
         return None
@@ -101,19 +115,44 @@ def load_teacher(
     checkpoint = load_detector(recipe.teacher, class_names)
     if "report" in checkpoint.record:
         print(f"teacher {recipe.teacher}: {checkpoint.record['report']}")
-    teacher = checkpoint.detector
-    _check_names(teacher.class_names, class_names, f"teacher {recipe.teacher}")
-    if teacher.config.strides != recipe.model.strides:
+    model, renamed = recipe.model, renamed_classes(recipe.teacher_classes)
+    student = (class_names, model.strides, model.normalisation)
+    teacher = matched(checkpoint.detector, str(recipe.teacher), *student, renamed)
+    if weights.ld or weights.ld_region:
+        _check_bins(teacher, recipe)
+    return replace(checkpoint, detector=teacher.requires_grad_(False).eval().to(device))
+
+
+def renamed_classes(pairs: tuple[str, ...]) -> dict[str, str]:
+    """The teacher's name of a class by ours, from texts such as "lorry=truck".
+
+    Raises:
+        InputError: a text is none, or a class is there twice.
+    """
+    renamed: dict[str, str] = {}
+    for pair in pairs:
+        ours, _, theirs = pair.partition("=")
+        if not ours or not theirs:
+            raise InputError(f"teacher_classes has {pair!r}; expected ours=theirs")
+        if ours in renamed:
+            raise InputError(f"teacher_classes has {ours!r} twice")
+        renamed[ours] = theirs
+    return renamed
+
+
+@torch.no_grad()
+def _check_bins(teacher: DenseDetector, recipe: Recipe) -> None:
+    bins = teacher.eval()(torch.zeros(1, 3, 64, 64)).box_logits
+    if bins is None:
         raise InputError(
-            f"teacher {recipe.teacher} has strides {teacher.config.strides}, "
-            f"the student has {recipe.model.strides}; they must be equal"
+            f"teacher {recipe.teacher} has no box distributions, which localisation "
+            f"distillation (weights.ld) compares; weights.iou needs none"
         )
-    if (weights.ld or weights.ld_region) and teacher.config.reg_max != recipe.model.reg_max:
+    if bins.shape[-1] != recipe.model.reg_max + 1:
         raise InputError(
-            f"teacher {recipe.teacher} has reg_max {teacher.config.reg_max}, the student "
+            f"teacher {recipe.teacher} has reg_max {bins.shape[-1] - 1}, the student "
             f"{recipe.model.reg_max}; localisation distillation needs the same"
         )
-    return teacher.requires_grad_(False).eval().to(device)
 
 
 def check_same_classes(training: CocoDataset, validation: CocoDataset) -> None:
@@ -127,7 +166,7 @@ def check_same_classes(training: CocoDataset, validation: CocoDataset) -> None:
         raise InputError(f"{ours.path} and {theirs.path} list different categories")
 
 
-def check_classes_of(detector: Detector, path: Path, dataset: CocoDataset) -> None:
+def check_classes_of(detector: DenseDetector, path: Path, dataset: CocoDataset) -> None:
     """Refuse weights whose class names are not those of the data set.
 
     Raises:

@@ -47,6 +47,7 @@ def _check_run(recipe: Recipe) -> None:
     }
     _require_one(least_one)
     require(recipe.seed >= 0, "seed", recipe.seed, "0 or more")
+    require(recipe.teacher_check >= 0, "teacher_check", recipe.teacher_check, "0 or more")
     warmup, rate, clip = (
         optimisation.warmup_steps,
         optimisation.learning_rate,
@@ -79,6 +80,10 @@ def _check_losses(recipe: Recipe) -> None:
     for name, value in vars(recipe.weights).items():
         require(0 <= value < math.inf, f"weights.{name}", value, "0 or more")
     options = recipe.losses
+    has_distributions = recipe.model.head == "gfl" or not (
+        recipe.weights.ld or recipe.weights.ld_region
+    )
+    require(has_distributions, "model.head", recipe.model.head, "gfl, whose sides LD distils")
     require(options.binary_beta >= 0, "losses.binary_beta", options.binary_beta, "0 or more")
     for name in ("softmax_until", "binary_from"):
         value = getattr(options, name)

@@ -20,7 +20,8 @@ from bckd.datasets.coco import ImageSize
 from bckd.geometry import IoUKind
 from bckd.losses.detection import Divisor
 from bckd.losses.distillation import SoftmaxPlaces
-from bckd.models.detector import DetectorConfig
+from bckd.models.detector import DetectorConfig, HeadName
+from bckd.models.postprocess import PostProcess
 
 
 @dataclass(frozen=True)
@@ -54,15 +55,24 @@ class DataConfig:
 class LossWeights:
     """Weight of every loss term; a distillation term of weight 0 is not computed.
 
-    Distillation terms take part when there is a teacher.
+    Each family has its own supervised terms, with its official weights; those of other
+    families play no part. Distillation terms take part when there is a teacher.
     """
 
     qfl: float = 1.0
-    """quality focal loss"""
+    """GFL: quality focal loss"""
     dfl: float = 0.25
-    """distribution focal loss"""
+    """GFL: distribution focal loss"""
     giou: float = 2.0
-    """GIoU loss"""
+    """GFL, ATSS: GIoU loss"""
+    focal: float = 1.0
+    """RetinaNet, FCOS, ATSS: focal loss"""
+    l1: float = 1.0
+    """RetinaNet: L1 loss of the deltas"""
+    log_iou: float = 1.0
+    """FCOS: -log IoU"""
+    centerness: float = 1.0
+    """FCOS, ATSS: cross-entropy of the centerness"""
     binary: float = 1.0
     """L_cls of BCKD: binary classification distillation"""
     iou: float = 4.0
@@ -80,7 +90,7 @@ class LossOptions:
     """How the terms are computed; the defaults are the official COCO recipe's."""
 
     divisor: Divisor = "bckd"
-    """of giou and dfl: of the plain GFL head, or of the BCKD/LD head"""
+    """of GFL's giou and dfl: of the plain GFL head, or of the BCKD/LD head"""
     gate_levels: bool = True
     """no distillation on a level without any positive in the batch (paper: False)"""
     binary_beta: float = 1.0
@@ -139,7 +149,11 @@ class Recipe:
     losses: LossOptions = field(default_factory=LossOptions)
     optimisation: Optimisation = field(default_factory=Optimisation)
     teacher: Path | None = None
-    """weights of the teacher (ours, or an official .pth); without one, no distillation"""
+    """weights of the teacher (a run, a file, or a published name); without one, no distillation"""
+    teacher_classes: tuple[str, ...] = ()
+    """classes that the teacher calls by another name, as ours=theirs"""
+    teacher_check: int = 32
+    """validation images on which the teacher has to prove itself first; 0 trusts it"""
     start: Path | None = None
     """weights that the student starts from; without them, from the seed (and the backbone's)"""
     out: Path = Path("runs/run")
@@ -166,6 +180,28 @@ class Recipe:
 
 def _coco(backbone: str, out: str, **model: bool) -> Recipe:
     return Recipe(model=DetectorConfig(backbone=backbone, **model), out=Path(out))
+
+
+def _coco_head(head: HeadName) -> Recipe:
+    """Another family's official 1x recipe on ResNet-50, with weights for its distillation.
+
+    The nearest published weights of the two terms are CrossKD's (1 and 1, GIoU; for FCOS .4
+    and .75, IoU). FCOS's ResNet is torchvision's here, Caffe's in the official recipe.
+    """
+    fcos = head == "fcos"
+    weights = LossWeights(binary=0.4, iou=0.75) if fcos else LossWeights(binary=1.0, iou=1.0)
+    model = DetectorConfig(
+        head=head,
+        anchor_scale=4.0 if head == "retinanet" else 8.0,
+        postprocess=PostProcess(nms_iou=0.6 if head == "atss" else 0.5),
+    )
+    return Recipe(
+        model=model,
+        weights=weights,
+        losses=LossOptions(iou_kind="iou" if fcos else "giou"),
+        optimisation=Optimisation(clip_norm=35.0 if fcos else None),
+        out=Path(f"runs/coco-{head}-r50"),
+    )
 
 
 SCENES_TEACHER = Path("data/weights/scenes_teacher.safetensors")
@@ -248,6 +284,9 @@ PRESETS: dict[str, tuple[str, Recipe]] = {
     "coco-r34": ("official COCO recipe, ResNet-34 student", _coco("resnet34", "runs/coco-r34")),
     "coco-r18": ("official COCO recipe, ResNet-18 student", _coco("resnet18", "runs/coco-r18")),
     "coco-r101": ("official COCO recipe, ResNet-101 teacher", _coco("resnet101", "runs/coco-r101")),
+    "coco-retinanet-r50": ("RetinaNet's 1x recipe, ResNet-50", _coco_head("retinanet")),
+    "coco-fcos-r50": ("FCOS's 1x recipe, ResNet-50", _coco_head("fcos")),
+    "coco-atss-r50": ("ATSS's 1x recipe, ResNet-50", _coco_head("atss")),
     "coco-mobilenetv2": (
         "official COCO recipe, MobileNetV2 student with LeakyReLU",
         _coco("mobilenet_v2", "runs/coco-mobilenetv2", leaky=True),

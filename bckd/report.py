@@ -13,7 +13,7 @@ import torch
 from matplotlib.figure import Figure
 
 from bckd.datasets.coco import CocoDataset, collate
-from bckd.models.detector import Detector
+from bckd.models.dense import DenseDetector
 from bckd.run_log import read_log
 from bckd.structures import Batch
 from bckd.viz.curves import training_curves
@@ -38,7 +38,7 @@ img { width: 100%; min-width: 36rem; background: var(--card); border-radius: .4r
 
 def report(
     results: dict[str, Any],
-    detectors: dict[str, Detector],
+    detectors: dict[str, DenseDetector],
     folders: dict[str, Path],
     validation: CocoDataset,
 ) -> str:
@@ -120,7 +120,9 @@ def _percent(metrics: dict[str, Any]) -> list[str]:
 
 
 @torch.no_grad()
-def _score_maps(pictures: list[np.ndarray], detectors: dict[str, Detector], batch: Batch) -> Figure:
+def _score_maps(
+    pictures: list[np.ndarray], detectors: dict[str, DenseDetector], batch: Batch
+) -> Figure:
     outputs = {}
     for name, detector in detectors.items():
         images = batch.images.to(next(detector.parameters()).device)
@@ -129,7 +131,9 @@ def _score_maps(pictures: list[np.ndarray], detectors: dict[str, Detector], batc
 
 
 @torch.no_grad()
-def _detections(pictures: list[np.ndarray], detectors: dict[str, Detector], batch: Batch) -> Figure:
+def _detections(
+    pictures: list[np.ndarray], detectors: dict[str, DenseDetector], batch: Batch
+) -> Figure:
     truth = batch.ground_truth
     columns = {
         "ground truth": [

@@ -17,43 +17,41 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Level:
-    """One level of the feature pyramid: its stride in pixels and its grid."""
+    """One level of the feature pyramid: its stride in pixels, its grid, locations a cell."""
 
     stride: int
     height: int
     width: int
+    per_cell: int = 1
 
     @property
     def count(self) -> int:
         """Number of locations of the level."""
-        return self.height * self.width
+        return self.height * self.width * self.per_cell
 
 
 @dataclass(frozen=True)
 class Locations:
     """Where the predictions of one image stand; the same for the whole batch.
 
-    Order: levels from fine to coarse, each row by row.
+    Order: levels from fine to coarse, each row by row, the locations of a cell together.
 
     Attributes:
         centres: (A, 2) x and y in pixels.
         strides: (A,) stride of each location's level, in pixels.
         levels: the L levels.
+        anchors: (A, 4) anchor boxes, or None where the detector predicts from points.
     """
 
     centres: Tensor
     strides: Tensor
     levels: tuple[Level, ...]
+    anchors: Tensor | None = None
 
     @property
     def counts(self) -> list[int]:
         """Number of locations of each level; sums to A."""
         return [level.count for level in self.levels]
-
-    def anchors(self, scale: float) -> Tensor:
-        """(A, 4) square anchors whose side is `scale` strides."""
-        half = 0.5 * scale * self.strides[:, None]
-        return torch.cat([self.centres - half, self.centres + half], dim=1)
 
     def inside(self, sizes: Tensor) -> Tensor:
         """(N, A) bool: the location's cell starts inside an image of `sizes`.
@@ -78,6 +76,8 @@ class DenseOutput:
         locations: the A locations.
         box_logits: (N, A, 4, bins) logits of the four side distributions (left,
             top, right, bottom; a bin is one stride), or None.
+        deltas: (N, A, 4) offsets of the boxes from the anchors, where the supervised loss
+            compares these (see `geometry.boxes_to_deltas`), or None.
         quality: (N, A) centerness logits, or None.
         features: the pyramid's L maps, (N, C, H, W) each.
     """
@@ -86,6 +86,7 @@ class DenseOutput:
     boxes: Tensor
     locations: Locations
     box_logits: Tensor | None = None
+    deltas: Tensor | None = None
     quality: Tensor | None = None
     features: tuple[Tensor, ...] = ()
 
@@ -134,10 +135,13 @@ class Batch:
 
     Attributes:
         images: (N, 3, H, W) float32, normalised, zero-padded on the right and bottom.
-        sizes: (N, 2) height and width of each image after resizing, before padding.
+        sizes: (N, 2) height and width of each image after resizing, before padding on the
+            right and bottom.
         padded_sizes: (N, 2) each image's own size rounded up to the padding
             multiple. Locations beyond it take no part in training.
         original_sizes: (N, 2) height and width of the file.
+        frames: (N, 4) xyxy pixels that the file's picture takes up; what else lies within
+            `sizes` are black margins (see `ImageSize.centred`).
         ground_truth: boxes after resizing.
         indices: positions in the data set.
         flipped: whether each image was flipped horizontally.
@@ -149,6 +153,7 @@ class Batch:
     sizes: Tensor
     padded_sizes: Tensor
     original_sizes: Tensor
+    frames: Tensor
     ground_truth: GroundTruth
     indices: tuple[int, ...]
     flipped: tuple[bool, ...]
@@ -163,6 +168,7 @@ class Batch:
             sizes=self.sizes.to(device),
             padded_sizes=self.padded_sizes.to(device),
             original_sizes=self.original_sizes.to(device),
+            frames=self.frames.to(device),
             ground_truth=self.ground_truth.to(device),
         )
 
@@ -178,8 +184,9 @@ class Assignment:
         counted: (N, A) bool: takes part in the supervised classification loss
             (valid and not in a crowd region).
         positive: (N, A) bool.
-        num_positives: scalar: positives of the batch, where an image without any
-            counts as one (as the official code does), averaged over processes.
+        num_positives: scalar: positives of the batch, averaged over processes, at least 1.
+            Where locations have anchors an image without any counts as one (as the
+            official code does).
         localisation_region: (N, A) weight of the valuable localisation region,
             or None where nobody asked for it.
     """

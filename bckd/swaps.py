@@ -12,12 +12,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Literal
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from bckd.losses.distillation import check_comparable
-from bckd.models.detector import Detector
-from bckd.models.postprocess import PostProcess, postprocess
-from bckd.structures import DenseOutput, Detections
+from bckd.models.dense import DenseDetector
+from bckd.models.postprocess import PostProcess
+from bckd.structures import DenseOutput
 
 Part = Literal["level", "pattern", "boxes"]
 Change = Callable[[Tensor, DenseOutput], DenseOutput]
@@ -44,7 +44,7 @@ def swapped(student: DenseOutput, teacher: DenseOutput, part: Part) -> DenseOutp
     return replace(student, cls_logits=teacher.cls_logits - theirs + ours)
 
 
-class AlteredDetector(nn.Module):
+class AlteredDetector(DenseDetector):
     """Detects as a detector does, but for a change of its dense output.
 
     Args:
@@ -54,28 +54,26 @@ class AlteredDetector(nn.Module):
     """
 
     def __init__(
-        self, detector: Detector, change: Change, settings: PostProcess | None = None
+        self, detector: DenseDetector, change: Change, settings: PostProcess | None = None
     ) -> None:
         super().__init__()
         self.detector, self.change = detector, change
-        self.settings = settings or detector.config.postprocess
+        self.class_names, self.strides = detector.class_names, detector.strides
+        self.normalisation = detector.normalisation
+        self.settings = settings or detector.settings
 
     def forward(self, images: Tensor) -> DenseOutput:
         """Changed dense output of normalised, padded images (N, 3, H, W)."""
         return self.change(images, self.detector(images))
 
-    def detect(self, images: Tensor, sizes: Tensor) -> list[Detections]:
-        """As `Detector.detect`, from the changed output."""
-        return postprocess(self(images), sizes, self.settings)
 
-
-def with_part_of(student: Detector, teacher: Detector, part: Part) -> AlteredDetector:
+def with_part_of(student: DenseDetector, teacher: DenseDetector, part: Part) -> AlteredDetector:
     """The student with one part of the teacher's output."""
     return AlteredDetector(student, lambda images, output: swapped(output, teacher(images), part))
 
 
 def with_shift(
-    student: Detector, shift: float, settings: PostProcess | None = None
+    student: DenseDetector, shift: float, settings: PostProcess | None = None
 ) -> AlteredDetector:
     """The student with a constant added to all its class logits."""
     return AlteredDetector(

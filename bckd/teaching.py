@@ -14,13 +14,13 @@ import torch
 from tqdm.auto import tqdm
 
 from bckd.datasets.coco import CocoDataset, collate
-from bckd.models.detector import Detector
+from bckd.models.dense import DenseDetector
 from bckd.structures import Batch, DenseOutput
 
 Teaching = Callable[[Batch], DenseOutput]
 
 
-def live_teaching(teacher: Detector) -> Teaching:
+def live_teaching(teacher: DenseDetector) -> Teaching:
     """Run the teacher on every batch."""
     return lambda batch: teacher(batch.images)
 
@@ -39,7 +39,11 @@ class TeacherTargets:
     """
 
     def __init__(
-        self, teacher: Detector, dataset: CocoDataset, batch_size: int = 16, progress: bool = True
+        self,
+        teacher: DenseDetector,
+        dataset: CocoDataset,
+        batch_size: int = 16,
+        progress: bool = True,
     ) -> None:
         if not dataset.one_size:
             raise ValueError("teacher targets need images of one size")
@@ -56,7 +60,7 @@ class TeacherTargets:
         self.locations = outputs[0].locations
         self.values = {
             name: torch.cat([getattr(output, name).cpu() for output in outputs])
-            for name in ("cls_logits", "boxes", "box_logits", "quality")
+            for name in ("cls_logits", "boxes", "box_logits", "deltas", "quality")
             if getattr(outputs[0], name) is not None
         }
 

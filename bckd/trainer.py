@@ -20,21 +20,21 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
-from bckd.assigners import assign
-from bckd.checkpoints import STUDENT, save_detector
+from bckd.checkpoints import STUDENT, Checkpoint, save_detector
+from bckd.correspondence import compared
 from bckd.datasets.batches import TrainingBatches
 from bckd.datasets.coco import CocoDataset, collate
 from bckd.evaluation import Metrics, evaluate
 from bckd.files import write_json
 from bckd.gradient_shares import gradient_shares
-from bckd.losses.detection import gfl_losses
 from bckd.losses.distillation import (
     binary_classification,
     iou_localisation,
     localisation_distribution,
     softmax_classification,
 )
-from bckd.models.detector import Detector
+from bckd.models.detector import Detector, HeadName
+from bckd.preflight import check_teacher
 from bckd.preparation import (
     build_student,
     check_same_classes,
@@ -50,6 +50,7 @@ from bckd.run_log import RunLog
 from bckd.schedule import build_optimizer, learning_rate
 from bckd.serialisation import to_plain
 from bckd.structures import Assignment, Batch, DenseOutput
+from bckd.supervision import assign, supervised_losses
 from bckd.teaching import TeacherTargets, Teaching, live_teaching
 
 
@@ -86,19 +87,24 @@ def train(
             (several students of one teacher); made from `recipe.teacher` otherwise.
 
     Raises:
-        InputError: data, teacher or folder do not fit the recipe.
+        InputError: data, teacher or folder do not fit the recipe, or the teacher is of no use.
         NonFiniteLossError: a loss term is nan or infinite.
     """
     check_recipe(recipe)
     device = pick_device(recipe.device)
-    training, validation = training_data(recipe.data, recipe.seed), validation_data(recipe.data)
+    normalisation = recipe.model.normalisation
+    training = training_data(recipe.data, recipe.seed, normalisation)
+    validation = validation_data(recipe.data, normalisation)
     check_same_classes(training, validation)
     names = training.annotations.class_names
     state = state_to_resume(recipe, resume)
-    if teaching is None:
-        teaching = make_teaching(recipe, training, device, progress)
     student = build_student(recipe, names, anew=state is None)
     student = student.to(device, memory_format=torch.channels_last)
+    if teaching is None:
+        teacher = load_teacher(recipe, names, device)
+        if teacher is not None and state is None:
+            check_teacher(recipe, teacher, student, validation)
+        teaching = _teaching_of(teacher, recipe, training, progress)
     optimizer = build_optimizer(student, recipe.optimisation)
     first, seconds = 0, 0.0
     if state is not None:
@@ -126,15 +132,22 @@ def make_teaching(
     Its answers are computed once where the data are small and of one size.
     """
     teacher = load_teacher(recipe, training.annotations.class_names, device)
+    return _teaching_of(teacher, recipe, training, progress)
+
+
+def _teaching_of(
+    teacher: Checkpoint | None, recipe: Recipe, training: CocoDataset, progress: bool
+) -> Teaching | None:
     if teacher is None:
         return None
-    teacher = teacher.to(memory_format=torch.channels_last)
+    detector = teacher.detector.to(memory_format=torch.channels_last)
     if recipe.data.cache and training.one_size:
-        return TeacherTargets(teacher, training, progress=progress)
-    return live_teaching(teacher)
+        return TeacherTargets(detector, training, progress=progress)
+    return live_teaching(detector)
 
 
 def loss_terms(
+    head: HeadName,
     student: DenseOutput,
     teacher: DenseOutput | None,
     assignment: Assignment,
@@ -142,10 +155,10 @@ def loss_terms(
     options: LossOptions,
 ) -> dict[str, Tensor]:
     """Unweighted terms by their name in `LossWeights`; no distillation term of weight 0."""
-    terms = gfl_losses(student, assignment, options.divisor)
+    terms = supervised_losses(head, student, assignment, options.divisor)
     if teacher is None:
         return terms
-    pair = (student, teacher, assignment)
+    pair = compared(student, teacher, assignment)
     gate = options.gate_levels
     distillation = {
         "binary": partial(
@@ -210,15 +223,10 @@ def compute_terms(
         with torch.no_grad():
             target = None if teaching is None else teaching(batch)
     needs_region = teaching is not None and weights.ld_region != 0
-    assignment = assign(
-        output.locations,
-        batch.ground_truth,
-        batch.padded_sizes,
-        output.cls_logits.shape[-1],
-        recipe.model.anchor_scale,
-        recipe.losses.ld_region_kind if needs_region else None,
-    )
-    values = loss_terms(output, target, assignment, weights, recipe.losses)
+    head = recipe.model.head
+    region = recipe.losses.ld_region_kind if needs_region else None
+    assignment = assign(head, output, batch.ground_truth, batch.padded_sizes, region)
+    values = loss_terms(head, output, target, assignment, weights, recipe.losses)
     return Terms(values, output, assignment)
 
 

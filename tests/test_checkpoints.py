@@ -111,7 +111,7 @@ def official(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Detector]:
     """A checkpoint as the official code writes it, of a ResNet-18 detector of two classes."""
     torch.manual_seed(4)
     detector = Detector(DetectorConfig(backbone="resnet18", pretrained=False), ("a", "b"))
-    weights = {official_name(name): value for name, value in detector.state_dict().items()}
+    weights = {official_name(name, "gfl"): x for name, x in detector.state_dict().items()}
     weights["bbox_head.integral.project"] = torch.arange(17.0)
     path = tmp_path_factory.mktemp("official") / "gfl_r18.pth"
     torch.save({"state_dict": weights, "meta": {"epoch": 12}}, path)

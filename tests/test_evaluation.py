@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,12 @@ class Oracle(nn.Module):
 
 
 class TestDetect:
-    def test_boxes_come_back_to_the_pixels_of_the_files(self, dataset: CocoDataset) -> None:
+    @pytest.mark.parametrize("size", [SIZE, ImageSize(48, 80, pad_multiple=80, centred=True)])
+    def test_boxes_come_back_to_the_pixels_of_the_files(
+        self, custom_root: Path, size: ImageSize
+    ) -> None:
+        annotations = read_annotations(custom_root / "annotations" / "instances_val.json")
+        dataset = CocoDataset(custom_root / "val", annotations, size)
         metrics, results = evaluate(Oracle(dataset), dataset, batch_size=3, progress=False)
         truth = [row for row in dataset.annotations.content["annotations"] if not row["iscrowd"]]
         assert len(results) == len(truth)
@@ -56,6 +62,19 @@ class TestDetect:
             assert result["category_id"] == row["category_id"]
             assert result["bbox"] == pytest.approx(row["bbox"], abs=0.002)
         assert metrics.AP == pytest.approx(1.0)
+
+    def test_boxes_end_with_the_picture(self, dataset: CocoDataset) -> None:
+        class Everywhere(nn.Linear):
+            def detect(self, images: Tensor, sizes: Tensor) -> list[Detections]:
+                boxes = torch.cat([torch.zeros_like(sizes), sizes.flip(1)], dim=1).float()
+                label = torch.zeros(1, dtype=torch.long)
+                return [Detections(box[None], torch.ones(1), label) for box in boxes]
+
+        centred = replace(dataset.size, pad_multiple=80, centred=True)
+        dataset = CocoDataset(dataset.folder, dataset.annotations, centred)
+        _, results = evaluate(Everywhere(1, 1), dataset, progress=False)
+        for result, image in zip(results, dataset.images, strict=True):
+            assert result["bbox"] == pytest.approx([0, 0, image.width, image.height])
 
     @pytest.mark.parametrize("training", [True, False])
     def test_the_mode_of_the_detector_is_restored(

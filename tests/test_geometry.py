@@ -8,12 +8,16 @@ from torch import Tensor
 from torchvision import ops
 
 from bckd.geometry import (
+    LARGEST_STRETCH,
     box_area,
     box_intersection,
     box_similarity,
+    boxes_to_deltas,
     boxes_to_distances,
+    deltas_to_boxes,
     distances_to_boxes,
     grid,
+    with_anchors,
 )
 from bckd.structures import Level
 
@@ -48,6 +52,79 @@ class TestGrid:
     def test_shapes_and_strides_must_pair(self) -> None:
         with pytest.raises(ValueError):
             grid([(1, 2), (1, 1)], [8])
+
+
+class TestAnchors:
+    shapes = ((2.0, 2.0), (3.0, 1.0), (0.5, 4.0))
+
+    def test_the_anchors_of_a_cell_stand_together_about_its_centre(self) -> None:
+        cells = grid([(2, 3), (1, 2)], [8, 16], offset=0.5)
+        locations = with_anchors(cells, self.shapes)
+        a = 0
+        for (x, y), stride in zip(cells.centres.tolist(), cells.strides.tolist(), strict=True):
+            for width, height in self.shapes:
+                half = (width * stride / 2, height * stride / 2)
+                expected = [x - half[0], y - half[1], x + half[0], y + half[1]]
+                assert locations.anchors[a].tolist() == expected
+                assert locations.centres[a].tolist() == [x, y]
+                assert locations.strides[a] == stride
+                a += 1
+        assert a == len(locations.anchors) == sum(locations.counts)
+
+    def test_levels_count_them(self) -> None:
+        locations = with_anchors(grid([(2, 3), (1, 2)], [8, 16]), self.shapes)
+        assert locations.levels == (Level(8, 2, 3, per_cell=3), Level(16, 1, 2, per_cell=3))
+        assert locations.counts == [18, 6]
+
+    def test_one_anchor_changes_nothing_else(self) -> None:
+        cells = grid([(2, 3)], [8])
+        locations = with_anchors(cells, [(4.0, 4.0)])
+        assert cells.anchors is None
+        assert torch.equal(locations.centres, cells.centres)
+        assert torch.equal(locations.strides, cells.strides)
+        assert locations.levels == cells.levels
+
+
+class TestDeltas:
+    def test_round_trip_from_boxes(self) -> None:
+        anchors, boxes = random_boxes(40, seed=11), random_boxes(40, seed=12)
+        back = deltas_to_boxes(anchors, boxes_to_deltas(anchors, boxes))
+        torch.testing.assert_close(back, boxes, atol=1e-4, rtol=0)
+
+    def test_round_trip_from_deltas(self) -> None:
+        anchors = random_boxes(40, seed=13)
+        deltas = torch.randn(2, 40, 4, generator=torch.Generator().manual_seed(14))
+        back = boxes_to_deltas(anchors, deltas_to_boxes(anchors, deltas))
+        torch.testing.assert_close(back, deltas, atol=1e-3, rtol=1e-3)
+
+    def test_none_is_the_anchor(self) -> None:
+        anchors = random_boxes(20, seed=15)
+        torch.testing.assert_close(deltas_to_boxes(anchors, torch.zeros(20, 4)), anchors)
+        deltas = boxes_to_deltas(anchors, anchors)
+        torch.testing.assert_close(deltas, torch.zeros(20, 4), atol=1e-5, rtol=0)
+
+    def test_is_shift_in_sides_and_logarithm_of_the_factor(self) -> None:
+        anchor = torch.tensor([10.0, 20, 18, 24])  # 8 wide and 4 high about (14, 22)
+        delta = torch.tensor([0.5, -1.0, math.log(2), math.log(3)])
+        expected = torch.tensor([18.0 - 8, 18 - 6, 18 + 8, 18 + 6])
+        torch.testing.assert_close(deltas_to_boxes(anchor, delta), expected)
+        torch.testing.assert_close(boxes_to_deltas(anchor, expected), delta)
+
+    def test_the_factor_on_the_sides_is_limited_both_ways(self) -> None:
+        assert math.exp(LARGEST_STRETCH) == pytest.approx(1000 / 16)
+        anchor = torch.tensor([0.0, 0, 32, 32])
+        deltas = torch.tensor([[0, 0, 9.0, -9.0]], requires_grad=True)
+        box = deltas_to_boxes(anchor, deltas)
+        sides = (box[0, 2:] - box[0, :2]).tolist()
+        assert sides == pytest.approx([32 * 1000 / 16, 32 * 16 / 1000], rel=1e-4)
+        (gradient,) = torch.autograd.grad(box[..., 2:].sum(), deltas)
+        assert gradient.tolist() == [[32, 32, 0, 0]]
+
+    def test_gradient_is_the_slope(self) -> None:
+        anchors = random_boxes(6, seed=16).double()
+        deltas = torch.randn(6, 4, generator=torch.Generator().manual_seed(17)).double()
+        deltas.requires_grad_()
+        assert torch.autograd.gradcheck(lambda x: deltas_to_boxes(anchors, x), deltas)
 
 
 class TestDistances:

@@ -15,27 +15,36 @@ import pytest
 import torch
 from torch import Tensor
 
-from bckd.assigners import assign
+from bckd.assigners import assign_atss
+from bckd.geometry import boxes_to_distances
 from bckd.losses import (
     binary_classification,
-    gfl_losses,
     iou_localisation,
     localisation_distribution,
     softmax_classification,
 )
-from bckd.models import Detector, PostProcess, load_official, postprocess
-from bckd.models.gfl import decode
+from bckd.models import PostProcess, atss, fcos, gfl, load_official, postprocess, retinanet
+from bckd.models.detector import Detector, HeadName
 from bckd.models.official import config_of_official
+from bckd.recipes import LossWeights
 from bckd.structures import Assignment, DenseOutput, Detections, GroundTruth
+from bckd.supervision import assign, supervised_losses
 
 FOLDER = Path(os.environ.get("BCKD_GOLDEN") or Path(__file__).parent / "golden")
 FILES = sorted(FOLDER.glob("*.pt"))
 
-# Weight of every term in the official configurations, by the official name.
+# Official names of the supervised terms; their weights are the recipes' defaults.
+OFFICIAL_TERMS = {
+    "qfl": "loss_cls",
+    "focal": "loss_cls",
+    "giou": "loss_bbox",
+    "l1": "loss_bbox",
+    "log_iou": "loss_bbox",
+    "dfl": "loss_dfl",
+    "centerness": "loss_centerness",
+}
+# Weight of every distillation term in the official configurations, by the official name.
 WEIGHTS = {
-    "loss_cls": 1.0,
-    "loss_bbox": 2.0,
-    "loss_dfl": 0.25,
     "loss_kd (binary)": 1.0,
     "loss_kd (softmax)": 10.0,
     "loss_score_kd": 4.0,
@@ -50,7 +59,14 @@ FORWARD_TOLERANCE = 1e-4
 SCORE_TIE = 1e-5  # scores closer than this may change places
 BOX_TOLERANCE = 1e-3  # pixels within which two boxes are the same
 
-NOT_BUILT = ("retinanet", "fcos", "atss")
+# How each detector's raw maps become a dense output, by the first word of a file's name.
+DECODERS = {
+    "gfl": gfl.decode,
+    "bckd": gfl.decode,
+    "retinanet": retinanet.decode,
+    "fcos": fcos.decode,
+    "atss": atss.decode,
+}
 STRIDES = (8, 16, 32, 64, 128)
 KINDS = ("bckd_ld", "bckd", "ld", "gfl")  # longest first: bckd_ld_x is not bckd with case ld_x
 
@@ -68,10 +84,9 @@ def test_file(path: Path) -> None:
         pytest.fail(f"{path.name} is none of golden_KIND_CASE.pt, forward_NAME.pt, loss_NAME.pt")
     if form != "golden":
         detector = name.partition("_")[0]
-        if detector in NOT_BUILT:
-            pytest.skip(f"{path.name}: detector not built yet: {name}")
-        if detector not in ("gfl", "bckd"):
-            pytest.fail(f"{path.name}: unknown detector {name}, expected gfl_* or bckd_*")
+        if detector not in DECODERS:
+            expected = ", ".join(f"{known}_*" for known in DECODERS)
+            pytest.fail(f"{path.name}: unknown detector {name}, expected one of {expected}")
     checks[form](path, torch.load(path, weights_only=True))
 
 
@@ -81,20 +96,20 @@ def check_golden(path: Path, data: dict) -> None:
         pytest.fail(f"{path.name}: kind {data['kind']!r} is not the name's, one of {KINDS}")
     inputs, outputs = data["inputs"], data["outputs"]
     maps = {side: as_leaves(inputs[f"student_{side}"]) for side in ("cls", "bbox")}
-    student = decode(maps["cls"], maps["bbox"], inputs["strides"])
-    assignment = assign(
+    scale = inputs["octave_base_scale"]
+    student = gfl.decode(maps["cls"], maps["bbox"], inputs["strides"], scale)
+    assignment = assign_atss(
         student.locations,
         GroundTruth.from_lists(inputs["gt_bboxes"], inputs["gt_labels"]),
         torch.tensor([meta["pad_shape"][:2] for meta in inputs["img_metas"]]),
         inputs["num_classes"],
-        inputs["octave_base_scale"],
         region="official",
     )
-    check_targets(student, assignment, outputs["targets"], inputs["octave_base_scale"])
+    check_targets(student, assignment, outputs["targets"])
 
-    terms = supervised_terms(student, assignment, "gfl" if kind == "gfl" else "bckd")
+    terms = supervised_terms("gfl", student, assignment, "gfl" if kind == "gfl" else "bckd")
     if kind != "gfl":
-        teacher = decode(inputs["teacher_cls"], inputs["teacher_bbox"], inputs["strides"])
+        teacher = gfl.decode(inputs["teacher_cls"], inputs["teacher_bbox"], inputs["strides"])
         terms |= distillation_terms(kind, student, teacher, assignment, outputs["loss"])
     check_losses(terms, outputs["loss"], outputs["total"])
     for name, reference in outputs["grad_per_term"].items():
@@ -105,12 +120,11 @@ def check_golden(path: Path, data: dict) -> None:
 
 
 def supervised_terms(
-    student: DenseOutput, assignment: Assignment, divisor: str
+    head: HeadName, student: DenseOutput, assignment: Assignment, divisor: str
 ) -> dict[str, Tensor]:
     """The weighted supervised losses by official name."""
-    losses = gfl_losses(student, assignment, divisor)
-    official = {"loss_cls": "qfl", "loss_bbox": "giou", "loss_dfl": "dfl"}
-    return {name: WEIGHTS[name] * losses[ours] for name, ours in official.items()}
+    losses = supervised_losses(head, student, assignment, divisor)
+    return {OFFICIAL_TERMS[name]: getattr(LossWeights(), name) * x for name, x in losses.items()}
 
 
 def distillation_terms(
@@ -144,16 +158,14 @@ def distillation_terms(
     return terms
 
 
-def check_targets(
-    student: DenseOutput, assignment: Assignment, targets: dict, anchor_scale: float
-) -> None:
+def check_targets(student: DenseOutput, assignment: Assignment, targets: dict) -> None:
     """Labels, weights, boxes, anchors and region are equal, bit by bit."""
     joined = {
         name: torch.cat(value, dim=1)
         for name, value in targets.items()
         if isinstance(value, list) and isinstance(value[0], Tensor) and name != "anchors_unmasked"
     }
-    anchors = student.locations.anchors(anchor_scale)
+    anchors = student.locations.anchors
     ours = {
         "labels": assignment.labels,
         "label_weights": assignment.counted.float(),
@@ -193,8 +205,8 @@ def check_gradients(
     name: str, value: Tensor, maps: dict[str, list[Tensor]], reference: dict[str, list[Tensor]]
 ) -> None:
     """Gradient of one value on every map, each element in tolerance and all of them by norm."""
-    leaves = [*maps["cls"], *maps["bbox"]]
-    expected = torch.cat([x.flatten() for side in ("cls", "bbox") for x in reference[side]])
+    leaves = [x for group in maps.values() for x in group]
+    expected = torch.cat([x.flatten() for side in maps for x in reference[side]])
     found = torch.autograd.grad(
         value, leaves, retain_graph=True, allow_unused=True, materialize_grads=True
     )
@@ -222,12 +234,13 @@ def check_forward(path: Path, data: dict) -> None:
     with torch.no_grad():
         output = detector(images)
 
-    cls_logits, box_logits = (
-        torch.cat([x.flatten(2).transpose(1, 2) for x in group], dim=1) for group in data["outputs"]
-    )
+    expected = DECODERS[path.stem.split("_")[1]](*data["outputs"], STRIDES)
     tolerances = {"atol": FORWARD_TOLERANCE, "rtol": FORWARD_TOLERANCE}
-    torch.testing.assert_close(output.cls_logits, cls_logits, **tolerances)
-    torch.testing.assert_close(output.box_logits.flatten(2), box_logits, **tolerances)
+    for name in ("cls_logits", "box_logits", "deltas", "quality"):
+        torch.testing.assert_close(getattr(output, name), getattr(expected, name), **tolerances)
+    if output.box_logits is None and output.deltas is None:  # the maps are distances
+        distances = [boxes_to_distances(x.locations.centres, x.boxes) for x in (output, expected)]
+        torch.testing.assert_close(*distances, **tolerances)
     mean_abs = [x.abs().mean().item() for x in output.features]
     assert mean_abs == pytest.approx(data["fpn_mean_abs"], rel=FORWARD_TOLERANCE)
 
@@ -301,18 +314,17 @@ def check_loss(path: Path, data: dict) -> None:
     forward = path.with_name(path.name.replace("loss_", "forward_", 1))
     assert forward.is_file(), f"{path.name} needs {forward.name} beside it"
     outputs = torch.load(forward, weights_only=True)["outputs"]
-    maps = {side: as_leaves(group) for side, group in zip(("cls", "bbox"), outputs, strict=True)}
-    output = decode(maps["cls"], maps["bbox"], STRIDES)
-    assignment = assign(
-        output.locations,
-        GroundTruth.from_lists(data["gt_bboxes"], data["gt_labels"]),
-        torch.tensor([shape[:2] for shape in data["pad_shapes"]]),
-        output.cls_logits.shape[-1],
-    )
-    divisor = "bckd" if path.name.startswith("loss_bckd") else "gfl"
-    terms = supervised_terms(output, assignment, divisor)
+    sides = ("cls", "bbox", "quality")
+    maps = {side: as_leaves(group) for side, group in zip(sides, outputs, strict=False)}
+    detector = path.stem.split("_")[1]
+    output = DECODERS[detector](*maps.values(), STRIDES)
+    head = "gfl" if detector == "bckd" else detector
+    truth = GroundTruth.from_lists(data["gt_bboxes"], data["gt_labels"])
+    padded = torch.tensor([shape[:2] for shape in data["pad_shapes"]])
+    assignment = assign(head, output, truth, padded)
+    terms = supervised_terms(head, output, assignment, detector)
     check_losses(terms, data["losses"], data["total"])
-    reference = dict(zip(("cls", "bbox"), data["grad"], strict=True))
+    reference = dict(zip(maps, data["grad"], strict=True))
     check_gradients("total", sum(terms.values()), maps, reference)
 
 

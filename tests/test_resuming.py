@@ -34,6 +34,7 @@ def arguments(recipe: Recipe, out: Path, teacher: Path | None) -> list[str]:
         train scenes --model.width 4 --model.channels 8 --model.head-groups 2
         --model.head-convs 1 --data.size.short-side 64 --data.size.long-side 64
         --batch-size 4 --steps {STEPS} --checkpoint-every 5 --log-every 1 --device cpu
+        --teacher-check 0
         --weights.softmax 0.75 --weights.ld 0.25 --weights.ld-region 0.25
     """.split()
     paths = ["--data.root", str(recipe.data.root), "--out", str(out)]

@@ -13,18 +13,15 @@ def test_a_level_counts_its_cells() -> None:
     assert Level(stride=8, height=3, width=5).count == 15
 
 
+def test_a_level_counts_all_locations_of_its_cells() -> None:
+    assert Level(stride=8, height=3, width=5, per_cell=9).count == 135
+
+
 class TestLocations:
     def test_counts_sum_to_all(self) -> None:
         locations = grid([(4, 5), (2, 3), (1, 2)], [8, 16, 32])
         assert locations.counts == [20, 6, 2]
         assert sum(locations.counts) == len(locations.centres) == len(locations.strides)
-
-    def test_anchors_are_squares_of_scale_strides_about_the_centres(self) -> None:
-        locations = grid([(4, 5), (2, 3)], [8, 16])
-        anchors = locations.anchors(2.5)
-        sides = anchors[:, 2:] - anchors[:, :2]
-        assert torch.equal(sides, 2.5 * locations.strides[:, None].expand(-1, 2))
-        assert torch.equal((anchors[:, :2] + anchors[:, 2:]) / 2, locations.centres)
 
     @pytest.mark.parametrize("offset", [0.0, 0.5])
     @pytest.mark.parametrize("size", [(32, 40), (24, 33), (17, 8), (1, 1), (90, 90)])
@@ -83,6 +80,7 @@ def test_a_batch_moves_with_its_ground_truth() -> None:
         sizes=sizes,
         padded_sizes=sizes,
         original_sizes=sizes,
+        frames=torch.tensor([[0, 0, 40, 30]]),
         ground_truth=truth,
         indices=(4,),
         flipped=(True,),
@@ -90,7 +88,7 @@ def test_a_batch_moves_with_its_ground_truth() -> None:
         file_names=("a.jpg",),
     )
     moved = batch.to("meta")
-    tensors = (moved.images, moved.sizes, moved.padded_sizes, moved.original_sizes)
+    tensors = (moved.images, moved.sizes, moved.padded_sizes, moved.original_sizes, moved.frames)
     assert all(tensor.device.type == "meta" for tensor in tensors)
     assert moved.ground_truth.boxes.device.type == "meta"
     assert (moved.image_ids, moved.file_names) == ((7,), ("a.jpg",))

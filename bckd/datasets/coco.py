@@ -16,11 +16,8 @@ from torchvision import tv_tensors
 
 from bckd.datasets.annotations import Annotations
 from bckd.errors import InputError
+from bckd.normalisation import IMAGENET, Normalisation
 from bckd.structures import Batch, GroundTruth
-
-# Of torchvision's ImageNet weights, RGB in 0..1.
-MEAN = (0.485, 0.456, 0.406)
-DEVIATION = (0.229, 0.224, 0.225)
 
 _NO_IMAGE = (
     UnidentifiedImageError,
@@ -40,6 +37,7 @@ class ImageSize:
     short_side: int = 800  # pixels of the shorter side, unless the longer would exceed its limit
     long_side: int = 1333  # limit of the longer side, in pixels
     pad_multiple: int = 32  # each side is zero-padded to a multiple of this
+    centred: bool = False  # pad with black on all sides (NanoDet), not on the right and bottom
 
     def resized(self, height: int, width: int) -> tuple[int, int]:
         """Height and width after resizing, aspect ratio kept (mmcv's rounding)."""
@@ -50,16 +48,27 @@ class ImageSize:
         """A side in pixels, rounded up to the padding multiple."""
         return -(-side // self.pad_multiple) * self.pad_multiple
 
+    def margins(self, height: int, width: int) -> tuple[int, int, int, int]:
+        """Black pixels left, above, right and below of a resized image; none unless centred."""
+        if not self.centred:
+            return 0, 0, 0, 0
+        across, down = self.padded(width) - width, self.padded(height) - height
+        return across // 2, down // 2, across - across // 2, down - down // 2
+
 
 @dataclass(frozen=True)
 class Sample:
-    """One image, resized and normalised: image (3, H, W), boxes in its pixels."""
+    """One image, resized and normalised: image (3, H, W), boxes in its pixels.
+
+    `frame` is the part of it that is the file's picture, xyxy: all but the margins.
+    """
 
     image: Tensor
     boxes: Tensor
     labels: Tensor
     crowd: Tensor
     original_size: tuple[int, int]
+    frame: tuple[int, int, int, int]
     index: int
     flipped: bool
     image_id: int
@@ -78,6 +87,7 @@ class CocoDataset(torch.utils.data.Dataset[Sample]):
             resumed run sees what an uninterrupted one would have seen.
         skip_empty: leave out images without any box to learn (official training).
         cache: keep decoded images in memory.
+        normalisation: of the detector that the images are for.
 
     Raises:
         InputError: a listed image is absent, or nothing is left.
@@ -92,9 +102,11 @@ class CocoDataset(torch.utils.data.Dataset[Sample]):
         seed: int = 0,
         skip_empty: bool = False,
         cache: bool = False,
+        normalisation: Normalisation = IMAGENET,
     ) -> None:
         self.folder, self.annotations, self.size = folder, annotations, size
         self.flip, self.seed = flip, seed
+        self.normalisation = normalisation
         self.images = annotations.images
         if skip_empty:
             self.images = tuple(image for image in self.images if self._has_objects(image.id))
@@ -131,13 +143,18 @@ class CocoDataset(torch.utils.data.Dataset[Sample]):
             boxes = transforms.resize(boxes, list(size))
         if flipped:
             image, boxes = transforms.horizontal_flip(image), transforms.horizontal_flip(boxes)
-        image = transforms.normalize(transforms.to_dtype(image, scale=True), MEAN, DEVIATION)
+        margins = self.size.margins(*size)
+        if any(margins):
+            image, boxes = transforms.pad(image, margins), transforms.pad(boxes, margins)
+        left, top, _, _ = margins
+        pixels = transforms.to_dtype(image, scale=True).as_subclass(Tensor)
         return Sample(
-            image.as_subclass(Tensor),
+            self.normalisation.apply(pixels),
             boxes.as_subclass(Tensor),
             objects.labels,
             objects.crowd,
             (entry.height, entry.width),
+            (left, top, left + size[1], top + size[0]),
             index,
             flipped,
             entry.id,
@@ -210,6 +227,7 @@ def collate(samples: Sequence[Sample], size: ImageSize) -> Batch:
         sizes=torch.tensor(sizes),
         padded_sizes=torch.tensor(padded),
         original_sizes=torch.tensor([sample.original_size for sample in samples]),
+        frames=torch.tensor([sample.frame for sample in samples]),
         ground_truth=GroundTruth.from_lists(
             [sample.boxes for sample in samples],
             [sample.labels for sample in samples],

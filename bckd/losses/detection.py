@@ -1,7 +1,9 @@
-"""The supervised losses of GFL: quality focal, distribution focal and GIoU.
+"""The supervised losses of the four detectors, each a dict of unweighted terms.
 
-Li et al., NeurIPS 2020 (arXiv 2006.04388); mmdetection 2.28
-`models/losses/gfocal_loss.py` and `models/dense_heads/gfl_head.py`.
+GFL: Li et al., NeurIPS 2020 (arXiv 2006.04388). RetinaNet: Lin et al., ICCV 2017
+(arXiv 1708.02002). FCOS: Tian et al., ICCV 2019 (arXiv 1904.01355). ATSS: Zhang et al.,
+CVPR 2020 (arXiv 1912.02424). As in mmdetection 2.28 `models/dense_heads/gfl_head.py`,
+`anchor_head.py`, `fcos_head.py` and `atss_head.py`. Every sum is over all levels.
 """
 
 from __future__ import annotations
@@ -11,9 +13,11 @@ from typing import Literal
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torchvision.ops import sigmoid_focal_loss
 
 from bckd.distributed import mean_over_processes
-from bckd.geometry import box_similarity, boxes_to_distances
+from bckd.geometry import EPSILON, box_similarity, boxes_to_deltas, boxes_to_distances
+from bckd.losses.focal import distribution_focal_loss, quality_focal_loss
 from bckd.structures import Assignment, DenseOutput
 
 Divisor = Literal["gfl", "bckd"]
@@ -60,42 +64,92 @@ def gfl_losses(
     return {"qfl": qfl, "giou": giou, "dfl": dfl}
 
 
-def quality_focal_loss(
-    logits: Tensor, labels: Tensor, quality: Tensor, beta: float = 2.0
-) -> Tensor:
-    """Quality focal loss (GFL paper), summed over classes.
-
-        sum_j |y_j - sigmoid(l_j)|^beta BCE(sigmoid(l_j), y_j)
-
-    with y_j the quality for j the label, and 0 for all other classes.
+def retinanet_losses(output: DenseOutput, assignment: Assignment) -> dict[str, Tensor]:
+    """The two unweighted supervised losses of a batch.
 
     Args:
-        logits: (..., K).
-        labels: (...) class index; K is background.
-        quality: (...) IoU of the predicted with the target box, in [0, 1].
+        output: the student's, with deltas from its anchors.
+        assignment: of the same locations.
 
     Returns:
-        (...).
+        "focal": focal loss of all counted locations; "l1": distance of the positives' deltas
+        to their targets'. Both are sums over the number of positives.
     """
-    target = F.one_hot(labels, logits.shape[-1] + 1)[..., :-1] * quality[..., None]
-    bce = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
-    return ((target - logits.sigmoid()).abs() ** beta * bce).sum(dim=-1)
+    batch, location = assignment.positive.nonzero(as_tuple=True)
+    anchors = output.locations.anchors[location]
+    targets = boxes_to_deltas(anchors, assignment.boxes[batch, location])
+    l1 = (output.deltas[batch, location] - targets).abs().sum()
+    return {"focal": _focal(output, assignment), "l1": l1 / assignment.num_positives}
 
 
-def distribution_focal_loss(logits: Tensor, distances: Tensor) -> Tensor:
-    """Distribution focal loss (GFL paper): cross-entropy with the two nearest bins.
+def fcos_losses(output: DenseOutput, assignment: Assignment) -> dict[str, Tensor]:
+    """The three unweighted supervised losses of a batch.
 
     Args:
-        logits: (..., bins).
-        distances: (...) target in bins; clamped to [0, bins - 1 - 0.1].
+        output: the student's, with centerness.
+        assignment: of the same locations.
 
     Returns:
-        (...): the two cross-entropies, weighted by closeness.
+        "focal": focal loss of all counted locations over the number of positives;
+        "log_iou": -log IoU of the positives' boxes, mean weighted by their target
+        centerness; "centerness": cross-entropy with that target over the number of positives.
     """
-    distances = distances.clamp(0, logits.shape[-1] - 1 - 0.1)
-    lower = distances.floor().long()
-    upper_share = distances - lower
-    log_probabilities = logits.log_softmax(dim=-1)
-    at_lower = log_probabilities.gather(-1, lower[..., None]).squeeze(-1)
-    at_upper = log_probabilities.gather(-1, lower[..., None] + 1).squeeze(-1)
-    return -(at_lower * (1 - upper_share) + at_upper * upper_share)
+    batch, location = assignment.positive.nonzero(as_tuple=True)
+    targets = assignment.boxes[batch, location]
+    centerness = centerness_of(output.locations.centres[location], targets)
+    total = mean_over_processes(centerness.sum()).clamp(min=EPSILON)
+    iou = box_similarity(output.boxes[batch, location], targets).clamp(min=EPSILON)
+    return {
+        "focal": _focal(output, assignment),
+        "log_iou": (-iou.log() * centerness).sum() / total,
+        "centerness": _centerness(output.quality[batch, location], centerness, assignment),
+    }
+
+
+def atss_losses(output: DenseOutput, assignment: Assignment) -> dict[str, Tensor]:
+    """The three unweighted supervised losses of a batch.
+
+    Args:
+        output: the student's, with centerness.
+        assignment: of the same locations.
+
+    Returns:
+        "focal": focal loss of all counted locations over the number of positives;
+        "giou": 1 - GIoU of the positives' boxes, weighted by their target centerness, over
+        the sum of it (at least 1); "centerness": cross-entropy with that target over the
+        number of positives.
+    """
+    batch, location = assignment.positive.nonzero(as_tuple=True)
+    targets = assignment.boxes[batch, location]
+    centerness = centerness_of(output.locations.centres[location], targets)
+    total = mean_over_processes(centerness.sum()).clamp(min=1)
+    giou = box_similarity(output.boxes[batch, location], targets, "giou")
+    return {
+        "focal": _focal(output, assignment),
+        "giou": ((1 - giou) * centerness).sum() / total,
+        "centerness": _centerness(output.quality[batch, location], centerness, assignment),
+    }
+
+
+def centerness_of(centres: Tensor, boxes: Tensor) -> Tensor:
+    """Centerness (P,) of points (P, 2) in boxes (P, 4): 1 in the middle, 0 at the border.
+
+    sqrt(min(l, r) / max(l, r) * min(t, b) / max(t, b)) (FCOS paper, equation 3).
+    """
+    left_top, right_bottom = boxes_to_distances(centres, boxes).split(2, dim=-1)
+    near, far = torch.minimum(left_top, right_bottom), torch.maximum(left_top, right_bottom)
+    return (near / far).prod(dim=-1).sqrt()
+
+
+def _focal(output: DenseOutput, assignment: Assignment) -> Tensor:
+    """Focal loss (alpha .25, gamma 2) of all counted locations over the number of positives."""
+    logits = output.cls_logits
+    targets = F.one_hot(assignment.labels, logits.shape[-1] + 1)[..., :-1].to(logits)
+    per_location = sigmoid_focal_loss(logits, targets, alpha=0.25, gamma=2.0).sum(dim=-1)
+    return (per_location * assignment.counted).sum() / assignment.num_positives
+
+
+def _centerness(logits: Tensor, targets: Tensor, assignment: Assignment) -> Tensor:
+    """Cross-entropy of the positives' centerness (P,) over their number."""
+    bce = F.binary_cross_entropy_with_logits(logits, targets, reduction="sum")
+    return bce / assignment.num_positives

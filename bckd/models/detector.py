@@ -3,68 +3,94 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 from torch import Tensor, nn
 
+from bckd.models.atss import ATSSHead
 from bckd.models.backbones import BackboneName, build_backbone
-from bckd.models.fpn import FPN
+from bckd.models.dense import DenseDetector
+from bckd.models.fcos import FCOSHead
+from bckd.models.fpn import FPN, ExtraLevels
 from bckd.models.gfl import GFLHead
-from bckd.models.postprocess import PostProcess, postprocess
-from bckd.structures import DenseOutput, Detections
+from bckd.models.postprocess import PostProcess
+from bckd.models.retinanet import RetinaNetHead
+from bckd.normalisation import IMAGENET, Normalisation
+from bckd.structures import DenseOutput
+
+HeadName = Literal["gfl", "retinanet", "fcos", "atss"]
+
+# What the levels above the backbone's are made of, in each detector's official recipe.
+EXTRA_LEVELS: dict[HeadName, ExtraLevels] = {
+    "gfl": "output",
+    "retinanet": "input",
+    "fcos": "output, relu",
+    "atss": "output",
+}
 
 
 @dataclass(frozen=True)
 class DetectorConfig:
-    """A GFL detector. The defaults are those of the official ResNet-50 COCO recipe."""
+    """A detector. The defaults are those of GFL's official ResNet-50 COCO recipe."""
 
+    head: HeadName = "gfl"  # the detector's family
     backbone: BackboneName = "resnet50"
     pretrained: bool = True  # start the backbone from torchvision's ImageNet weights
+    weights: str = "IMAGENET1K_V1"  # which of torchvision's weights these are
     width: int = 32  # channels of the small ResNet's first stage; others have their own
     frozen_stages: int = 1  # stages that do not learn; 0: none
     norm_eval: bool = True  # BatchNorm in eval mode while training
     leaky: bool = False  # MobileNetV2 with LeakyReLU 0.1, as the official student
+    caffe: bool = False  # ResNet with the stride in a bottleneck's first convolution
     channels: int = 256  # of the pyramid and the head
     strides: tuple[int, ...] = (8, 16, 32, 64, 128)  # of the pyramid's levels, in pixels
     head_convs: int = 4  # convolutions of each of the head's two towers
-    head_groups: int = 32  # of the head's GroupNorm
-    reg_max: int = 16  # largest side distance, in strides
-    anchor_scale: float = 8.0  # ATSS anchor side, in strides
+    head_groups: int = 32  # of the head's GroupNorm (RetinaNet's has none)
+    reg_max: int = 16  # GFL: largest side distance, in strides
+    anchor_scale: float = 8.0  # side of an anchor in strides (RetinaNet: of the smallest; 4)
+    normalisation: Normalisation = field(default_factory=lambda: IMAGENET)
     postprocess: PostProcess = field(default_factory=PostProcess)
 
 
-class Detector(nn.Module):
-    """A dense detector whose forward returns the raw dense output, in training too.
+class Detector(DenseDetector):
+    """A detector of one of four families whose forward returns the raw dense output.
 
     Attributes:
         config: what it was built from.
-        class_names: the K class names, in the order of the labels.
     """
 
     def __init__(self, config: DetectorConfig, class_names: tuple[str, ...]) -> None:
         super().__init__()
         self.config, self.class_names = config, tuple(class_names)
+        self.strides, self.settings = config.strides, config.postprocess
+        self.normalisation = config.normalisation
         self.backbone = build_backbone(
             config.backbone,
-            config.pretrained,
+            config.weights if config.pretrained else None,
             config.width,
             config.frozen_stages,
             config.norm_eval,
             config.leaky,
+            config.caffe,
         )
-        self.neck = FPN(self.backbone.channels, config.channels, len(config.strides))
-        self.head = GFLHead(
-            len(class_names),
-            config.channels,
-            config.strides,
-            config.head_convs,
-            config.head_groups,
-            config.reg_max,
-        )
+        extra = EXTRA_LEVELS[config.head]
+        self.neck = FPN(self.backbone.channels, config.channels, len(config.strides), extra)
+        self.head = _build_head(config, len(class_names))
 
     def forward(self, images: Tensor) -> DenseOutput:
         """Dense output of normalised, padded images (N, 3, H, W)."""
         return self.head(self.neck(self.backbone(images)))
 
-    def detect(self, images: Tensor, sizes: Tensor) -> list[Detections]:
-        """Detections of N images; `sizes` (N, 2) are heights and widths without padding."""
-        return postprocess(self(images), sizes, self.config.postprocess)
+
+def _build_head(config: DetectorConfig, num_classes: int) -> nn.Module:
+    shared = (num_classes, config.channels, config.strides, config.head_convs)
+    groups, scale = config.head_groups, config.anchor_scale
+    match config.head:
+        case "gfl":
+            return GFLHead(*shared, groups, scale, config.reg_max)
+        case "retinanet":
+            return RetinaNetHead(*shared, scale)
+        case "fcos":
+            return FCOSHead(*shared, groups)
+        case "atss":
+            return ATSSHead(*shared, groups, scale)

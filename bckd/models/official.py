@@ -7,6 +7,8 @@ The official zoo's names on the right; ours on the left:
     head.cls_tower.i.0 / .1          bbox_head.cls_convs.i.conv / .gn
     head.box_tower.i.0 / .1          bbox_head.reg_convs.i.conv / .gn
     head.cls, head.box               bbox_head.gfl_cls, bbox_head.gfl_reg
+                                     (retina_cls, conv_cls, atss_cls and so on)
+    head.quality                     bbox_head.conv_centerness, bbox_head.atss_centerness
     head.scales.i.scale              bbox_head.scales.i.scale
 """
 
@@ -15,14 +17,18 @@ from __future__ import annotations
 import pickle
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from bckd.errors import InputError
-from bckd.models.detector import Detector, DetectorConfig
+from bckd.models.backbones import BackboneName
+from bckd.models.detector import Detector, DetectorConfig, HeadName
+from bckd.models.postprocess import PostProcess
+from bckd.models.retinanet import OCTAVES, RATIOS
+from bckd.normalisation import CAFFE
 
 _RULES = (
     (r"^neck\.lateral\.(\d+)\.", r"neck.lateral_convs.\1.conv."),
@@ -31,10 +37,15 @@ _RULES = (
     (r"^head\.cls_tower\.(\d+)\.1\.", r"bbox_head.cls_convs.\1.gn."),
     (r"^head\.box_tower\.(\d+)\.0\.", r"bbox_head.reg_convs.\1.conv."),
     (r"^head\.box_tower\.(\d+)\.1\.", r"bbox_head.reg_convs.\1.gn."),
-    (r"^head\.cls\.", "bbox_head.gfl_cls."),
-    (r"^head\.box\.", "bbox_head.gfl_reg."),
     (r"^head\.scales\.", "bbox_head.scales."),
 )
+# The convolutions behind the towers: cls, box, quality.
+_PREDICTORS: dict[HeadName, tuple[str, ...]] = {
+    "gfl": ("gfl_cls", "gfl_reg"),
+    "retinanet": ("retina_cls", "retina_reg"),
+    "fcos": ("conv_cls", "conv_reg", "conv_centerness"),
+    "atss": ("atss_cls", "atss_reg", "atss_centerness"),
+}
 _MOBILENET_BLOCKS = (1, 2, 3, 4, 3, 3, 1)  # blocks of mmdetection's layer1 to layer7
 
 # Entries of an official file that no computation of ours reads.
@@ -62,10 +73,13 @@ class LoadReport:
         return f"{len(self.loaded)} entries loaded{unused}"
 
 
-def official_name(name: str) -> str:
-    """The official name of an entry of our state dict."""
+def official_name(name: str, head: HeadName) -> str:
+    """The official name of an entry of our state dict, of a detector with that head."""
     if name.startswith("backbone.features."):
         return _mobilenet_name(name)
+    for ours, theirs in zip(("cls", "box", "quality"), _PREDICTORS[head], strict=False):
+        if name.startswith(f"head.{ours}."):
+            return name.replace(f"head.{ours}.", f"bbox_head.{theirs}.", 1)
     for pattern, replacement in _RULES:
         name, found = re.subn(pattern, replacement, name)
         if found:
@@ -105,7 +119,8 @@ def load_official(detector: Detector, state_dict: Mapping[str, Tensor]) -> LoadR
             is named, and the detector is left as it was.
     """
     own = detector.state_dict()
-    names = {official_name(name): name for name in own}
+    head = detector.config.head
+    names = {official_name(name, head): name for name in own}
     unused = [name for name in state_dict if any(rule.search(name) for rule in _UNUSED)]
     missing = [name for name in names if name not in state_dict]
     unexpected = [name for name in state_dict if name not in names and name not in unused]
@@ -117,13 +132,16 @@ def load_official(detector: Detector, state_dict: Mapping[str, Tensor]) -> LoadR
     problems = {"missing": missing, "unexpected": unexpected, "of another shape": shapes}
     if any(problems.values()):
         listed = "; ".join(f"{what}: {', '.join(of)}" for what, of in problems.items() if of)
-        raise InputError(f"official weights do not fit {detector.config.backbone}: {listed}")
+        what = f"{head} on {detector.config.backbone}"
+        raise InputError(f"official weights do not fit {what}: {listed}")
     detector.load_state_dict({ours: state_dict[name] for name, ours in names.items()})
     return LoadReport(tuple(names), tuple(unused))
 
 
-def read_official(path: Path) -> dict[str, Tensor]:
-    """The state dict of an official .pth file, read without unpickling objects.
+def read_official(path: Path) -> tuple[dict[str, Tensor], tuple[str, ...] | None]:
+    """The state dict of a .pth file, read without unpickling objects, and its class names.
+
+    The names are those in its "meta", where there are any.
 
     Raises:
         InputError: the file is absent or holds no state dict.
@@ -138,28 +156,68 @@ def read_official(path: Path) -> dict[str, Tensor]:
     state_dict = content.get("state_dict", content) if isinstance(content, dict) else None
     if not state_dict or not all(isinstance(value, Tensor) for value in state_dict.values()):
         raise InputError(f"{path} holds no state dict: expected names and tensors")
+    meta = content.get("meta")
+    names = meta.get("CLASSES") if isinstance(meta, dict) else None
+    return dict(state_dict), tuple(names) if names else None
+
+
+def official_state_dict(detector: Detector) -> dict[str, Tensor]:
+    """The detector's weights under the official names, as mmdetection 2.x would save them.
+
+    `load_official` reads them back exactly. GFL's constant bins are there, MobileNetV2's
+    unused last convolution is not.
+    """
+    head = detector.config.head
+    state_dict = {official_name(name, head): x for name, x in detector.state_dict().items()}
+    if head == "gfl":
+        bins = torch.arange(detector.config.reg_max + 1, dtype=torch.float32)
+        state_dict["bbox_head.integral.project"] = bins
     return state_dict
 
 
 def config_of_official(state_dict: Mapping[str, Tensor]) -> tuple[DetectorConfig, int]:
-    """The configuration and number of classes of an official GFL checkpoint, from its entries.
+    """The configuration and number of classes of an official checkpoint, from its entries.
+
+    FCOS is taken for the official zoo's, whose ResNets are all Caffe's.
 
     Raises:
-        InputError: it is not a GFL detector on ResNet or MobileNetV2.
+        InputError: it is none of the four detectors, or not on ResNet or MobileNetV2.
     """
-    cls = state_dict.get("bbox_head.gfl_cls.weight")
-    box = state_dict.get("bbox_head.gfl_reg.weight")
-    if cls is None or box is None:
-        raise InputError("not a GFL checkpoint: bbox_head.gfl_cls.weight or gfl_reg is missing")
-    mobile = "backbone.layer1.0.depthwise_conv.conv.weight" in state_dict
+    heads = [
+        head for head, (cls, *_) in _PREDICTORS.items() if f"bbox_head.{cls}.weight" in state_dict
+    ]
+    if not heads:
+        known = ", ".join(f"bbox_head.{cls}.weight" for cls, *_ in _PREDICTORS.values())
+        raise InputError(f"not a checkpoint of GFL, RetinaNet, FCOS or ATSS: none of {known}")
+    head = heads[0]
+    cls, box = (state_dict.get(f"bbox_head.{name}.weight") for name in _PREDICTORS[head][:2])
+    if box is None:
+        raise InputError(f"bbox_head.{_PREDICTORS[head][1]}.weight is missing")
+    backbone = _backbone_of(state_dict)
+    model = DetectorConfig(
+        head=head, backbone=backbone, pretrained=False, leaky=backbone == "mobilenet_v2"
+    )
+    per_cell = 1
+    match head:
+        case "gfl":
+            model = replace(model, reg_max=len(box) // 4 - 1)
+        case "retinanet":
+            per_cell = len(OCTAVES) * len(RATIOS)
+            model = replace(model, anchor_scale=4.0, postprocess=PostProcess(nms_iou=0.5))
+        case "fcos":
+            caffe = backbone in ("resnet50", "resnet101")
+            model = replace(model, caffe=caffe, postprocess=PostProcess(nms_iou=0.5))
+            model = replace(model, normalisation=CAFFE) if caffe else model
+    return model, len(cls) // per_cell
+
+
+def _backbone_of(state_dict: Mapping[str, Tensor]) -> BackboneName:
+    if "backbone.layer1.0.depthwise_conv.conv.weight" in state_dict:
+        return "mobilenet_v2"
     block = re.compile(r"backbone\.layer3\.\d+\.conv1\.weight")
     blocks = sum(block.fullmatch(name) is not None for name in state_dict)
     bottleneck = "backbone.layer1.0.conv3.weight" in state_dict
     depths = {(2, False): 18, (6, False): 34, (6, True): 50, (23, True): 101}
-    if not mobile and (blocks, bottleneck) not in depths:
+    if (blocks, bottleneck) not in depths:
         raise InputError(f"unknown backbone: {blocks} blocks in layer3, expected 2, 6 or 23")
-    backbone = "mobilenet_v2" if mobile else f"resnet{depths[blocks, bottleneck]}"
-    config = DetectorConfig(
-        backbone=backbone, pretrained=False, leaky=mobile, reg_max=len(box) // 4 - 1
-    )
-    return config, len(cls)
+    return f"resnet{depths[blocks, bottleneck]}"

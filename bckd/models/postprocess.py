@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -19,6 +20,9 @@ class PostProcess:
     candidates_per_level: int = 1000  # highest scores of a level that enter NMS
     nms_iou: float = 0.6  # of two boxes of a class that overlap more, the lower goes
     max_detections: int = 100  # of an image
+    # A centerness multiplies the scores that passed the threshold (mmdetection), or its geometric
+    # mean with each class score is the score, also for the threshold (torchvision).
+    quality: Literal["factor", "geometric_mean"] = "factor"
 
 
 @torch.no_grad()
@@ -26,7 +30,7 @@ def postprocess(output: DenseOutput, sizes: Tensor, settings: PostProcess) -> li
     """Detections of every image, best first, clipped to the image.
 
     Follows mmdetection 2.28 `core/utils/misc.py: filter_scores_and_topk` and
-    `models/dense_heads/base_dense_head.py`. A centerness multiplies the scores.
+    `models/dense_heads/base_dense_head.py`; what a centerness does, `settings.quality` says.
 
     Args:
         output: dense output of N images.
@@ -37,6 +41,8 @@ def postprocess(output: DenseOutput, sizes: Tensor, settings: PostProcess) -> li
     """
     scores = output.cls_logits.sigmoid()
     quality = None if output.quality is None else output.quality.sigmoid()
+    if quality is not None and settings.quality == "geometric_mean":
+        scores, quality = (scores * quality[..., None]).sqrt(), None
     found = []
     for n in range(len(scores)):
         limit = sizes[n].flip(0).repeat(2).to(output.boxes)  # width, height, width, height

@@ -15,9 +15,11 @@ import torchvision
 
 from bckd.agreement import agreement
 from bckd.checkpoints import load_detector
+from bckd.correspondence import matched
 from bckd.datasets.coco import CocoDataset
 from bckd.error_analysis import analyse_errors
 from bckd.evaluation import detect, evaluation_loader
+from bckd.models.dense import DenseDetector
 from bckd.preparation import training_data, validation_data
 from bckd.recipes import PRESETS, DataConfig, Recipe
 from bckd.run_log import read_log
@@ -60,7 +62,7 @@ def run_cell(study: Study, cell: Cell, out: Path) -> dict[str, Any]:
         return {**line, "AP": None, "failed": str(error), **_provenance(None)}
     recipe = recipe_of(study, cell, out)
     validation = validation_of(recipe.data)
-    teacher = load_detector(model_path(study.teacher, out)).detector
+    teacher = _teacher_of(study, recipe, validation.annotations.class_names, out)
     line |= asdict(result.metrics)
     line |= asdict(agreement(result.detector, teacher, evaluation_loader(validation, 32)))
     if cell.part == "comparison":
@@ -69,6 +71,13 @@ def run_cell(study: Study, cell: Cell, out: Path) -> dict[str, Any]:
         line |= asdict(analyse_errors(found, validation.annotations))
         line["gradients"] = _gradients(recipe)
     return {**line, **_provenance(result.seconds)}
+
+
+def _teacher_of(study: Study, recipe: Recipe, names: tuple[str, ...], out: Path) -> DenseDetector:
+    """The study's teacher, as its students take it."""
+    path, model = model_path(study.teacher, out), recipe.model
+    teacher = load_detector(path, names).detector
+    return matched(teacher, str(path), names, model.strides, model.normalisation)
 
 
 def published_changes(study: Study, cell: Cell) -> dict[str, Any]:

@@ -52,7 +52,7 @@ def _recentred(
     """AP and score error once the common shift is taken out of every logit."""
     loader = evaluation_loader(validation, 32)
     yield "score_error", agreement(with_shift(student, -shift), teacher, loader).score_error
-    settings = student.config.postprocess
+    settings = student.settings
     # The threshold too is moved, or low scores would leave the ranking at its end.
     moved = torch.tensor(settings.score_threshold).logit().sub(shift).sigmoid().item()
     for name, threshold in (("AP", settings.score_threshold), ("AP, threshold moved", moved)):

@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from bckd.datasets.annotations import read_annotations
-from bckd.datasets.coco import DEVIATION, MEAN, CocoDataset, ImageSize, collate
+from bckd.datasets.coco import CocoDataset, ImageSize, collate
 from bckd.errors import InputError
 
 SIZE = ImageSize(short_side=48, long_side=80, pad_multiple=32)
@@ -32,7 +32,9 @@ def position(data: CocoDataset, file_name: str) -> int:
 
 def uint8_pixels(image: Tensor) -> Tensor:
     """The image before it was normalised."""
-    mean, deviation = (torch.tensor(v)[:, None, None] for v in (MEAN, DEVIATION))
+    mean, deviation = (
+        torch.tensor(v)[:, None, None] for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    )
     return ((image * deviation + mean) * 255).round().to(torch.uint8)
 
 
@@ -70,6 +72,14 @@ class TestImageSize:
     def test_padding(self, side: int, padded: int) -> None:
         assert ImageSize().padded(side) == padded
 
+    @pytest.mark.parametrize(
+        ("sides", "margins"),
+        [((48, 72), (12, 24, 12, 24)), ((31, 95), (0, 32, 1, 33)), ((96, 96), (0, 0, 0, 0))],
+    )
+    def test_margins(self, sides: tuple[int, int], margins: tuple[int, int, int, int]) -> None:
+        assert ImageSize(pad_multiple=96, centred=True).margins(*sides) == margins
+        assert ImageSize(pad_multiple=96).margins(*sides) == (0, 0, 0, 0)
+
 
 class TestSample:
     def test_an_image_of_the_right_size_is_only_normalised(self, custom_root: Path) -> None:
@@ -104,6 +114,26 @@ class TestSample:
             torch.testing.assert_close(back, plain.boxes)
             assert torch.equal(flipped.labels, plain.labels)
             assert torch.equal(flipped.crowd, plain.crowd)
+
+    @pytest.mark.parametrize("flipped", [False, True])
+    def test_centred_the_picture_lies_in_black_margins(
+        self, custom_root: Path, flipped: bool
+    ) -> None:
+        size = replace(SIZE, pad_multiple=80)
+        plain_data, data = (dataset(custom_root, s) for s in (size, replace(size, centred=True)))
+        for index in range(len(data)):
+            plain, sample = (x.sample(index, flipped) for x in (plain_data, data))
+            left, top, right, bottom = sample.frame
+            height, width = plain.image.shape[1:]
+            assert (left, top) == ((80 - width) // 2, (80 - height) // 2)
+            assert sample.image.shape == (3, 80, 80)
+            assert torch.equal(sample.image[:, top:bottom, left:right], plain.image)
+            pixels = uint8_pixels(sample.image)
+            pixels[:, top:bottom, left:right] = 0
+            assert not pixels.any()
+            shifted = plain.boxes + torch.tensor([left, top, left, top])
+            torch.testing.assert_close(sample.boxes, shifted)
+            assert plain.frame == (0, 0, width, height)
 
     def test_the_drawn_object_lies_in_its_box(self, custom_root: Path) -> None:
         data = dataset(custom_root, AS_IT_IS)
@@ -259,6 +289,7 @@ class TestCollate:
         assert batch.file_names == ("crowd.png", "empty.png", "wide.png")
         assert batch.image_ids == (14, 13, 11)
         assert batch.original_sizes.tolist() == [[70, 90], [60, 80], [64, 96]]
+        assert batch.frames.tolist() == [[0, 0, 62, 48], [0, 0, 64, 48], [0, 0, 72, 48]]
         assert batch.flipped == tuple(data[2, index].flipped for index in (3, 2, 0))
         truth = batch.ground_truth
         assert truth.labels.tolist() == [[0, 0], [-1, -1], [0, 1]]

@@ -9,9 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from bckd.geometry import box_similarity
+from bckd.geometry import EPSILON, box_similarity, deltas_to_boxes, grid, with_anchors
 from bckd.losses import gfl_losses
-from bckd.losses.detection import distribution_focal_loss, quality_focal_loss
+from bckd.losses.detection import atss_losses, centerness_of, fcos_losses, retinanet_losses
+from bckd.losses.focal import distribution_focal_loss, quality_focal_loss
 from bckd.structures import Assignment, DenseOutput
 
 Make = Callable[..., Any]  # a maker of inputs from conftest.py
@@ -204,3 +205,293 @@ def gradients(loss: Tensor, output: DenseOutput) -> tuple[Tensor, Tensor]:
     return torch.autograd.grad(
         loss, leaves, retain_graph=True, materialize_grads=True, allow_unused=True
     )
+
+
+# The three other families: one output has all that their losses read.
+
+ALPHA, GAMMA = 0.25, 2.0  # of the focal loss
+OTHERS = {"retinanet": retinanet_losses, "fcos": fcos_losses, "atss": atss_losses}
+LEAVES = ("cls_logits", "deltas", "quality")
+# Which leaf each loss teaches.
+TEACHES = {
+    ("retinanet", "focal"): "cls_logits",
+    ("retinanet", "l1"): "deltas",
+    ("fcos", "focal"): "cls_logits",
+    ("fcos", "log_iou"): "deltas",
+    ("fcos", "centerness"): "quality",
+    ("atss", "focal"): "cls_logits",
+    ("atss", "giou"): "deltas",
+    ("atss", "centerness"): "quality",
+}
+
+
+def anchored_output(
+    cls_logits: Tensor | None = None, deltas: Tensor | None = None, quality: Tensor | None = None
+) -> DenseOutput:
+    """Random output of two images with two anchors a cell; what is given replaces it."""
+    generator = torch.Generator().manual_seed(2)
+    locations = with_anchors(grid([(4, 5), (2, 3)], [8, 16]), [(3.0, 2.0), (1.5, 4.0)])
+    shape = (2, len(locations.centres))
+    drawn = (
+        2 * torch.randn(*shape, NUM_CLASSES, generator=generator) - 1,
+        0.4 * torch.randn(*shape, 4, generator=generator),
+        torch.randn(*shape, generator=generator),
+    )
+    given = (cls_logits, deltas, quality)
+    leaves = [
+        (one if other is None else other).detach().clone().requires_grad_()
+        for one, other in zip(drawn, given, strict=True)
+    ]
+    boxes = deltas_to_boxes(locations.anchors, leaves[1])
+    return DenseOutput(leaves[0], boxes, locations, deltas=leaves[1], quality=leaves[2])
+
+
+def leaf_gradients(loss: Tensor, output: DenseOutput) -> dict[str, Tensor]:
+    leaves = [getattr(output, name) for name in LEAVES]
+    found = torch.autograd.grad(
+        loss, leaves, retain_graph=True, materialize_grads=True, allow_unused=True
+    )
+    return dict(zip(LEAVES, found, strict=True))
+
+
+def sigmoid(logit: float) -> float:
+    return 1 / (1 + math.exp(-logit))
+
+
+def naive_focal(logits: list[float], label: int) -> float:
+    total = 0.0
+    for j, logit in enumerate(logits):
+        score = sigmoid(logit)
+        if j == label:
+            total -= ALPHA * (1 - score) ** GAMMA * math.log(score)
+        else:
+            total -= (1 - ALPHA) * score**GAMMA * math.log(1 - score)
+    return total
+
+
+def naive_centerness(centre: list[float], box: list[float]) -> float:
+    (x, y), (x1, y1, x2, y2) = centre, box
+    across = min(x - x1, x2 - x) / max(x - x1, x2 - x)
+    down = min(y - y1, y2 - y) / max(y - y1, y2 - y)
+    return math.sqrt(across * down)
+
+
+def naive_iou(a: list[float], b: list[float]) -> tuple[float, float]:
+    """IoU and GIoU."""
+    shared = max(min(a[2], b[2]) - max(a[0], b[0]), 0) * max(min(a[3], b[3]) - max(a[1], b[1]), 0)
+    union = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - shared
+    around = (max(a[2], b[2]) - min(a[0], b[0])) * (max(a[3], b[3]) - min(a[1], b[1]))
+    return shared / union, shared / union - (around - union) / around
+
+
+def naive_cross_entropy(logit: float, target: float) -> float:
+    score = sigmoid(logit)
+    return -(target * math.log(score) + (1 - target) * math.log(1 - score))
+
+
+def naive_l1(anchor: list[float], target: list[float], deltas: list[float]) -> float:
+    width, height = anchor[2] - anchor[0], anchor[3] - anchor[1]
+    expected = [
+        (target[0] + target[2] - anchor[0] - anchor[2]) / 2 / width,
+        (target[1] + target[3] - anchor[1] - anchor[3]) / 2 / height,
+        math.log((target[2] - target[0]) / width),
+        math.log((target[3] - target[1]) / height),
+    ]
+    return sum(abs(x - y) for x, y in zip(deltas, expected, strict=True))
+
+
+def naive_other_losses(head: str, output: DenseOutput, assignment: Assignment) -> dict[str, float]:
+    """The losses of RetinaNet, FCOS or ATSS, location by location."""
+    sums = dict.fromkeys(("focal", "l1", "log_iou", "giou", "centerness", "weight"), 0.0)
+    for n, a in torch.cartesian_prod(*map(torch.arange, assignment.labels.shape)).tolist():
+        label = int(assignment.labels[n, a])
+        if assignment.counted[n, a]:
+            sums["focal"] += naive_focal(output.cls_logits[n, a].tolist(), label)
+        if assignment.positive[n, a]:
+            box, target = output.boxes[n, a].tolist(), assignment.boxes[n, a].tolist()
+            weight = naive_centerness(output.locations.centres[a].tolist(), target)
+            iou, giou = naive_iou(box, target)
+            sums["weight"] += weight
+            sums["log_iou"] -= weight * math.log(max(iou, EPSILON))
+            sums["giou"] += weight * (1 - giou)
+            sums["centerness"] += naive_cross_entropy(output.quality[n, a].item(), weight)
+            anchor = output.locations.anchors[a].tolist()
+            sums["l1"] += naive_l1(anchor, target, output.deltas[n, a].tolist())
+    count = assignment.num_positives.item()
+    means = {name: sums[name] / count for name in ("focal", "l1", "centerness")}
+    means["log_iou"] = sums["log_iou"] / sums["weight"]
+    means["giou"] = sums["giou"] / max(sums["weight"], 1)
+    return {name: means[name] for of, name in TEACHES if of == head}
+
+
+@pytest.mark.parametrize("head", OTHERS)
+class TestOtherFamilies:
+    @pytest.fixture
+    def output(self) -> DenseOutput:
+        return anchored_output()
+
+    @pytest.mark.parametrize("positives", [POSITIVES, {(1, 50): 2}])
+    def test_agrees_with_the_naive_loop(
+        self, head: str, output: DenseOutput, assignment_of: Make, positives: dict
+    ) -> None:
+        assignment = assignment_of(output, positives)
+        found = {name: x.item() for name, x in OTHERS[head](output, assignment).items()}
+        expected = naive_other_losses(head, output, assignment)
+        assert found == pytest.approx(expected, rel=1e-4)
+
+    def test_gradients_reach_what_each_loss_teaches(
+        self, head: str, output: DenseOutput, assignment: Assignment
+    ) -> None:
+        losses = OTHERS[head](output, assignment)
+        assert losses.keys() == {name for of, name in TEACHES if of == head}
+        for name, loss in losses.items():
+            for leaf, gradient in leaf_gradients(loss, output).items():
+                reached = gradient.flatten(2).any(dim=-1) if gradient.dim() == 3 else gradient != 0
+                if leaf != TEACHES[head, name]:
+                    assert not reached.any(), (name, leaf)
+                elif name == "focal":
+                    assert reached.all()
+                else:
+                    assert torch.equal(reached, assignment.positive), (name, leaf)
+
+    def test_without_positives(self, head: str, output: DenseOutput, assignment_of: Make) -> None:
+        nothing = assignment_of(output, {})
+        losses = OTHERS[head](output, nothing)
+        expected = naive_focal_sum(output) / nothing.num_positives.item()
+        assert losses.pop("focal").item() == pytest.approx(expected, rel=1e-4)
+        for name, loss in losses.items():
+            assert loss == 0
+            # Still part of the graph: in a distributed run every process needs a gradient.
+            leaf = getattr(output, TEACHES[head, name])
+            (gradient,) = torch.autograd.grad(loss, leaf, retain_graph=True)
+            assert torch.equal(gradient, torch.zeros_like(gradient))
+
+    def test_what_is_not_counted_does_not_teach(
+        self, head: str, output: DenseOutput, assignment: Assignment
+    ) -> None:
+        counted = assignment.counted.clone()
+        counted[0, 10:15] = counted[1, 0] = False
+        losses = OTHERS[head](output, replace(assignment, counted=counted))
+        full = OTHERS[head](output, assignment)
+        reached = leaf_gradients(losses["focal"], output)["cls_logits"].any(dim=-1)
+        assert torch.equal(reached, counted)
+        assert losses.pop("focal") < full.pop("focal")
+        assert losses == full
+
+    def test_the_number_of_positives_divides(
+        self, head: str, output: DenseOutput, assignment: Assignment
+    ) -> None:
+        double = replace(assignment, num_positives=2 * assignment.num_positives)
+        one, other = OTHERS[head](output, assignment), OTHERS[head](output, double)
+        for name in one:
+            # The box losses of FCOS and ATSS are means weighted by centerness instead.
+            factor = 1 if name in ("log_iou", "giou") else 2
+            torch.testing.assert_close(one[name], factor * other[name])
+
+    @pytest.mark.parametrize("logit", [-200.0, 200.0])
+    def test_sure_scores_keep_a_finite_gradient(
+        self, head: str, assignment_of: Make, logit: float
+    ) -> None:
+        plain = anchored_output()
+        output = anchored_output(
+            cls_logits=torch.full_like(plain.cls_logits, logit),
+            quality=torch.full_like(plain.quality, logit),
+        )
+        losses = OTHERS[head](output, assignment_of(output, POSITIVES))
+        assert all(loss.isfinite() for loss in losses.values())
+        for gradient in leaf_gradients(sum(losses.values()), output).values():
+            assert gradient.isfinite().all()
+
+    def test_boxes_far_away_keep_a_finite_gradient(self, head: str, assignment_of: Make) -> None:
+        deltas = torch.full_like(anchored_output().deltas, -50.0)  # far away, as small as can be
+        output = anchored_output(deltas=deltas)
+        losses = OTHERS[head](output, assignment_of(output, POSITIVES))
+        assert all(loss.isfinite() for loss in losses.values())
+        for gradient in leaf_gradients(sum(losses.values()), output).values():
+            assert gradient.isfinite().all()
+
+    def test_a_perfect_box_costs_nothing(
+        self, head: str, output: DenseOutput, assignment: Assignment
+    ) -> None:
+        targets = output.boxes.detach().where(~assignment.positive[..., None], assignment.boxes)
+        perfect = replace(output, boxes=targets, deltas=output.deltas.detach())
+        if head == "retinanet":
+            anchors = output.locations.anchors
+            sides = anchors[:, 2:] - anchors[:, :2]
+            shift = (targets[..., :2] + targets[..., 2:] - anchors[:, :2] - anchors[:, 2:]) / 2
+            stretch = ((targets[..., 2:] - targets[..., :2]) / sides).log()
+            perfect = replace(perfect, deltas=torch.cat([shift / sides, stretch], dim=-1))
+        losses = OTHERS[head](perfect, assignment)
+        (name,) = losses.keys() & {"l1", "log_iou", "giou"}
+        assert losses[name].item() == pytest.approx(0, abs=1e-5)
+
+
+def naive_focal_sum(output: DenseOutput) -> float:
+    """Focal loss of every location as background."""
+    rows = output.cls_logits.flatten(0, 1).tolist()
+    return sum(naive_focal(logits, NUM_CLASSES) for logits in rows)
+
+
+class TestBoxDivisors:
+    """One positive far from the middle of its box: its centerness is well below 1."""
+
+    def single(self, assignment_of: Make) -> tuple[DenseOutput, Assignment, float]:
+        output = anchored_output()
+        assignment = assignment_of(output, {(0, 3): 1})
+        centre, box = output.locations.centres[3], assignment.boxes[0, 3]
+        weight = naive_centerness(centre.tolist(), box.tolist())
+        assert 0.1 < weight < 0.9
+        return output, assignment, weight
+
+    def test_fcos_has_a_mean(self, assignment_of: Make) -> None:
+        output, assignment, _ = self.single(assignment_of)
+        iou = box_similarity(output.boxes[0, 3], assignment.boxes[0, 3])
+        torch.testing.assert_close(fcos_losses(output, assignment)["log_iou"], -iou.log())
+
+    def test_atss_divides_by_one_at_least(self, assignment_of: Make) -> None:
+        output, assignment, weight = self.single(assignment_of)
+        giou = box_similarity(output.boxes[0, 3], assignment.boxes[0, 3], "giou")
+        torch.testing.assert_close(atss_losses(output, assignment)["giou"], weight * (1 - giou))
+
+    def test_fcos_box_without_overlap_costs_the_most(self, assignment_of: Make) -> None:
+        deltas = torch.full_like(anchored_output().deltas, -50.0)  # far away
+        output = anchored_output(deltas=deltas)
+        loss = fcos_losses(output, assignment_of(output, {(0, 3): 1}))["log_iou"]
+        assert loss.item() == pytest.approx(-math.log(EPSILON))
+
+
+class TestCenterness:
+    def test_agrees_with_the_formula(self) -> None:
+        generator = torch.Generator().manual_seed(3)
+        centres = 50 * torch.rand(20, 2, generator=generator)
+        sides = 1 + 30 * torch.rand(20, 4, generator=generator)
+        boxes = torch.cat([centres - sides[:, :2], centres + sides[:, 2:]], dim=1)
+        expected = [
+            naive_centerness(*pair) for pair in zip(centres.tolist(), boxes.tolist(), strict=True)
+        ]
+        assert centerness_of(centres, boxes).tolist() == pytest.approx(expected, rel=1e-4)
+
+    @pytest.mark.parametrize(
+        ("point", "expected"),
+        [((10, 20), 1), ((0, 20), 0), ((10, 40), 0), ((5, 20), 3**-0.5), ((5, 10), 1 / 3)],
+    )
+    def test_falls_from_the_middle_to_the_border(
+        self, point: tuple[int, int], expected: float
+    ) -> None:
+        box = torch.tensor([[0.0, 0, 20, 40]])
+        found = centerness_of(torch.tensor([point]).float(), box)
+        assert found.tolist() == pytest.approx([expected])
+
+    def test_is_what_its_logit_learns(self, assignment_of: Make) -> None:
+        plain = anchored_output()
+        assignment = assignment_of(plain, POSITIVES)
+        batch, location = assignment.positive.nonzero(as_tuple=True)
+        target = centerness_of(plain.locations.centres[location], assignment.boxes[batch, location])
+        quality = torch.zeros_like(plain.quality)
+        quality[batch, location] = target.logit()
+        output = anchored_output(quality=quality)
+        for losses in (fcos_losses, atss_losses):
+            loss = losses(output, assignment)["centerness"]
+            gradient = leaf_gradients(loss, output)["quality"]
+            torch.testing.assert_close(gradient, torch.zeros_like(gradient), atol=1e-6, rtol=0)
+            assert loss < losses(plain, assignment)["centerness"]

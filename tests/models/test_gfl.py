@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from bckd.models.fpn import FPN
-from bckd.models.gfl import PRIOR, GFLHead, decode, flatten_map
+from bckd.models.gfl import GFLHead, decode
+from bckd.models.head import PRIOR
 
 STRIDES = (8, 16)
 
@@ -79,11 +79,6 @@ class TestDecode:
         assert output.boxes.dtype == output.cls_logits.dtype == torch.float32
 
 
-def test_flatten_map() -> None:
-    x = torch.arange(12).view(1, 2, 2, 3)
-    assert flatten_map(x).tolist() == [[[0, 6], [1, 7], [2, 8], [3, 9], [4, 10], [5, 11]]]
-
-
 class TestHead:
     @pytest.fixture
     def head(self) -> GFLHead:
@@ -128,27 +123,3 @@ class TestHead:
     def test_the_pyramid_must_have_a_map_for_every_stride(self, head: GFLHead) -> None:
         with pytest.raises(ValueError):
             head(maps(8)[:1])
-
-
-class TestPyramid:
-    def test_levels_halve(self) -> None:
-        torch.manual_seed(0)  # the pyramid's weights and the maps
-        fpn = FPN((4, 6, 8), channels=5, levels=5)
-        inputs = [torch.randn(1, c, h, w) for c, h, w in ((4, 16, 20), (6, 8, 10), (8, 4, 5))]
-        shapes = [tuple(x.shape) for x in fpn(inputs)]
-        assert shapes == [(1, 5, h, w) for h, w in ((16, 20), (8, 10), (4, 5), (2, 3), (1, 2))]
-
-    def test_coarse_maps_reach_fine_ones_and_not_the_other_way(self) -> None:
-        torch.manual_seed(0)  # the pyramid's weights and the maps
-        fpn = FPN((4, 6, 8), channels=5, levels=4)
-        inputs = [torch.randn(1, c, s, s) for c, s in ((4, 15), (6, 8), (8, 4))]
-        before = fpn(inputs)
-        changed = [fpn([x + (i == n) for i, x in enumerate(inputs)]) for n in range(3)]
-        moved = [
-            [not torch.equal(a, b) for a, b in zip(before, after, strict=True)] for after in changed
-        ]
-        assert moved == [
-            [True, False, False, False],
-            [True, True, False, False],
-            [True, True, True, True],
-        ]

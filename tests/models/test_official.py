@@ -10,18 +10,24 @@ from torch import Tensor
 from bckd.errors import InputError
 from bckd.models import Detector, DetectorConfig, load_official
 from bckd.models.official import config_of_official, official_name, read_official
+from bckd.normalisation import CAFFE
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 
 
-def detector(backbone: str = "resnet18", num_classes: int = 2, seed: int = 0) -> Detector:
+def detector(
+    backbone: str = "resnet18", num_classes: int = 2, seed: int = 0, head: str = "gfl"
+) -> Detector:
     torch.manual_seed(seed)
-    config = DetectorConfig(backbone=backbone, pretrained=False, channels=8, head_groups=4)
+    config = DetectorConfig(head, backbone, pretrained=False, channels=8, head_groups=4)
     return Detector(config, tuple(f"class {k}" for k in range(num_classes)))
 
 
 def official_dict(source: Detector) -> dict[str, Tensor]:
-    return {official_name(name): value.clone() for name, value in source.state_dict().items()}
+    return {
+        official_name(name, source.config.head): value.clone()
+        for name, value in source.state_dict().items()
+    }
 
 
 class TestNames:
@@ -55,7 +61,7 @@ class TestNames:
         ],
     )
     def test_map(self, ours: str, official: str) -> None:
-        assert official_name(ours) == official
+        assert official_name(ours, "gfl") == official
 
     @pytest.mark.parametrize(
         ("backbone", "file"),
@@ -65,7 +71,7 @@ class TestNames:
         self, backbone: str, file: str
     ) -> None:
         keys = {name for name, _, _ in torch.load(GOLDEN / file, weights_only=True)["keys"]}
-        mapped = [official_name(name) for name in detector(backbone).state_dict()]
+        mapped = [official_name(name, "gfl") for name in detector(backbone).state_dict()]
         assert len(set(mapped)) == len(mapped)
         unused = keys - set(mapped)
         assert set(mapped) <= keys
@@ -106,7 +112,7 @@ class TestLoad:
             load_official(target, wrong)
         message = str(caught.value)
         missing, unexpected, shapes = message.split("; ")
-        assert missing.startswith("official weights do not fit resnet18: missing: ")
+        assert missing.startswith("official weights do not fit gfl on resnet18: missing: ")
         assert "neck.fpn_convs.0.conv.bias" in missing and "backbone.conv1.weight" in missing
         assert unexpected == "unexpected: bbox_head.extra.weight, roi_head.bias"
         assert "bbox_head.gfl_cls.weight is (80, 8, 3, 3), expected (2, 8, 3, 3)" in shapes
@@ -115,7 +121,9 @@ class TestLoad:
             assert torch.equal(value, before[name]), name
 
     def test_another_backbone_does_not_fit(self) -> None:
-        with pytest.raises(InputError, match=r"do not fit mobilenet_v2: missing: backbone\.conv1"):
+        with pytest.raises(
+            InputError, match=r"do not fit gfl on mobilenet_v2: missing: backbone\.conv1"
+        ):
             load_official(detector("mobilenet_v2"), official_dict(detector()))
 
 
@@ -137,9 +145,20 @@ class TestConfig:
         }
         assert config_of_official(state_dict)[0].reg_max == 7
 
-    def test_other_heads_are_refused(self) -> None:
-        with pytest.raises(InputError, match="not a GFL checkpoint"):
-            config_of_official({"bbox_head.retina_cls.weight": torch.zeros(9, 8, 3, 3)})
+    def test_other_detectors_are_refused(self) -> None:
+        with pytest.raises(InputError, match="not a checkpoint of GFL, RetinaNet, FCOS or ATSS"):
+            config_of_official({"bbox_head.rpn_cls.weight": torch.zeros(9, 8, 3, 3)})
+
+    @pytest.mark.parametrize("head", ["gfl", "retinanet", "fcos", "atss"])
+    @pytest.mark.parametrize("backbone", ["resnet18", "resnet50", "mobilenet_v2"])
+    def test_every_head_is_known_by_its_entries(self, head: str, backbone: str) -> None:
+        source = detector(backbone, num_classes=3, head=head)
+        config, classes = config_of_official(official_dict(source))
+        assert (config.head, config.backbone, classes) == (head, backbone, 3)
+        assert config.anchor_scale == (4.0 if head == "retinanet" else 8.0)
+        assert config.postprocess.nms_iou == (0.5 if head in ("retinanet", "fcos") else 0.6)
+        assert config.caffe == (head == "fcos" and backbone == "resnet50")
+        assert (config.normalisation == CAFFE) == config.caffe
 
     def test_other_backbones_are_refused(self) -> None:
         state_dict = official_dict(detector())
@@ -154,7 +173,7 @@ class TestRead:
         torch.save(weights, tmp_path / "bare.pth")
         torch.save({"state_dict": weights, "meta": {"epoch": 12}}, tmp_path / "wrapped.pth")
         for name in ("bare.pth", "wrapped.pth"):
-            found = read_official(tmp_path / name)
+            found, names = read_official(tmp_path / name)
             assert found.keys() == weights.keys() and torch.equal(found["a"], weights["a"])
 
     def test_absent_file(self, tmp_path: Path) -> None:

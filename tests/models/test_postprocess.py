@@ -120,6 +120,33 @@ def test_quality_multiplies_the_score_behind_the_threshold() -> None:
     assert torch.equal(found.boxes, output.boxes[0, [1, 0]])
 
 
+def test_quality_in_a_geometric_mean_counts_before_the_threshold() -> None:
+    output = output_of([[0.9, 0.16], [0.8, 0.01], [0.04, 0.01], [0.36, 0.01]] + [[0.01, 0.01]] * 2)
+    quality = torch.tensor([[0.01, 0.2, 1 - 1e-6, 0.25, 0.0625, 0.01]]).logit()
+    settings = PostProcess(score_threshold=0.15, quality="geometric_mean")
+    found = only(replace(output, quality=quality), settings)
+    # 0.9 stays below the threshold with its low quality, 0.04 passes it with its high one.
+    assert found.scores.tolist() == pytest.approx([0.4, 0.3, 0.2])
+    assert found.labels.tolist() == [0, 0, 0]
+    assert torch.equal(found.boxes, output.boxes[0, [1, 3, 2]])
+
+
+def test_quality_in_a_geometric_mean_chooses_the_candidates() -> None:
+    output = output_of([[0.9], [0.8], [0.5], [0.01], [0.01], [0.01]])
+    quality = torch.tensor([[0.01, 0.2, 0.5, 0.5, 0.5, 0.5]]).logit()
+    output = replace(output, quality=quality)
+    settings = PostProcess(candidates_per_level=1)
+    assert only(output, settings).scores.tolist() == pytest.approx([0.009])
+    found = only(output, replace(settings, quality="geometric_mean"))
+    # Of the fine level's 0.095, 0.4 and 0.5, and the coarse one's twice 0.005 ** 0.5.
+    assert found.scores.tolist() == pytest.approx([0.5, 0.005**0.5])
+
+
+def test_the_kind_of_quality_is_nothing_to_a_head_without_it() -> None:
+    plain, other = PostProcess(), PostProcess(quality="geometric_mean")
+    assert only(output_of(SCORES), other).scores.equal(only(output_of(SCORES), plain).scores)
+
+
 def test_images_do_not_mix() -> None:
     one, other = output_of(SCORES), output_of([row[::-1] for row in SCORES])
     both = replace(

@@ -7,16 +7,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from bckd.assigners import CANDIDATES_PER_LEVEL, VLR_LOWER, assign
-from bckd.geometry import grid
+from bckd.assigners.atss import CANDIDATES_PER_LEVEL, VLR_LOWER, assign_atss
+from bckd.geometry import grid, with_anchors
 from bckd.structures import Assignment, GroundTruth, Locations
 
 NUM_CLASSES = 4
 STRIDES = (8, 16, 32)
 
 
-def pyramid(height: int, width: int) -> Locations:
-    return grid([(math.ceil(height / s), math.ceil(width / s)) for s in STRIDES], STRIDES)
+def pyramid(height: int, width: int, scale: float = 8.0) -> Locations:
+    shapes = [(math.ceil(height / s), math.ceil(width / s)) for s in STRIDES]
+    return with_anchors(grid(shapes, STRIDES), [(scale, scale)])
 
 
 def random_truth(
@@ -47,10 +48,10 @@ def overlap(a: list[float], b: list[float]) -> tuple[float, float, float]:
 
 
 def naive_atss(
-    locations: Locations, boxes: Tensor, labels: Tensor, valid: list[bool], scale: float
+    locations: Locations, boxes: Tensor, labels: Tensor, valid: list[bool]
 ) -> tuple[list[int], list[float]]:
     """ATSS and the paper's VLR for one image, as the papers tell it: loop by loop."""
-    centres, anchors = locations.centres.tolist(), locations.anchors(scale).tolist()
+    centres, anchors = locations.centres.tolist(), locations.anchors.tolist()
     result, best = [NUM_CLASSES] * len(centres), [0.0] * len(centres)
     region = [0.0] * len(centres)
     for box, label in zip(boxes.tolist(), labels.tolist(), strict=True):
@@ -82,16 +83,16 @@ def naive_atss(
 @pytest.mark.parametrize("size", [(64, 160), (128, 96), (96, 96)])
 @pytest.mark.parametrize("scale", [2.0, 8.0])
 def test_agrees_with_the_naive_loop(size: tuple[int, int], clustered: bool, scale: float) -> None:
-    locations = pyramid(*size)
+    locations = pyramid(*size, scale)
     boxes, labels = random_truth(3, size, (6, 1, 4), clustered)
     padded = torch.tensor([size, size, (size[0] - 20, size[1] - 30)])
-    found = assign(
-        locations, GroundTruth.from_lists(boxes, labels), padded, NUM_CLASSES, scale, "paper"
+    found = assign_atss(
+        locations, GroundTruth.from_lists(boxes, labels), padded, NUM_CLASSES, "paper"
     )
     positives = 0
     for n in range(3):
         valid = locations.inside(padded)[n].tolist()
-        expected, region = naive_atss(locations, boxes[n], labels[n], valid, scale)
+        expected, region = naive_atss(locations, boxes[n], labels[n], valid)
         assert found.labels[n].tolist() == expected
         torch.testing.assert_close(
             found.localisation_region[n], torch.tensor(region), atol=1e-5, rtol=1e-5
@@ -104,7 +105,7 @@ def test_agrees_with_the_naive_loop(size: tuple[int, int], clustered: bool, scal
 def test_positive_locations_learn_the_box_they_lie_in() -> None:
     locations = pyramid(96, 160)
     boxes, labels = random_truth(4, (96, 160), (5, 3))
-    found = assign(
+    found = assign_atss(
         locations,
         GroundTruth.from_lists(boxes, labels),
         torch.tensor([[96, 160]] * 2),
@@ -124,7 +125,7 @@ def test_positive_locations_learn_the_box_they_lie_in() -> None:
 
 def assign_all(boxes: list[Tensor], labels: list[Tensor], padded: Tensor) -> Assignment:
     truth = GroundTruth.from_lists(boxes, labels)
-    return assign(pyramid(96, 128), truth, padded, NUM_CLASSES, 4.0, "official")
+    return assign_atss(pyramid(96, 128, 4.0), truth, padded, NUM_CLASSES, "official")
 
 
 def test_a_batch_is_its_images() -> None:
@@ -171,19 +172,19 @@ def test_a_box_without_area_gives_nothing(box: list[float]) -> None:
 
 
 def test_a_crowd_region_is_ignored_but_its_positives_learn() -> None:
-    locations, scale = pyramid(96, 128), 2.0
+    locations = pyramid(96, 128, 2.0)
     crowd, box = [0.0, 0, 64, 96], [20.0, 20, 50, 60]
     padded = torch.tensor([[96, 128]])
     boxes, labels = [torch.tensor([crowd, box])], [torch.tensor([3, 1])]
     truth = GroundTruth.from_lists(boxes, labels, [torch.tensor([True, False])])
-    found = assign(locations, truth, padded, NUM_CLASSES, scale, "official")
+    found = assign_atss(locations, truth, padded, NUM_CLASSES, "official")
     plain_truth = GroundTruth.from_lists([boxes[0][1:]], [labels[0][1:]])
-    plain = assign(locations, plain_truth, padded, NUM_CLASSES, scale, "official")
+    plain = assign_atss(locations, plain_truth, padded, NUM_CLASSES, "official")
 
     assert torch.equal(found.labels, plain.labels)
     assert torch.equal(found.localisation_region, plain.localisation_region)
     assert found.positive.any() and found.counted[found.positive].all()
-    anchors = locations.anchors(scale).tolist()
+    anchors = locations.anchors.tolist()
     shares = [overlap(anchor, crowd)[0] / (anchor[2] - anchor[0]) ** 2 for anchor in anchors]
     positive = found.positive[0].tolist()
     expected = [share <= 0.5 or own for share, own in zip(shares, positive, strict=True)]
@@ -193,10 +194,10 @@ def test_a_crowd_region_is_ignored_but_its_positives_learn() -> None:
 
 
 def test_padding_takes_no_part() -> None:
-    locations = pyramid(96, 128)
+    locations = pyramid(96, 128, 4.0)
     padded = torch.tensor([[64, 96]])
     truth = GroundTruth.from_lists([torch.tensor([[60.0, 40, 100, 70]])], [torch.tensor([0])])
-    found = assign(locations, truth, padded, NUM_CLASSES, 4.0, "official")
+    found = assign_atss(locations, truth, padded, NUM_CLASSES, "official")
     outside = ~locations.inside(padded)
     assert outside.any() and found.positive.any()
     assert torch.equal(found.valid, ~outside)
@@ -205,15 +206,15 @@ def test_padding_takes_no_part() -> None:
 
 
 def test_regions_agree_where_the_anchor_contains_the_box() -> None:
-    locations, scale = pyramid(96, 128), 4.0
+    locations = pyramid(96, 128, 4.0)
     box = torch.tensor([40.0, 30, 75, 62])
     truth = GroundTruth.from_lists([box[None]], [torch.tensor([0])])
     padded = torch.tensor([[96, 128]])
     paper, official = (
-        assign(locations, truth, padded, NUM_CLASSES, scale, kind).localisation_region[0]
+        assign_atss(locations, truth, padded, NUM_CLASSES, kind).localisation_region[0]
         for kind in ("paper", "official")
     )
-    anchors = locations.anchors(scale)
+    anchors = locations.anchors
     contains = (anchors[:, :2] <= box[:2]).all(1) & (anchors[:, 2:] >= box[2:]).all(1)
     assert paper[contains].any()
     torch.testing.assert_close(paper[contains], official[contains])

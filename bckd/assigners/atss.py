@@ -13,23 +13,21 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from bckd.distributed import mean_over_processes
+from bckd.assigners.shared import in_crowd, one_an_image, padded, targets_of
 from bckd.geometry import box_area, box_intersection, box_similarity
 from bckd.structures import Assignment, GroundTruth, Locations
 
 RegionKind = Literal["official", "paper"]
 
 CANDIDATES_PER_LEVEL = 9
-CROWD_SHARE = 0.5  # an anchor with more than this share inside a crowd region is ignored
 VLR_LOWER = 0.25  # the region starts at this fraction of a box's threshold
 
 
-def assign(
+def assign_atss(
     locations: Locations,
     ground_truth: GroundTruth,
     padded_sizes: Tensor,
     num_classes: int,
-    anchor_scale: float = 8.0,
     region: RegionKind | None = None,
 ) -> Assignment:
     """Assign every location of the batch to a box, to background, or to nothing.
@@ -41,30 +39,28 @@ def assign(
     mostly in a crowd region is ignored unless it is positive.
 
     Args:
-        locations: the A locations of the detector's output.
+        locations: the A locations of the detector's output, with anchors, one a cell.
         ground_truth: boxes (N, G, 4) and labels; images without boxes are fine.
         padded_sizes: (N, 2) height and width beyond which nothing is valid.
         num_classes: K, the label of background.
-        anchor_scale: anchor side over stride.
         region: also compute `localisation_region`, which LD on the VLR needs:
             "paper" or "official" (see `_valuable_region`).
     """
-    anchors = locations.anchors(anchor_scale)
+    anchors = locations.anchors
     valid = locations.inside(padded_sizes)
     candidates = _candidates(locations, ground_truth, valid)
     overlaps = box_similarity(anchors[candidates.clamp(min=0)], ground_truth.boxes[:, :, None])
     thresholds = _thresholds(overlaps, candidates >= 0)
     owner, positive = _resolve(locations, ground_truth, candidates, overlaps, thresholds)
-    ignored = _in_crowd(anchors, ground_truth) & ~positive
-    labels = torch.gather(_padded(ground_truth.labels, num_classes), 1, owner)
-    boxes = torch.gather(_padded(ground_truth.boxes, 0), 1, owner[..., None].expand(-1, -1, 4))
+    ignored = in_crowd(locations, ground_truth) & ~positive
+    labels, boxes = targets_of(ground_truth, owner, positive, num_classes)
     return Assignment(
-        labels=labels.where(positive, num_classes),
-        boxes=boxes * positive[..., None],
+        labels=labels,
+        boxes=boxes,
         valid=valid,
         counted=valid & ~ignored,
         positive=positive,
-        num_positives=_divisor(positive),
+        num_positives=one_an_image(positive),
         localisation_region=(
             _valuable_region(anchors, ground_truth, thresholds, valid, region) if region else None
         ),
@@ -117,25 +113,6 @@ def _resolve(
     return owner, best >= 0
 
 
-def _padded(values: Tensor, fill: int) -> Tensor:
-    """Append the row that owns nothing: (N, G, ...) to (N, G + 1, ...)."""
-    return torch.cat([values, values.new_full((len(values), 1, *values.shape[2:]), fill)], dim=1)
-
-
-def _in_crowd(anchors: Tensor, ground_truth: GroundTruth) -> Tensor:
-    """(N, A) bool: most of the anchor lies in one crowd region."""
-    if not ground_truth.crowd.any():
-        return ground_truth.crowd.new_zeros(len(ground_truth.crowd), len(anchors))
-    shared = box_intersection(anchors, ground_truth.boxes[:, :, None])  # (N, G, A)
-    inside = shared > CROWD_SHARE * box_area(anchors)
-    return (inside & ground_truth.crowd[..., None]).any(dim=1)
-
-
-def _divisor(positive: Tensor) -> Tensor:
-    """Positives of the batch, an image without any counting as one; mean over processes."""
-    return mean_over_processes(positive.sum(1).clamp(min=1).sum().float())
-
-
 def _valuable_region(
     anchors: Tensor, ground_truth: GroundTruth, thresholds: Tensor, valid: Tensor, kind: RegionKind
 ) -> Tensor:
@@ -155,4 +132,4 @@ def _valuable_region(
     upper = thresholds[..., None]
     inside = (closeness < upper) & (closeness >= VLR_LOWER * upper)
     inside &= ground_truth.objects[..., None] & valid[:, None]
-    return _padded(overlaps * inside, 0).amax(dim=1)
+    return padded(overlaps * inside, 0).amax(dim=1)

@@ -1,0 +1,7 @@
+"""Which locations learn which box: one file an assigner."""
+
+from bckd.assigners.atss import RegionKind, assign_atss
+from bckd.assigners.fcos import assign_fcos
+from bckd.assigners.max_iou import assign_max_iou
+
+__all__ = ["RegionKind", "assign_atss", "assign_fcos", "assign_max_iou"]

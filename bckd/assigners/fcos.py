@@ -1,0 +1,59 @@
+"""FCOS: a point is positive where it lies in a box whose size belongs to its level.
+
+Tian et al., ICCV 2019 (arXiv 1904.01355); mmdetection 2.28
+`models/dense_heads/fcos_head.py` (`get_targets`), without centre sampling. The whole
+batch is assigned at once.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from bckd.assigners.shared import in_crowd, padded, targets_of
+from bckd.distributed import mean_over_processes
+from bckd.geometry import box_area, boxes_to_distances
+from bckd.structures import Assignment, GroundTruth, Locations
+
+REACH = 8.0  # a level's largest side distance, in strides: 64 pixels at stride 8
+
+
+def assign_fcos(locations: Locations, ground_truth: GroundTruth, num_classes: int) -> Assignment:
+    """Assign every point of the batch to a box, to background, or to nothing.
+
+    A point can learn the boxes that it lies in and whose farthest side is within its
+    level's range (of `REACH` strides of the level below to those of its own; the first
+    level has no least, the last no largest distance), and takes the smallest of them.
+    Every point is valid, padding included, as in the official code.
+
+    Args:
+        locations: the A points of the detector's output.
+        ground_truth: boxes (N, G, 4) and labels; images without boxes are fine.
+        num_classes: K, the label of background.
+    """
+    distances = boxes_to_distances(locations.centres, ground_truth.boxes[:, :, None])
+    farthest, lowest, highest = distances.amax(dim=-1), *_ranges(locations)  # (N, G, A)
+    fits = (distances.amin(dim=-1) > 0) & (farthest >= lowest) & (farthest <= highest)
+    fits &= ground_truth.objects[..., None]
+    areas = box_area(ground_truth.boxes)[..., None].where(fits, torch.inf)
+    smallest, owner = padded(areas, torch.inf).min(dim=1)
+    positive = smallest.isfinite()
+    labels, boxes = targets_of(ground_truth, owner, positive, num_classes)
+    everywhere = torch.ones_like(positive)
+    return Assignment(
+        labels=labels,
+        boxes=boxes,
+        valid=everywhere,
+        counted=everywhere & ~(in_crowd(locations, ground_truth) & ~positive),
+        positive=positive,
+        num_positives=mean_over_processes(positive.sum().float()).clamp(min=1),
+    )
+
+
+def _ranges(locations: Locations) -> tuple[Tensor, Tensor]:
+    """(A,) least and largest distance to a box's farthest side, in pixels."""
+    highest = [REACH * level.stride for level in locations.levels[:-1]] + [torch.inf]
+    lowest = [-1.0, *highest[:-1]]
+    counts = torch.tensor(locations.counts)
+    low, high = (torch.tensor(values).repeat_interleave(counts) for values in (lowest, highest))
+    return low.to(locations.centres), high.to(locations.centres)

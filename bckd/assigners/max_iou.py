@@ -1,0 +1,61 @@
+"""Max-IoU: an anchor is positive where it overlaps a box by half.
+
+Ren et al., NeurIPS 2015 (arXiv 1506.01497), with RetinaNet's thresholds; mmdetection 2.28
+`core/bbox/assigners/max_iou_assigner.py`. The whole batch is assigned at once.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from bckd.assigners.shared import in_crowd, one_an_image, targets_of
+from bckd.geometry import box_similarity
+from bckd.structures import Assignment, GroundTruth, Locations
+
+POSITIVE_IOU = 0.5
+NEGATIVE_IOU = 0.4  # between the two an anchor is ignored
+
+
+def assign_max_iou(
+    locations: Locations, ground_truth: GroundTruth, padded_sizes: Tensor, num_classes: int
+) -> Assignment:
+    """Assign every anchor of the batch to a box, to background, or to nothing.
+
+    An anchor belongs to the box that it overlaps most, if by at least `POSITIVE_IOU`. The
+    anchors that overlap a box most of all belong to that box however little that is (to the
+    last such box of the file). Anchors between the thresholds, and those that lie
+    mostly in a crowd region, are ignored unless positive.
+
+    Args:
+        locations: the A locations of the detector's output, with anchors.
+        ground_truth: boxes (N, G, 4) and labels; images without boxes are fine.
+        padded_sizes: (N, 2) height and width beyond which nothing is valid.
+        num_classes: K, the label of background.
+    """
+    valid = locations.inside(padded_sizes)
+    overlaps = _overlaps(locations, ground_truth, valid)  # (N, G + 1, A)
+    best, owner = overlaps.max(dim=1)
+    closest = (overlaps == overlaps.amax(dim=2, keepdim=True)) & (overlaps > 0)
+    rows = torch.arange(overlaps.shape[1], device=owner.device)[:, None]
+    last = (closest * (rows + 1)).amax(dim=1) - 1  # -1: closest to no box
+    positive = (best >= POSITIVE_IOU) | (last >= 0)
+    owner = last.where(last >= 0, owner)
+    labels, boxes = targets_of(ground_truth, owner, positive, num_classes)
+    ignored = ((best >= NEGATIVE_IOU) | in_crowd(locations, ground_truth)) & ~positive
+    return Assignment(
+        labels=labels,
+        boxes=boxes,
+        valid=valid,
+        counted=valid & ~ignored,
+        positive=positive,
+        num_positives=one_an_image(positive),
+    )
+
+
+def _overlaps(locations: Locations, ground_truth: GroundTruth, valid: Tensor) -> Tensor:
+    """(N, G + 1, A) IoU, 0 where it can't be claimed; the last row is no box."""
+    overlaps = box_similarity(locations.anchors, ground_truth.boxes[:, :, None])
+    overlaps = overlaps * (ground_truth.objects[..., None] & valid[:, None])
+    nothing = overlaps.new_zeros(len(overlaps), 1, overlaps.shape[2])
+    return torch.cat([overlaps, nothing], dim=1)

@@ -1,0 +1,50 @@
+"""What the assigners share: targets of the owner, crowd regions, the divisor."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from bckd.distributed import mean_over_processes
+from bckd.geometry import box_area, box_intersection, boxes_to_distances
+from bckd.structures import GroundTruth, Locations
+
+CROWD_SHARE = 0.5  # an anchor with more than this share inside a crowd region is ignored
+
+
+def padded(values: Tensor, fill: int) -> Tensor:
+    """Append the row that owns nothing: (N, G, ...) to (N, G + 1, ...)."""
+    return torch.cat([values, values.new_full((len(values), 1, *values.shape[2:]), fill)], dim=1)
+
+
+def targets_of(
+    ground_truth: GroundTruth, owner: Tensor, positive: Tensor, num_classes: int
+) -> tuple[Tensor, Tensor]:
+    """Labels (N, A), background where not positive, and boxes (N, A, 4), zeros there.
+
+    Args:
+        owner: (N, A) row of the ground truth, or G where no box is meant.
+        positive: (N, A) bool.
+        num_classes: K, the label of background.
+    """
+    labels = torch.gather(padded(ground_truth.labels, num_classes), 1, owner)
+    boxes = torch.gather(padded(ground_truth.boxes, 0), 1, owner[..., None].expand(-1, -1, 4))
+    return labels.where(positive, num_classes), boxes * positive[..., None]
+
+
+def in_crowd(locations: Locations, ground_truth: GroundTruth) -> Tensor:
+    """(N, A) bool: most of the anchor, or the point, lies in one crowd region."""
+    if not ground_truth.crowd.any():
+        return ground_truth.crowd.new_zeros(len(ground_truth.crowd), len(locations.centres))
+    boxes = ground_truth.boxes[:, :, None]
+    if locations.anchors is None:
+        inside = boxes_to_distances(locations.centres, boxes).amin(-1) > 0  # (N, G, A)
+    else:
+        shared = box_intersection(locations.anchors, boxes)
+        inside = shared > CROWD_SHARE * box_area(locations.anchors)
+    return (inside & ground_truth.crowd[..., None]).any(dim=1)
+
+
+def one_an_image(positive: Tensor) -> Tensor:
+    """Positives of the batch, an image without any counting as one; mean over processes."""
+    return mean_over_processes(positive.sum(1).clamp(min=1).sum().float())

@@ -1,0 +1,84 @@
+"""Backbones: an image becomes maps at strides 8, 16 and 32 (C3, C4, C5). One file a family.
+
+ResNets, MobileNetV2 and Swin-T are torchvision's, without their classifier; the small
+ResNet is ours, for the embedded benchmark. Every backbone has `channels`, those
+of its three maps.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+from bckd.errors import InputError
+from bckd.models.backbones.base import Backbone
+from bckd.models.backbones.mobilenet import MobileNetV2
+from bckd.models.backbones.resnet import ResNet
+from bckd.models.backbones.small_resnet import SmallResNet
+from bckd.models.backbones.swin import SwinT
+
+__all__ = ["Backbone", "BackboneName", "build_backbone"]
+
+BackboneName = Literal[
+    "resnet18", "resnet34", "resnet50", "resnet101", "mobilenet_v2", "swin_t", "small_resnet"
+]
+
+
+def build_backbone(
+    name: BackboneName,
+    weights: str | None = None,
+    width: int = 32,
+    frozen_stages: int = 0,
+    norm_eval: bool = False,
+    leaky: bool = False,
+    caffe: bool = False,
+) -> Backbone:
+    """A backbone by name.
+
+    Args:
+        name: see `BackboneName`.
+        weights: torchvision's ImageNet weights to start from, such as
+            "IMAGENET1K_V1" (downloaded into TORCH_HOME when absent); None: random.
+        width: channels of the small ResNet's first stage; the others have their own.
+        frozen_stages: stages that do not learn; 0 for none, 1 for the stem and
+            the first stage (the COCO recipe), up to 4 (MobileNetV2: 7).
+        norm_eval: BatchNorm in eval mode during training (the COCO recipe).
+        leaky: MobileNetV2 with LeakyReLU, as the official student has it.
+        caffe: ResNet-50 or -101 with the stride in a bottleneck's first convolution.
+
+    Raises:
+        InputError: unknown name or weights, no such number of stages, `leaky` or `caffe` of a
+            backbone that can't be so, or a small ResNet with pretrained weights or frozen
+            stages; or the download failed.
+    """
+    _check(name, weights, frozen_stages, leaky, caffe)
+    match name:
+        case "small_resnet":
+            return SmallResNet(width, norm_eval)
+        case "mobilenet_v2":
+            return MobileNetV2(weights, leaky, frozen_stages, norm_eval)
+        case "swin_t":
+            return SwinT(weights, frozen_stages, norm_eval)
+        case _:
+            return ResNet(name, weights, frozen_stages, norm_eval, caffe)
+
+
+def _check(name: str, weights: str | None, frozen_stages: int, leaky: bool, caffe: bool) -> None:
+    """Refuse what no backbone of that name can be."""
+    if name not in get_args(BackboneName):
+        known = ", ".join(get_args(BackboneName))
+        raise InputError(f"backbone {name!r} is unknown; expected one of {known}")
+    if name == "small_resnet" and (weights or frozen_stages):
+        raise InputError(
+            "backbone 'small_resnet' learns from scratch: expected pretrained False and "
+            f"frozen_stages 0, got {bool(weights)} and {frozen_stages}"
+        )
+    stages = 7 if name == "mobilenet_v2" else 4
+    if not 0 <= frozen_stages <= stages:
+        raise InputError(f"frozen_stages is {frozen_stages}: {name} has 0 to {stages}")
+    if leaky and name != "mobilenet_v2":
+        raise InputError(f"leaky is True: expected False of {name}, mobilenet_v2 alone can be so")
+    if caffe and name not in ("resnet50", "resnet101"):
+        raise InputError(
+            f"caffe is True: expected False of {name}, which has no bottlenecks "
+            "(resnet50 and resnet101 have)"
+        )

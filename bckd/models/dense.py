@@ -1,0 +1,33 @@
+"""What every dense detector offers, whatever it is made of."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from bckd.models.postprocess import PostProcess, postprocess
+from bckd.normalisation import IMAGENET, Normalisation
+from bckd.structures import DenseOutput, Detections
+
+
+class DenseDetector(nn.Module):
+    """Images to a raw dense output, in training as in evaluation, and to detections.
+
+    Attributes:
+        class_names: the K class names, in the order of the labels.
+        strides: of the pyramid's levels, in pixels.
+        settings: how detections are picked.
+        normalisation: what its images must have gone through.
+    """
+
+    class_names: tuple[str, ...]
+    strides: tuple[int, ...]
+    settings: PostProcess
+    normalisation: Normalisation = IMAGENET
+
+    def forward(self, images: Tensor) -> DenseOutput:
+        """Dense output of normalised, padded images (N, 3, H, W)."""
+        raise NotImplementedError
+
+    def detect(self, images: Tensor, sizes: Tensor) -> list[Detections]:
+        """Detections of N images; `sizes` (N, 2) are heights and widths without padding."""
+        return postprocess(self(images), sizes, self.settings)

@@ -1,0 +1,332 @@
+"""Published detector weights: where they are, how good they are, and how a file gets here.
+
+Sources of the table: the READMEs of configs/{gfl,retinanet,fcos,atss} of mmdetection 2.x (file
+names, AP), the README of TinyTigerPan/BCKD (Google Drive, AP), the README of RangiLyu/nanodet of
+November 2020 and its issues 24 and 209 (Google Drive, AP, size), and torchvision's weight API.
+
+No file is trusted by its name alone. The zoo of mmdetection and torchvision end a file's name in
+the first 8 hex digits of the SHA-256 of its content (tools/model_converters/publish_model.py;
+torch.hub's check_hash). Where nothing longer is known, these digits are what a file is checked
+against; where nothing at all is known, it is not checked.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from http.client import HTTPException
+from pathlib import Path
+from typing import Literal
+from urllib.error import HTTPError, URLError
+from urllib.parse import urlsplit
+from urllib.request import Request, urlopen
+from uuid import uuid4
+
+import torch
+from torchvision.models import get_model_weights
+from tqdm.auto import tqdm
+
+from bckd.errors import InputError
+
+_ZOO = "https://download.openmmlab.com/mmdetection/v2.0"
+_ZOO_PAGE = "https://github.com/open-mmlab/mmdetection/tree/2.x/configs"
+_DRIVE = "https://drive.google.com/file/d/{}/view"
+_TORCHVISION_PAGE = (
+    "https://docs.pytorch.org/vision/stable/models/generated/torchvision.models.detection.{}.html"
+)
+_CHUNK = 1 << 18  # bytes
+_TIMEOUT = 60.0  # seconds without a byte after which a server counts as gone
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """One published file of weights.
+
+    Attributes:
+        name: what a user calls it.
+        kind: what reads the file: the official zoo's key map, NanoDet's, or torchvision.
+        url: where the file itself is; None where only a person can get it.
+        page: where a person finds it.
+        file_name: in the folder of downloads.
+        size: bytes; None: unknown.
+        sha256: of the content, in hex; all of it or its first digits. None: unknown.
+        AP: box AP on COCO val2017 as its authors give it, from 0 to 1; None: unknown.
+        note: what it is.
+    """
+
+    name: str
+    kind: Literal["official", "nanodet", "torchvision"]
+    url: str | None
+    page: str
+    file_name: str
+    size: int | None
+    sha256: str | None
+    AP: float | None
+    note: str
+
+
+def _zoo(name: str, file_name: str, AP: float, note: str) -> Pretrained:
+    family = name.partition("_")[0]
+    url = f"{_ZOO}/{family}/{name}/{file_name}"
+    digits = Path(file_name).stem[-8:]
+    page = f"{_ZOO_PAGE}/{family}"
+    return Pretrained(name, "official", url, page, file_name, None, digits, AP, note)
+
+
+def _student(backbone: str, drive_id: str, AP: float, note: str) -> Pretrained:
+    # Drive tells neither file name nor hash: the name is ours, after the official configuration's.
+    name = f"bckd_{backbone}_gflv1_r101_fpn_coco_1x"
+    page = _DRIVE.format(drive_id)
+    return Pretrained(name, "official", None, page, f"{name}.pth", None, None, AP, note)
+
+
+def _torchvision(name: str, note: str) -> Pretrained:
+    weights = get_model_weights(name).COCO_V1
+    file_name = urlsplit(weights.url).path.rpartition("/")[2]
+    digits = Path(file_name).stem.rpartition("-")[2]
+    AP = round(weights.meta["_metrics"]["COCO-val2017"]["box_map"] / 100, 4)
+    page = _TORCHVISION_PAGE.format(name)
+    return Pretrained(name, "torchvision", weights.url, page, file_name, None, digits, AP, note)
+
+
+def _entries() -> Iterator[Pretrained]:
+    yield _zoo(
+        "gfl_r50_fpn_1x_coco",
+        "gfl_r50_fpn_1x_coco_20200629_121244-25944287.pth",
+        0.402,
+        "GFL, ResNet-50, 12 epochs",
+    )
+    yield _zoo(
+        "gfl_r50_fpn_mstrain_2x_coco",
+        "gfl_r50_fpn_mstrain_2x_coco_20200629_213802-37bb1edc.pth",
+        0.429,
+        "GFL, ResNet-50, 24 epochs, multi-scale",
+    )
+    yield _zoo(
+        "gfl_r101_fpn_mstrain_2x_coco",
+        "gfl_r101_fpn_mstrain_2x_coco_20200629_200126-dd12f847.pth",
+        0.447,
+        "GFL, ResNet-101, 24 epochs, multi-scale: BCKD's teacher",
+    )
+    yield _student("r50", "1AeGpY4QbQ_PlanuauEogZWAbMRH59t-k", 0.432, "BCKD's student, ResNet-50")
+    yield _student("r34", "1hJo15YP71xgZdw262Urum89R6324u3dG", 0.420, "BCKD's student, ResNet-34")
+    yield _student("r18", "1Oy6cSBeFKJx5tooHGRRFOv7QwPdScO6S", 0.386, "BCKD's student, ResNet-18")
+    yield _zoo(
+        "retinanet_r18_fpn_1x_coco",
+        "retinanet_r18_fpn_1x_coco_20220407_171055-614fd399.pth",
+        0.317,
+        "RetinaNet, ResNet-18, 12 epochs",
+    )
+    yield _zoo(
+        "retinanet_r50_fpn_1x_coco",
+        "retinanet_r50_fpn_1x_coco_20200130-c2398f9e.pth",
+        0.365,
+        "RetinaNet, ResNet-50, 12 epochs",
+    )
+    yield _zoo(
+        "retinanet_r101_fpn_1x_coco",
+        "retinanet_r101_fpn_1x_coco_20200130-7a93545f.pth",
+        0.385,
+        "RetinaNet, ResNet-101, 12 epochs",
+    )
+    yield _zoo(
+        "retinanet_r101_fpn_2x_coco",
+        "retinanet_r101_fpn_2x_coco_20200131-5560aee8.pth",
+        0.389,
+        "RetinaNet, ResNet-101, 24 epochs",
+    )
+    yield _zoo(
+        "fcos_r50_caffe_fpn_gn-head_1x_coco",
+        "fcos_r50_caffe_fpn_gn-head_1x_coco-821213aa.pth",
+        0.366,
+        "FCOS, Caffe's ResNet-50, 12 epochs",
+    )
+    yield _zoo(
+        "fcos_r50_caffe_fpn_gn-head_4x4_1x_coco",
+        "fcos_r50_caffe_fpn_gn_1x_4gpu_20200218-7831950c.pth",
+        0.366,
+        "FCOS, Caffe's ResNet-50, 12 epochs, file of February 2020",
+    )
+    yield _zoo(
+        "fcos_r101_caffe_fpn_gn-head_1x_coco",
+        "fcos_r101_caffe_fpn_gn-head_1x_coco-0e37b982.pth",
+        0.391,
+        "FCOS, Caffe's ResNet-101, 12 epochs",
+    )
+    yield _zoo(
+        "fcos_r101_caffe_fpn_gn-head_mstrain_640-800_2x_coco",
+        "fcos_r101_caffe_fpn_gn-head_mstrain_640-800_2x_coco-511424d6.pth",
+        0.408,
+        "FCOS, Caffe's ResNet-101, 24 epochs, multi-scale",
+    )
+    yield _zoo(
+        "atss_r50_fpn_1x_coco",
+        "atss_r50_fpn_1x_coco_20200209-985f7bd0.pth",
+        0.394,
+        "ATSS, ResNet-50, 12 epochs",
+    )
+    yield _zoo(
+        "atss_r101_fpn_1x_coco",
+        "atss_r101_fpn_1x_20200825-dfcadd6f.pth",
+        0.415,
+        "ATSS, ResNet-101, 12 epochs",
+    )
+    # The first release's weights; NanoDet's README has since come to link another file,
+    # nanodet_m.ckpt, whose hash is not this one.
+    yield Pretrained(
+        name="nanodet_m",
+        kind="nanodet",
+        url=None,
+        page=_DRIVE.format("1EhMqGozKfqEfw8y9ftbi1jhYu86XoW62"),
+        file_name="nanodet_m.pth",
+        size=4047959,
+        sha256="33b130575c416e147a06508d470a52fda1882dae65d10944e8318f814b3abeb4",
+        AP=0.206,
+        note="NanoDet-m, ShuffleNetV2, 320 x 320 pixels",
+    )
+    yield _torchvision("fcos_resnet50_fpn", "torchvision's FCOS, ResNet-50")
+    yield _torchvision("retinanet_resnet50_fpn", "torchvision's RetinaNet, ResNet-50")
+    yield _torchvision("retinanet_resnet50_fpn_v2", "torchvision's improved RetinaNet, ResNet-50")
+
+
+PRETRAINED: dict[str, Pretrained] = {entry.name: entry for entry in _entries()}
+
+
+def fetch(name: str, folder: Path | None = None) -> Path:
+    """The file of published weights: the one that is there, else downloaded.
+
+    Size and SHA-256 are checked, as far as known, each time. A download is written beside and
+    renamed when it has passed, so that whoever looks finds the whole file or none.
+
+    Args:
+        name: of `PRETRAINED`.
+        folder: to look in and to write to; None: checkpoints/ in torch.hub's folder, which
+            TORCH_HOME moves.
+
+    Raises:
+        InputError: unknown name; what is there is another file; the download failed; or the
+            file can only be fetched by hand, and is not there.
+    """
+    if name not in PRETRAINED:
+        raise InputError(
+            f"no published weights are called {name!r}; expected one of {', '.join(PRETRAINED)}"
+        )
+    entry = PRETRAINED[name]
+    folder = Path(torch.hub.get_dir()) / "checkpoints" if folder is None else folder
+    path = folder / entry.file_name
+    if path.is_file():
+        _check_present(entry, path)
+    elif entry.url is None:
+        raise InputError(
+            f"{name} has no address to download from: fetch it by hand at {entry.page} and save "
+            f"it as {path}"
+        )
+    else:
+        _download(entry, entry.url, path)
+    return path
+
+
+def _check_present(entry: Pretrained, path: Path) -> None:
+    try:
+        fault = _fault(entry, path)
+    except OSError as error:
+        fault = _reason(error)
+    if fault:
+        raise InputError(
+            f"{path} is not {entry.name} as published ({fault}): remove it and fetch "
+            f"{entry.url or entry.page} again, or give its path in place of the name to use it "
+            "nonetheless"
+        )
+
+
+def _fault(entry: Pretrained, path: Path) -> str | None:
+    """What tells the file from the published one; None where nothing does."""
+    size = path.stat().st_size
+    if entry.size is not None and size != entry.size:
+        return f"{size} bytes, expected {entry.size}"
+    if entry.sha256 is None:
+        return None
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()[: len(entry.sha256)]
+    return None if found == entry.sha256 else f"SHA-256 {found}, expected {entry.sha256}"
+
+
+def _download(entry: Pretrained, url: str, path: Path) -> None:
+    # A name of its own for every download: several processes may fetch the same file at once.
+    part = path.with_name(f".{path.name}.{uuid4().hex}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _stream(url, part, entry.file_name)
+        fault = _fault(entry, part)
+        if fault is None:
+            os.replace(part, path)
+    except (OSError, HTTPException) as error:
+        fault = _reason(error)
+    finally:
+        with contextlib.suppress(OSError):  # renamed, or never written
+            part.unlink()
+    if fault:
+        raise InputError(
+            f"{entry.file_name} could not be downloaded ({fault}): fetch {url} by hand and save "
+            f"it as {path}"
+        )
+
+
+def _stream(url: str, part: Path, title: str) -> None:
+    """Write what the server sends to a new file.
+
+    Raises:
+        OSError, HTTPException: no server, no file, no space, or the connection ended early.
+    """
+    request = Request(url, headers={"User-Agent": "bckd"})
+    with urlopen(request, timeout=_TIMEOUT) as response, part.open("xb") as file:
+        total, received = response.length, 0
+        with tqdm(total=total, desc=title, unit="B", unit_scale=True, leave=False) as bar:
+            while chunk := response.read(_CHUNK):
+                file.write(chunk)
+                received += len(chunk)
+                bar.update(len(chunk))
+    if total is not None and received < total:
+        raise ConnectionError(f"the connection ended after {received} of {total} bytes")
+
+
+def _reason(error: OSError | HTTPException) -> str:
+    match error:
+        case HTTPError():
+            return f"the server answered {error.code} {error.reason}"
+        case URLError(reason=OSError() as cause):
+            return _reason(cause)
+        case OSError(strerror=str() as what):
+            return what
+        case _:
+            return " ".join(str(error).split()) or type(error).__name__
+
+
+def listing() -> str:
+    """The table as aligned plain text, a line each: name, what it is, AP, where it comes from."""
+    rows = [("name", "what", "AP", "where")]
+    for entry in PRETRAINED.values():
+        where = urlsplit(entry.url).netloc if entry.url else f"by hand: {entry.page}"
+        rows.append((entry.name, entry.note, _percent(entry.AP), where))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        f"{name:<{widths[0]}}  {note:<{widths[1]}}  {AP:>{widths[2]}}  {where}"
+        for name, note, AP, where in rows
+    )
+
+
+def readme_table() -> str:
+    """The table in Markdown."""
+    rows = ["| name | what | AP | where |", "|---|---|---|---|"]
+    for entry in PRETRAINED.values():
+        link = f"[{urlsplit(entry.url or entry.page).netloc}]({entry.page})"
+        where = link if entry.url else f"by hand: {link}"
+        rows.append(f"| `{entry.name}` | {entry.note} | {_percent(entry.AP)} | {where} |")
+    return "\n".join(rows)
+
+
+def _percent(AP: float | None) -> str:
+    return "?" if AP is None else f"{100 * AP:.1f}"

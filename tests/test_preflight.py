@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bckd.checkpoints import load_detector
+from bckd.datasets.coco import ImageSize
+from bckd.errors import InputError
+from bckd.preflight import check_teacher, examine
+from bckd.preparation import validation_data
+from bckd.recipes import SCENES_TEACHER, Recipe
+from bckd.trainer import train
+
+Make = Callable[..., Any]
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def recipe(tiny_recipe: Recipe) -> Recipe:
+    """Taught by the committed teacher, on scenes of the size that it was trained on."""
+    data = replace(tiny_recipe.data, size=ImageSize(128, 128))
+    return replace(
+        tiny_recipe,
+        data=data,
+        teacher=ROOT / SCENES_TEACHER,
+        teacher_check=8,
+        steps=1,
+    )
+
+
+class TestTheCommittedTeacher:
+    def test_passes_and_says_what_was_measured(
+        self, recipe: Recipe, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        train(recipe, progress=False)
+        said = capsys.readouterr().out
+        assert "on 8 validation images" in said and "recorded 0.63" in said
+        assert "chance" in said
+
+    def test_is_refused_where_it_is_shown_other_images(self, recipe: Recipe) -> None:
+        tiny = replace(recipe.data, size=ImageSize(32, 32))
+        with pytest.raises(InputError, match="scenes_teacher.safetensors is .*chance|far below"):
+            train(replace(recipe, data=tiny), progress=False)
+        assert not (recipe.out / "student.safetensors").exists()
+
+
+class TestRandomWeights:
+    def test_are_refused(self, recipe: Recipe, tiny_teacher: Path) -> None:
+        with pytest.raises(InputError) as caught:
+            train(replace(recipe, teacher=tiny_teacher), progress=False)
+        message = str(caught.value)
+        assert "teacher.safetensors is no better than chance" in message
+        assert "--teacher-check 0 trains with it anyway" in message
+
+    def test_may_teach_where_nobody_checks(self, recipe: Recipe, tiny_teacher: Path) -> None:
+        train(replace(recipe, teacher=tiny_teacher, teacher_check=0), progress=False)
+        assert (recipe.out / "student.safetensors").exists()
+
+
+def test_a_student_that_is_as_good_already(
+    recipe: Recipe, tmp_path: Path, tiny_detector: Make
+) -> None:
+    started = replace(recipe, start=tmp_path / "start.safetensors")
+    validation, teacher = validation_data(recipe.data), load_detector(ROOT / SCENES_TEACHER)
+    with pytest.raises(InputError, match="no better than the student that it shall teach"):
+        check_teacher(started, teacher, teacher.detector, validation)
+    found = examine(started, teacher, tiny_detector(), validation)
+    assert found.student is not None and found.student < found.AP
+    assert examine(recipe, teacher, tiny_detector(), validation).student is None
+
+
+def test_a_teacher_far_below_its_record(recipe: Recipe, tiny_detector: Make) -> None:
+    teacher = replace(load_detector(ROOT / SCENES_TEACHER), record={"AP": 3.0})
+    with pytest.raises(InputError, match="far below its recorded AP.*recorded 3.000"):
+        check_teacher(recipe, teacher, tiny_detector(), validation_data(recipe.data))
