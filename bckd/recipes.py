@@ -175,7 +175,7 @@ class Recipe:
     checkpoint_every: int = 500
     """steps between two resume states"""
     evaluate_every: int | None = None
-    """steps between two evaluations; None: at the end only"""
+    """steps between two evaluations, each of which keeps the student; None: at the end only"""
 
 
 def _coco(backbone: str, out: str, **model: bool) -> Recipe:

@@ -77,7 +77,8 @@ def train(
     """Train a student as the recipe says, evaluate and save it under `recipe.out`.
 
     The folder then holds `student.safetensors` (the student alone), `log.jsonl`,
-    `tensorboard/`, `results.json` (metrics) and `resume.safetensors`.
+    `tensorboard/`, `results.json` (metrics), `resume.safetensors`, and in `snapshots/` the
+    student at every evaluation on the way.
 
     Args:
         recipe: the whole configuration.
@@ -122,6 +123,11 @@ def train(
     save_detector(recipe.out / STUDENT, student, recipe.data.size, record)
     write_json(recipe.out / "results.json", summary)
     return RunResult(student.eval(), metrics, seconds, recipe.out)
+
+
+def snapshot(out: Path, step: int) -> Path:
+    """Where a run keeps its student as it was after `step` steps, at an evaluation on the way."""
+    return out / "snapshots" / f"{step:06d}.safetensors"
 
 
 def make_teaching(
@@ -280,6 +286,8 @@ def _loop(
             if recipe.evaluate_every and done % recipe.evaluate_every == 0 and done < recipe.steps:
                 metrics, _ = evaluate(student, validation, *loading, progress)
                 log.write(step, {"metrics": asdict(metrics)})
+                record = {"AP": round(metrics.AP, 4), "seed": recipe.seed, "steps": done}
+                save_detector(snapshot(recipe.out, done), student, recipe.data.size, record)
     return time.perf_counter() - start
 
 

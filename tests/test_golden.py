@@ -220,6 +220,7 @@ def check_gradients(
 def check_forward(path: Path, data: dict) -> None:
     state_dict = weights_by_recipe(data["keys"], data["seed"])
     config, num_classes = config_of_official(state_dict)
+    config = replace(config, caffe="caffe" in path.stem)  # no entry of the file tells
     test = data["test_cfg"]
     settings = PostProcess(
         score_threshold=test["score_thr"],

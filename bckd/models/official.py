@@ -158,7 +158,9 @@ def read_official(path: Path) -> tuple[dict[str, Tensor], tuple[str, ...] | None
         raise InputError(f"{path} holds no state dict: expected names and tensors")
     meta = content.get("meta")
     names = meta.get("CLASSES") if isinstance(meta, dict) else None
-    return dict(state_dict), tuple(names) if names else None
+    # Files of FCOS from before mmdetection 2.1 have older names for its predictors.
+    renamed = {re.sub(r"^bbox_head\.fcos_", "bbox_head.conv_", n): x for n, x in state_dict.items()}
+    return renamed, tuple(names) if names else None
 
 
 def official_state_dict(detector: Detector) -> dict[str, Tensor]:

@@ -50,8 +50,6 @@ class TestTargets:
 
 
 class TestCrowd:
-    points = grid([(3, 4)], [8], offset=0.5)
-
     def naive(self, locations: Locations, known: GroundTruth) -> list[list[bool]]:
         found = []
         for boxes, crowd in zip(known.boxes, known.crowd, strict=True):
@@ -70,11 +68,14 @@ class TestCrowd:
         return found
 
     @pytest.mark.parametrize("crowd", [[True, False], [False, True], [True, True]])
+    @pytest.mark.parametrize("offset", [0.0, 0.5])  # 0: points on borders, anchors half inside
     @pytest.mark.parametrize("anchored", [True, False])
-    def test_agrees_with_the_naive_loop(self, crowd: list[bool], anchored: bool) -> None:
-        locations, known = self.points, truth(crowd)
+    def test_agrees_with_the_naive_loop(
+        self, crowd: list[bool], anchored: bool, offset: float
+    ) -> None:
+        locations, known = grid([(3, 4)], [8], offset=offset), truth(crowd)
         if anchored:
-            locations = with_anchors(locations, [(1.5, 1.0), (0.5, 2.0)])
+            locations = with_anchors(locations, [(1.0, 1.0), (1.5, 1.0), (0.5, 2.0)])
         found = in_crowd(locations, known)
         assert found.tolist() == self.naive(locations, known)
         assert found.any() and not found.all() and not found[1].any()
@@ -87,9 +88,10 @@ class TestCrowd:
         assert not in_crowd(location, known).any()
 
     def test_without_crowd_or_box(self) -> None:
-        assert not in_crowd(self.points, truth([False, False])).any()
+        points = grid([(3, 4)], [8])
+        assert not in_crowd(points, truth([False, False])).any()
         empty = GroundTruth.from_lists([torch.zeros(0, 4)], [torch.zeros(0, dtype=torch.int64)])
-        assert in_crowd(self.points, empty).shape == (1, 12)
+        assert in_crowd(points, empty).shape == (1, 12)
 
 
 def test_one_an_image() -> None:

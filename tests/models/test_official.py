@@ -176,6 +176,12 @@ class TestRead:
             found, names = read_official(tmp_path / name)
             assert found.keys() == weights.keys() and torch.equal(found["a"], weights["a"])
 
+    def test_class_names_and_the_first_names_of_fcos(self, tmp_path: Path) -> None:
+        weights = {"bbox_head.fcos_cls.bias": torch.ones(2), "neck.fcos_x": torch.ones(1)}
+        torch.save({"state_dict": weights, "meta": {"CLASSES": ("a", "b")}}, tmp_path / "old.pth")
+        found, names = read_official(tmp_path / "old.pth")
+        assert list(found) == ["bbox_head.conv_cls.bias", "neck.fcos_x"] and names == ("a", "b")
+
     def test_absent_file(self, tmp_path: Path) -> None:
         with pytest.raises(InputError, match=r"no\.pth does not exist"):
             read_official(tmp_path / "no.pth")
