@@ -259,10 +259,11 @@ def _loop(
     student.train()
     start = time.perf_counter()
     steps = {"total": recipe.steps, "initial": first, "desc": "train", "unit": "step"}
-    with tqdm(**steps, disable=not progress) as bar:
+    with tqdm(**steps, disable=not progress) as bar, torch.random.fork_rng():
         for step, batch in enumerate(_batches(recipe, training, first), first):
             batch = batch.to(device)
             weights = weights_at(recipe, step)
+            torch.manual_seed(recipe.seed * recipe.steps + step)  # of Swin's stochastic depth
             terms = compute_terms(student, teaching, batch, recipe, weights, autocast)
             weighted = {name: getattr(weights, name) * x for name, x in terms.values.items()}
             total = torch.stack(list(weighted.values())).sum()

@@ -11,9 +11,11 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from bckd import trainer
 from bckd.checkpoints import STUDENT, load_detector, save_detector
 from bckd.datasets.batches import TrainingBatches
 from bckd.datasets.coco import ImageSize, collate
@@ -231,6 +233,39 @@ class TestSeed:
         with_worker = replace(tiny_recipe, data=data, out=tiny_recipe.out / "worker")
         run(with_worker)
         assert same_weights(tiny_recipe.out, with_worker.out)
+
+
+def test_layers_that_draw_numbers_draw_them_by_seed_and_step(
+    tiny_recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Swin's stochastic depth, here a dropout behind the pyramid: whole and resumed are equal."""
+
+    def with_dropout(*arguments: object, **options: object) -> Detector:
+        student = build_student(*arguments, **options)
+        student.neck.register_forward_hook(
+            lambda module, _, maps: [F.dropout(x, 0.3, module.training) for x in maps]
+        )
+        return student
+
+    monkeypatch.setattr(trainer, "build_student", with_dropout)
+    whole = replace(tiny_recipe, out=tiny_recipe.out / "whole")
+    run(whole)
+    torch.manual_seed(77)
+    half = replace(tiny_recipe, out=tiny_recipe.out / "half")
+    save = trainer.save_state
+
+    def save_and_stop(*state: object) -> None:
+        save(*state)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(trainer, "save_state", save_and_stop)
+        with pytest.raises(KeyboardInterrupt):
+            run(half)
+    train(half, resume=True, progress=False)
+    assert torch.initial_seed() == 77, "the caller's generator keeps its seed"
+    one, other = weights_of(whole.out), weights_of(half.out)
+    assert all(torch.equal(other[name], value) for name, value in one.items())
 
 
 class TestFamilies:

@@ -65,6 +65,11 @@ def _fresh(recipe: Recipe) -> Recipe:
     return replace(recipe, data=data)
 
 
+def _twelve(recipe: Recipe) -> Recipe:
+    """Scenes of twelve classes."""
+    return replace(recipe, data=replace(recipe.data, root=Path("data/scenes12")))
+
+
 def _neu(recipe: Recipe) -> Recipe:
     data = DataConfig(
         root=Path("data/neu_det"),
@@ -80,11 +85,21 @@ def _neu(recipe: Recipe) -> Recipe:
     return replace(recipe, data=data, model=model)
 
 
+def _pretrained(recipe: Recipe) -> Recipe:
+    """From ImageNet weights of MobileNetV2, at the learning rate of the preset "custom"."""
+    model = replace(recipe.model, backbone="mobilenet_v2", pretrained=True)
+    optimisation = replace(recipe.optimisation, learning_rate=1e-3)
+    return replace(recipe, model=model, optimisation=optimisation)
+
+
 # Models that studies need beside the committed teacher, trained on first use.
 MODELS: dict[str, Recipe] = {
     "teacher-one": _labelled(_TEACHER, "_one"),
     "teacher-four": _labelled(_TEACHER, "_four"),
+    "teacher-twelve": _twelve(_TEACHER),
+    "teacher-weak": replace(_TEACHER, steps=800),
     "teacher-neu": replace(_neu(_TEACHER), steps=1500),
+    "teacher-neu-pretrained": replace(_pretrained(_neu(_TEACHER)), steps=1000),
     "student": replace(_SCENES, seed=900),
 }
 
@@ -132,7 +147,14 @@ _REGIMES = (
         "steps-2400",
         "six classes, 2400 steps",
         replace(_SCENES, steps=2400),
+        methods=_only(6, *_FEW),
+    ),
+    _regime(
+        "steps-4800",
+        "six classes, 4800 steps (two seeds)",
+        replace(_SCENES, steps=4800),
         methods=_only(6, "BCKD", "softmax + L_loc"),
+        seeds=(0, 1),
     ),
     _regime(
         "steps-300",
@@ -147,11 +169,42 @@ _REGIMES = (
         methods=_only(1, "none", "L_cls", "L_loc", "BCKD"),
     ),
     _regime(
+        "one-class-1200",
+        "one class, 1200 steps",
+        _labelled(_SCENES, "_one"),
+        teacher="teacher-one",
+        methods=_only(1, "none", "L_cls", "L_loc", "BCKD"),
+        **_OWN_SWEEP,
+    ),
+    _regime(
+        "twelve-classes",
+        "twelve classes, 1200 steps",
+        _twelve(_SCENES),
+        teacher="teacher-twelve",
+        methods=_only(12, *_CORE),
+        **_OWN_SWEEP,
+    ),
+    _regime(
         "same-start",
         "300 more steps from a supervised student",
         _SHORT,
         start="student",
         methods=_only(6, *_FEW),
+    ),
+    _regime(
+        "same-start-1200",
+        "1200 more steps from a supervised student",
+        _SCENES,
+        start="student",
+        methods=_only(6, *_FEW),
+    ),
+    _regime(
+        "weak-teacher",
+        "a teacher of 800 steps in place of 2000",
+        _SCENES,
+        teacher="teacher-weak",
+        methods=_only(6, *_FEW[1:]),
+        shared=("none",),
     ),
 )
 
@@ -193,6 +246,43 @@ _QUESTIONS = (
             _variant("BCKD, L_loc by p_t", "BCKD", iou_weighting="teacher"),
         ),
         shared=("none", "L_loc", "BCKD", _SOFTMAX),
+    ),
+)
+
+
+def _weighted(name: str, **weights: float) -> Method:
+    """A method with these weights, whatever a sweep chose."""
+    return Method(name, weights, swept=False)
+
+
+_WEIGHTS = (
+    _regime(
+        "temperature",
+        "softmax distillation at other temperatures (published: 2)",
+        _SCENES,
+        methods=(
+            _variant("softmax, T 1", "softmax", softmax_temperature=1.0),
+            _variant("softmax, T 4", "softmax", softmax_temperature=4.0),
+        ),
+        shared=("none", "softmax"),
+    ),
+    _regime(
+        "weights",
+        "a1 : a2 of BCKD, and softmax + L_loc beyond its sweep (two seeds, a first look)",
+        _SCENES,
+        methods=(
+            *(
+                _weighted(f"BCKD, {a1} : {a2}", binary=float(a1), iou=float(a2))
+                for a1 in (1, 4, 16)
+                for a2 in (4, 16, 64)
+                if (a1, a2) != (1, 16)  # in "recipe-search"
+            ),
+            _weighted("softmax + L_loc, 3 : 16", softmax=3.0, iou=16.0),
+            _weighted("softmax + L_loc, 12 : 64", softmax=12.0, iou=64.0),
+        ),
+        seeds=(200, 201),
+        shared=("BCKD, 1 : 16",),
+        shared_from="recipe-search",
     ),
 )
 
@@ -244,6 +334,13 @@ _RECIPE = (
         **_OWN_SWEEP,
     ),
     _regime(
+        "neu-det-pretrained",
+        "NEU, from ImageNet weights, weights of the scenes",
+        replace(_pretrained(_neu(_SCENES)), steps=300),
+        teacher="teacher-neu-pretrained",
+        methods=_only(6, "none", "softmax", "BCKD"),
+    ),
+    _regime(
         "neu-det-why",
         "where softmax distillation loses AP on NEU",
         replace(_neu(_SCENES), steps=600),
@@ -257,4 +354,6 @@ _RECIPE = (
     ),
 )
 
-STUDIES: dict[str, Study] = {study.name: study for study in (*_REGIMES, *_QUESTIONS, *_RECIPE)}
+STUDIES: dict[str, Study] = {
+    study.name: study for study in (*_REGIMES, *_QUESTIONS, *_WEIGHTS, *_RECIPE)
+}

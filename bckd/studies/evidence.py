@@ -15,10 +15,15 @@ REGIMES = (
     "recipe-confirm",
     "steps-2400",
     "same-start",
+    "same-start-1200",
+    "weak-teacher",
     "one-class",
+    "one-class-1200",
     "four-classes",
+    "twelve-classes",
     "neu-det",
     "neu-det-tuned",
+    "neu-det-pretrained",
 )
 COLUMNS = (
     ("softmax", "none"),

@@ -38,6 +38,7 @@ from bckd.trainer import train
 SCENES: dict[Path, dict[str, Any]] = {
     Path("data/scenes"): {},
     Path("data/scenes-fresh"): {"train": 1, "seed": 1},
+    Path("data/scenes12"): {"variant": "twelve"},
 }
 
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from bckd.error_analysis import TIDE_ERRORS
+from bckd.recipes import PRESETS
 from bckd.run_log import read_lines
+from bckd.serialisation import to_plain
 from bckd.studies.catalogue import CHOSEN, MODELS, STUDIES, methods
-from bckd.studies.cells import published_changes
+from bckd.studies.cells import PRESET, published_changes
 from bckd.studies.runner import StudyOptions, chosen_scales
 from bckd.studies.statistics import ORDER, summarise, values
 from bckd.studies.study import Cell, Study
@@ -65,6 +69,21 @@ def test_every_line_is_the_catalogues_run(study: Study) -> None:
         cell = Cell(line["part"], line["method"], line["scale"], line["seed"])
         assert line["changes"] == published_changes(study, cell), cell
         assert {"versions", "machine", "date", "seconds"} <= set(line)
+
+
+def test_the_preset_is_the_one_that_the_lines_refer_to() -> None:
+    """`changes` of a line are changes to these values; fields that came later do not count."""
+
+    def assert_holds(published: Any, today: Any, name: str) -> None:
+        if isinstance(published, dict):
+            for key, value in published.items():
+                assert_holds(value, today[key], f"{name}.{key}")
+        else:
+            assert today == published, name
+
+    published = json.loads((RESULTS / "scenes_preset.json").read_text(encoding="utf-8"))
+    today = json.loads(json.dumps(to_plain(PRESETS[PRESET][1])))
+    assert_holds(published, today, PRESET)
 
 
 def test_no_choice_is_made_on_seeds_of_the_comparison(study: Study) -> None:
