@@ -17,7 +17,7 @@ NBVAL := $(if $(NOTEBOOKS),--nbval-lax --nbval-current-env --nbval-cell-timeout=
 	--nbval-sanitize-with notebooks/sanitize.cfg notebooks)
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test lab lock clean
+.PHONY: help env demo test book lab lock clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' Makefile
@@ -48,6 +48,9 @@ demo: env ## distil a small student on the built-in scenes and see what it gains
 
 test: env ## run the tests and the notebooks
 	$(BIN)/python -m pytest tests $(NBVAL)
+
+book: env ## write the course as static pages into runs/book, explorers included
+	$(BIN)/python -m bckd.book notebooks runs/book
 
 lab: env ## open the notebooks in JupyterLab
 	$(BIN)/python -m jupyterlab notebooks

@@ -1,0 +1,236 @@
+// Training replay: one picture's score map as a run goes on, above the run's curves.
+
+const UNITS = 65535; // of a score in the data
+const PAUSE = 700; // milliseconds between two checkpoints
+
+// ---- a map over a picture --------------------------------------------------------------------
+
+// The picture with a canvas over it, one canvas pixel a cell of the finest level; `over` lies on top.
+function makeMapStage({ picture, size: [width, height], levels }, attributes, ...over) {
+  const [stride, rows, columns] = levels[0];
+  const image = make("img", { src: picture, alt: "", draggable: "false" });
+  const canvas = make("canvas", { width: columns, height: rows, "aria-hidden": "true" });
+  // The last cells may reach beyond the picture.
+  canvas.style.width = `${(100 * columns * stride) / width}%`;
+  canvas.style.height = `${(100 * rows * stride) / height}%`;
+  const element = make("div", { class: "stage", ...attributes }, image, canvas, ...over);
+  element.style.aspectRatio = `${width} / ${height}`;
+  return {
+    element,
+    // values: one a location; speakers: the location of each canvas pixel.
+    paint(values, speakers, scaleName) {
+      const cells = Array.from(speakers, (location) => values[location]);
+      canvas.getContext("2d").drawImage(mapPicture(cells, rows, columns, colourScale(scaleName)), 0, 0);
+    },
+    setOpacity(opacity) { canvas.style.opacity = opacity; },
+  };
+}
+
+// The location that speaks for each cell of the finest level: that of the chosen level, or of all
+// levels that with the highest value. stack: [level][cell], from Python.
+function speakersOf(values, { values: stack, shape: [count, rows, columns] }, level) {
+  const cells = rows * columns;
+  const found = new Int32Array(cells);
+  for (let cell = 0; cell < cells; cell++) {
+    let best = stack[(level ?? 0) * cells + cell];
+    for (let n = 1; level === null && n < count; n++) {
+      const location = stack[n * cells + cell];
+      if (values[location] > values[best]) best = location;
+    }
+    found[cell] = best;
+  }
+  return found;
+}
+
+function makeColourBar() {
+  const ramp = make("div", { class: "ramp" });
+  const label = make("span", { class: "small" });
+  const element = make("div", { class: "colour-bar" }, ramp,
+    make("div", { class: "ends small quiet" }, ...["0", "0.5", "1"].map((text) => make("span", {}, text))), label);
+  return {
+    element,
+    set(scaleName, text) {
+      ramp.style.background = `linear-gradient(to right, ${COLOUR_TABLES[scaleName].join(", ")})`;
+      label.textContent = text;
+    },
+  };
+}
+
+// ---- numbers, as in replay.py ------------------------------------------------------------------
+
+function makeNumbers(data) {
+  const { values: scores, shape: [, locations, count] } = decode(data.scores);
+  const stack = decode(data.stack);
+  const curves = data.curves.map(({ title, points }) => {
+    const { values, shape } = decode(points);
+    return { title, points: Array.from({ length: shape[0] }, (_, n) => [values[2 * n], values[2 * n + 1]]) };
+  });
+  const levelOf = (stride) => (stride === null ? null : data.levels.findIndex(([each]) => each === stride));
+
+  function map({ step, class_name: className, stride }) {
+    const label = className === null ? null : data.classes.indexOf(className);
+    const values = new Float64Array(locations);
+    const first = data.steps.indexOf(step) * locations;
+    for (let n = 0; n < locations; n++) {
+      const own = scores.subarray((first + n) * count, (first + n + 1) * count);
+      values[n] = (label === null ? Math.max(...own) : own[label]) / UNITS;
+    }
+    return { values, speakers: speakersOf(values, stack, levelOf(stride)) };
+  }
+  return {
+    curves, map,
+    describe(state) {
+      const { values } = map(state);
+      const level = levelOf(state.stride);
+      const before = data.levels.slice(0, level ?? 0).map(([, rows, columns]) => rows * columns);
+      const cells = level === null ? locations : data.levels[level][1] * data.levels[level][2];
+      const shown = values.subarray(sum(before), sum(before) + cells);
+      return {
+        highest: Math.max(...shown),
+        mean: sum(shown) / shown.length,
+        curves: Object.fromEntries(curves.map(({ title, points }) => [title, valueAt(points, state.step)])),
+      };
+    },
+  };
+}
+
+// The last value at a step or before it; null where there is none yet.
+function valueAt(points, step) {
+  const known = points.filter(([at]) => at <= step);
+  return known.length ? known[known.length - 1][1] : null;
+}
+
+// ---- a curve with the marker --------------------------------------------------------------------
+
+const HEIGHT = 150;
+
+function makeChart({ title, points }, reach) {
+  const canvas = make("canvas", { role: "img", "aria-label": `${title} over training steps` });
+  const shown = make("output");
+  const highest = Math.max(...points.map(([, value]) => value));
+  const lowest = Math.min(0, ...points.map(([, value]) => value));
+  return {
+    canvas,
+    element: make("div", { class: "panel chart" }, make("h4", { class: "head" }, make("span", {}, title), shown), canvas),
+    draw(root, step, value) {
+      shown.textContent = value === null ? "none yet" : curveText(value);
+      const { paddingLeft, paddingRight } = getComputedStyle(canvas.parentElement);
+      const width = canvas.parentElement.clientWidth - parseFloat(paddingLeft) - parseFloat(paddingRight);
+      if (width <= 0) return;
+      const context = sharpContext(canvas, width, HEIGHT);
+      const box = { left: 38, top: 8, width: width - 52, height: HEIGHT - 34 };
+      const { toX, toY } = drawAxes(context, root, box, { x: reach, y: [lowest, highest] });
+      context.lineWidth = 2;
+      context.lineJoin = "round";
+      context.strokeStyle = cssColour(root, "--bckd-teacher-text");
+      line(context, points.map(([at, each]) => [toX(at), toY(each)]));
+      context.strokeStyle = context.fillStyle = cssColour(root, "--bckd-student");
+      context.lineWidth = 1.5;
+      line(context, [[toX(step), box.top], [toX(step), box.top + box.height]]);
+      if (value === null) return;
+      context.beginPath();
+      context.arc(toX(step), toY(value), 4.5, 0, 2 * Math.PI);
+      context.fill();
+    },
+  };
+}
+
+// Three digits that count.
+const curveText = (value) => Number(value.toPrecision(3)).toString().replace("-", "\u2212");
+
+// ---- the explorer -------------------------------------------------------------------------------
+
+function render({ model, el }) {
+  const data = model.get("data");
+  const { steps } = data;
+  const numbers = makeNumbers(data);
+  const change = stateChanger(model);
+  const read = () => model.get("state");
+  const edit = (patch) => change({ ...patch, shown: numbers.describe({ ...read(), ...patch }) });
+
+  const stage = makeMapStage(data, { role: "img" });
+  const bar = makeColourBar();
+  const readout = make("p", { "aria-live": "polite" });
+  const classOf = makeSelect({
+    label: "class", options: [[null, "highest of all"], ...data.classes.map((name) => [name, name])],
+    onChange: (value) => edit({ class_name: value }),
+  });
+  const level = makeSelect({
+    label: "level", options: [[null, "highest of all"], ...data.levels.map(([stride]) => [stride, `stride ${stride}`])],
+    onChange: (value) => edit({ stride: value }),
+  });
+  const opacity = makeSlider({
+    label: "opacity", min: 0, max: 1, step: 0.05, format: (value) => fixed(value, 2),
+    onChange: (value) => edit({ opacity: value }),
+  });
+  const slider = makeSlider({
+    label: "checkpoint", min: 0, max: steps.length - 1, step: 1, format: (index) => `step ${steps[index]}`,
+    onChange(index) {
+      pause();
+      edit({ step: steps[index] });
+    },
+  });
+  slider.element.classList.add("steps");
+
+  // Whoever asked for less motion moves on by hand.
+  const still = window.matchMedia("(prefers-reduced-motion: reduce)").matches;
+  const button = makeButton("", () => (still ? forward() : timer ? pause() : play()), { class: "play" });
+  let timer = null;
+  function forward() {
+    const next = steps.indexOf(read().step) + 1;
+    edit({ step: steps[next % steps.length] });
+    if (next >= steps.length - 1) pause();
+  }
+  function play() {
+    timer = setInterval(forward, PAUSE);
+    forward();
+  }
+  function pause() {
+    clearInterval(timer);
+    timer = null;
+    nameButton();
+  }
+  function nameButton() {
+    button.textContent = still ? "next" : timer ? "pause" : "play";
+  }
+
+  const reach = [...steps, ...numbers.curves.flatMap(({ points }) => points.map(([at]) => at))];
+  const charts = numbers.curves.map((curve) => makeChart(curve, [Math.min(0, ...reach), Math.max(...reach)]));
+  const root = makeRoot(el, "bckd-replay", "Training replay",
+    make("h3", {}, "Training replay: the score map as the run goes on"),
+    make("div", { class: "row player" }, button, slider.element),
+    make("div", { class: "row" }, classOf.element, level.element, opacity.element),
+    make("div", { class: "layout" }, make("div", {}, stage.element, bar.element, readout),
+      make("div", { class: "charts" }, ...charts.map((chart) => chart.element))));
+
+  function draw() {
+    const state = read();
+    const shown = numbers.describe(state);
+    if (JSON.stringify(shown) !== JSON.stringify(state.shown)) { // the other side changed settings alone
+      change({ shown });
+      return; // the change draws
+    }
+    const { values, speakers } = numbers.map(state);
+    stage.paint(values, speakers, "viridis");
+    stage.setOpacity(state.opacity);
+    slider.set(steps.indexOf(state.step));
+    classOf.set(state.class_name);
+    level.set(state.stride);
+    opacity.set(state.opacity);
+    nameButton();
+    const which = `sigmoid score, ${state.class_name ?? "highest of all classes"}`;
+    bar.set("viridis", which);
+    readout.textContent = `step ${state.step}: highest ${fixed(shown.highest, 3)}, mean ${fixed(shown.mean, 3)}`;
+    stage.element.setAttribute("aria-label", `${which}, at step ${state.step}`);
+    charts.forEach((chart, n) => chart.draw(root, state.step, shown.curves[numbers.curves[n].title]));
+  }
+
+  model.on("change:state", draw);
+  const stop = redrawOnChange(root, draw);
+  draw();
+  return () => {
+    pause();
+    stop();
+    model.off("change:state", draw);
+  };
+}

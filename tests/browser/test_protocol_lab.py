@@ -1,0 +1,310 @@
+"""The protocol lab in a browser: what a reader does, and the numbers it shows."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from bckd.viz.explorers.protocol_lab import ProtocolLab
+from bckd.viz.protocol_figure import ProtocolValues, protocol_values
+
+TEACHER, STUDENT = [2.0, -2.0, -4.0, -3.0], [0.5, -1.0, -2.0, -3.5]
+PRESETS = ("shifted", "single", "background", "confident", "equal")
+
+
+def number(text: str) -> float:
+    """A number as the page writes it, with a true minus sign."""
+    return float(text.replace("−", "-"))
+
+
+def shown(page: Any, card: str) -> tuple[float, list[float], list[list[float]]]:
+    """Loss, gradient and (teacher, student) values a class that a card shows."""
+    panel = page.locator(".card", has_text=card)
+    rows = panel.locator("tbody tr")
+    gradient = [number(text) for text in rows.locator(".gradient").all_inner_texts()]
+    pairs = [
+        [number(part) for part in cell.split()]
+        for cell in rows.locator("td.numbers:not(:has(.gradient))").all_inner_texts()
+    ]
+    return number(panel.locator(".loss").inner_text()), gradient, pairs
+
+
+def check_page(page: Any, state: dict[str, Any]) -> ProtocolValues:
+    """Page and state hold what bckd.losses computes from the state's logits."""
+    values = protocol_values(
+        state["teacher"],
+        state["student"],
+        temperature=state["temperature"],
+        detach_weight=state["detach_weight"],
+    )
+    for key, expected in vars(values).items():
+        assert state[key] == pytest.approx(expected, abs=1e-6), key
+    loss, gradient, pairs = shown(page, "softmax KD")
+    assert loss == pytest.approx(values.softmax_loss, abs=1e-4)
+    assert gradient == pytest.approx(values.softmax_gradient, abs=1e-4)
+    assert [pair[0] for pair in pairs] == pytest.approx(values.teacher_probabilities, abs=1e-3)
+    assert [pair[1] for pair in pairs] == pytest.approx(values.student_probabilities, abs=1e-3)
+    loss, gradient, pairs = shown(page, "L_cls")
+    assert loss == pytest.approx(values.binary_loss, abs=1e-4)
+    assert gradient == pytest.approx(values.binary_gradient, abs=1e-4)
+    assert [pair[0] for pair in pairs] == pytest.approx(values.teacher_scores, abs=1e-3)
+    assert [pair[1] for pair in pairs] == pytest.approx(values.student_scores, abs=1e-3)
+    return values
+
+
+@pytest.fixture
+def lab(open_explorer: Callable[..., Any]) -> Any:
+    return open_explorer(ProtocolLab(TEACHER, STUDENT))
+
+
+def drag(page: Any, target: Any, pixels_up: int) -> None:
+    target.scroll_into_view_if_needed()
+    box = target.bounding_box()
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.mouse.move(x, y - pixels_up / 2)
+    page.mouse.move(x, y - pixels_up)
+    page.mouse.up()
+
+
+def test_first_sight(lab: Any, state_of: Callable[[Any], dict]) -> None:
+    state = state_of(lab)
+    assert (state["teacher"], state["student"]) == (TEACHER, STUDENT)
+    check_page(lab, state)
+
+
+@pytest.mark.parametrize("part", [".grip", ".bar"])
+def test_dragging_a_bar_moves_its_logit_alone(
+    lab: Any, state_of: Callable[[Any], dict], part: str
+) -> None:
+    drag(lab, lab.locator(f"{part}.student").nth(2), pixels_up=60)  # 240 pixels are 20 logits
+    state = state_of(lab)
+    assert state["student"] == [0.5, -1.0, 3.0, -3.5]
+    assert state["teacher"] == TEACHER
+    check_page(lab, state)
+    drag(lab, lab.locator(f"{part}.teacher").nth(0), pixels_up=-36)
+    state = state_of(lab)
+    assert state["teacher"] == [-1.0, -2.0, -4.0, -3.0]
+    check_page(lab, state)
+
+
+def test_a_bar_stops_at_the_end_of_the_axis(lab: Any, state_of: Callable[[Any], dict]) -> None:
+    drag(lab, lab.locator(".grip.student").nth(0), pixels_up=400)
+    assert state_of(lab)["student"][0] == 10
+    assert lab.locator(".grip.student").nth(0).get_attribute("aria-valuenow") == "10"
+
+
+def test_the_shift_grip_moves_the_student_as_one(lab: Any, state_of: Callable[[Any], dict]) -> None:
+    before = check_page(lab, state_of(lab))
+    drag(lab, lab.get_by_role("slider", name="all student logits"), pixels_up=36)
+    state = state_of(lab)
+    assert state["student"] == [3.5, 2.0, 1.0, -0.5]
+    after = check_page(lab, state)
+    assert after.softmax_loss == pytest.approx(before.softmax_loss)
+    assert after.binary_loss > before.binary_loss + 0.5
+    drag(lab, lab.get_by_role("slider", name="all student logits"), pixels_up=400)
+    assert state_of(lab)["student"] == [10, 8.5, 7.5, 6.0]  # together until the first one stops
+
+
+def test_keyboard(lab: Any, state_of: Callable[[Any], dict]) -> None:
+    lab.get_by_role("slider", name="dog, student logit").focus()
+    for key in ("ArrowUp", "ArrowUp", "ArrowDown", "PageUp", "ArrowRight"):
+        lab.keyboard.press(key)
+    state = state_of(lab)
+    assert state["student"] == [0.5, 0.2, -2.0, -3.5]
+    assert lab.locator(":focus").get_attribute("aria-valuenow") == "0.2"
+    check_page(lab, state)
+    lab.keyboard.press("Tab")  # the next bar
+    lab.keyboard.press("PageDown")
+    assert state_of(lab)["teacher"] == [2.0, -2.0, -5.0, -3.0]
+    lab.keyboard.press("End")
+    assert state_of(lab)["teacher"][2] == 10
+    lab.get_by_role("slider", name="all student logits").focus()
+    lab.keyboard.press("ArrowDown")
+    assert state_of(lab)["student"] == [0.4, 0.1, -2.1, -3.6]
+
+
+@pytest.mark.parametrize("temperature", [1, 2, 4])
+@pytest.mark.parametrize("preset", PRESETS)
+def test_presets(lab: Any, state_of: Callable[[Any], dict], preset: str, temperature: int) -> None:
+    lab.get_by_role("radio", name=str(temperature)).check()
+    button = lab.locator(f"[data-preset={preset}]")
+    button.click()
+    state = state_of(lab)
+    assert state["preset"] == preset
+    assert state["temperature"] == temperature
+    assert button.get_attribute("aria-pressed") == "true"
+    values = check_page(lab, state)
+    gap = [s - t for s, t in zip(state["student"], state["teacher"], strict=True)]
+    if preset == "shifted":
+        assert gap == [3, 3, 3, 3]
+        assert values.softmax_loss == pytest.approx(0, abs=1e-12)
+        assert values.binary_loss > 1
+        assert all(gradient > 0 for gradient in values.binary_gradient)
+    elif preset == "single":
+        assert len(gap) == 1
+        assert values.softmax_loss == 0 and values.softmax_gradient == (0,)
+        assert values.binary_loss > 1
+    elif preset == "background":
+        assert max(values.teacher_scores + values.student_scores) < 0.02
+        # "Names a class": beyond an even share, clearly so at the lower temperatures.
+        assert max(values.teacher_probabilities) > {1: 0.9, 2: 0.7, 4: 0.45}[temperature]
+        assert values.softmax_loss > 100 * values.binary_loss
+    elif preset == "confident":
+        assert max(values.teacher_scores) > 0.99
+        for gradient in (values.softmax_gradient, values.binary_gradient):
+            assert gradient[0] < 0 and all(other > 0 for other in gradient[1:])
+    else:
+        assert gap == [0, 0, 0, 0]
+        assert values.binary_loss == 0 and set(values.binary_gradient) == {0}
+        assert values.softmax_loss == pytest.approx(0, abs=1e-12)
+        assert values.softmax_gradient == pytest.approx((0, 0, 0, 0), abs=1e-12)
+
+
+def test_a_change_by_hand_ends_the_preset(lab: Any, state_of: Callable[[Any], dict]) -> None:
+    lab.locator("[data-preset=equal]").click()
+    lab.get_by_role("slider", name="cat, student logit").press("ArrowUp")
+    assert state_of(lab)["preset"] == ""
+    assert lab.locator("[aria-pressed=true]").count() == 0
+    assert "Press a preset" in lab.locator(".reading").inner_text()
+
+
+def test_weight_as_a_constant(lab: Any, state_of: Callable[[Any], dict]) -> None:
+    through = lab.get_by_role("checkbox")
+    assert through.is_checked()
+    before = check_page(lab, state_of(lab))
+    through.uncheck()
+    state = state_of(lab)
+    assert state["detach_weight"] is True
+    after = check_page(lab, state)
+    assert after.binary_loss == before.binary_loss
+    assert after.binary_gradient != pytest.approx(before.binary_gradient, abs=1e-2)
+
+
+def test_classes_come_and_go(lab: Any, state_of: Callable[[Any], dict]) -> None:
+    add, remove = lab.get_by_label("add a class"), lab.get_by_label("remove the last class")
+    for _ in range(4):
+        add.click()
+    assert add.is_disabled()
+    state = state_of(lab)
+    assert len(set(state["names"])) == 8
+    assert state["student"] == [*STUDENT, -3, -3, -3, -3]
+    check_page(lab, state)
+    for _ in range(6):
+        remove.click()
+    assert remove.is_disabled()
+    state = state_of(lab)
+    assert (state["teacher"], state["student"]) == (TEACHER[:2], STUDENT[:2])
+    check_page(lab, state)
+    lab.locator("[data-preset=single]").click()
+    assert remove.is_disabled()
+    add.click()
+    assert len(state_of(lab)["names"]) == 2
+    check_page(lab, state_of(lab))
+
+
+def test_large_logits_widen_the_axis(
+    open_explorer: Callable[..., Any], state_of: Callable[[Any], dict]
+) -> None:
+    page = open_explorer(ProtocolLab([40.0, -3.25], [-45.5, 2.0], ["a", "b"]))
+    assert page.locator(".grip.teacher").nth(0).get_attribute("aria-valuemax") == "46"
+    assert "−3.25" in page.locator(".stage").inner_text()
+    check_page(page, state_of(page))
+
+
+def test_settings_changed_from_python_are_computed_and_drawn(
+    lab: Any, state_of: Callable[[Any], dict]
+) -> None:
+    lab.evaluate("""() => {
+        const model = document.querySelector("[data-bckd]").model;
+        model.set("state", { ...model.get("state"), student: [1, 2, 3, 4] });
+    }""")
+    assert (
+        lab.get_by_role("slider", name="bus, student logit").get_attribute("aria-valuenow") == "4"
+    )
+    check_page(lab, state_of(lab))
+
+
+def test_two_labs_on_a_page_keep_apart(open_page: Callable[..., Any]) -> None:
+    first, second = ProtocolLab([1.0], [2.0], ["left"]), ProtocolLab([3.0], [4.0], ["right"])
+    page = open_page(first.static_html(), second.static_html())
+    names = "[...document.querySelectorAll('[data-bckd]')].map(e => e.model.get('state').names[0])"
+    assert page.evaluate(names) == ["left", "right"]
+    page.get_by_role("slider", name="right, student logit").press("ArrowUp")
+    students = names.replace("names[0]", "student[0]")
+    assert page.evaluate(students) == [2.0, 4.1]
+
+
+def test_every_control_has_a_name(lab: Any) -> None:
+    unnamed = lab.evaluate("""() => [...document.querySelectorAll(
+        "button, input, select, [role=slider]")].filter((e) =>
+        !(e.getAttribute("aria-label") || e.textContent.trim() || e.labels?.length))
+        .map((e) => e.outerHTML)""")
+    assert unnamed == []
+    assert lab.get_by_role("slider").count() == 2 * len(TEACHER) + 1
+
+
+def contrast(first: str, second: str) -> float:
+    """WCAG contrast of two colours as the browser writes them."""
+
+    def luminance(colour: str) -> float:
+        numbers = [float(part) for part in re.findall(r"\d*\.?\d+(?:e-?\d+)?", colour)]
+        channels = numbers[:3] if colour.startswith("color(") else [n / 255 for n in numbers[:3]]
+        linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    low, high = sorted((luminance(first), luminance(second)))
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_text_has_contrast(open_explorer: Callable[..., Any], dark: bool) -> None:
+    page = open_explorer(ProtocolLab(), dark=dark)
+    panel = page.locator(".panel").first.evaluate("e => getComputedStyle(e).backgroundColor")
+    for part, least in (
+        (".teacher-text", 4.5),
+        (".student-text", 4.5),
+        (".quiet", 4.5),
+        ("h4", 7),
+        (".tick", 4.5),
+    ):
+        ink = page.locator(part).first.evaluate("e => getComputedStyle(e).color")
+        assert contrast(ink, panel) >= least, (part, ink, panel)
+    for part in (".bar.teacher", ".bar.student"):
+        fill = page.locator(part).first.evaluate("e => getComputedStyle(e).backgroundColor")
+        assert contrast(fill, panel) >= 3, (part, fill, panel)
+
+
+@pytest.mark.parametrize("width", [320, 390, 768, 1200])
+def test_nothing_is_cut_or_scrolls_sideways(open_explorer: Callable[..., Any], width: int) -> None:
+    logits = [-10.0, -9.99, 8.88, -3.0, -7.25, 1.0, 0.0, -10.0]
+    page = open_explorer(ProtocolLab(logits, logits[::-1]), width=width)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    overflowing = page.evaluate("""() => [...document.querySelectorAll(
+        ".foot span:not(.name), td, button, label, h3, h4, p")].filter((e) =>
+        e.scrollWidth > e.clientWidth + 1 && e.clientWidth > 0).map((e) => e.outerHTML)""")
+    assert overflowing == []
+    columns = page.locator(".panels > .panel")
+    side_by_side = columns.nth(0).bounding_box()["y"] == columns.nth(1).bounding_box()["y"]
+    assert side_by_side == (width > 640)
+
+
+def test_touch(open_explorer: Callable[..., Any], state_of: Callable[[Any], dict]) -> None:
+    page = open_explorer(ProtocolLab(TEACHER, STUDENT), width=390, has_touch=True, is_mobile=True)
+    grip = page.locator(".grip.student").nth(1)
+    grip.scroll_into_view_if_needed()
+    box = grip.bounding_box()
+    point = {"x": box["x"] + box["width"] / 2, "y": box["y"] + box["height"] / 2}
+    touch = page.context.new_cdp_session(page)
+    scrolled = page.evaluate("scrollY")
+    touch.send("Input.dispatchTouchEvent", {"type": "touchStart", "touchPoints": [point]})
+    for up in (20, 40, 60):
+        moved = {"x": point["x"], "y": point["y"] - up}
+        touch.send("Input.dispatchTouchEvent", {"type": "touchMove", "touchPoints": [moved]})
+    touch.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+    assert state_of(page)["student"] == [0.5, 4.0, -2.0, -3.5]
+    assert page.evaluate("scrollY") == scrolled

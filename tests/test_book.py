@@ -1,0 +1,52 @@
+"""The course as static pages."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbclient.exceptions import CellExecutionError
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+
+from bckd.book import write_book
+from bckd.errors import InputError
+
+LAB = (
+    "from bckd.viz.explorers.protocol_lab import ProtocolLab\nProtocolLab([2.0, -1.0], [0.0, 1.0])"
+)
+
+
+def write(path: Path, *cells: nbformat.NotebookNode) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    notebook = new_notebook(cells=list(cells))
+    notebook.metadata.kernelspec = {"name": "python3", "display_name": "", "language": "python"}
+    nbformat.write(notebook, path)
+
+
+def test_pages_run_link_to_pages_and_hold_the_explorers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))  # where not installed
+    notebooks, out = tmp_path / "notebooks", tmp_path / "book"
+    text = "[next](02_b.ipynb), [elsewhere](https://example.org/x.ipynb)"
+    write(notebooks / "01_a.ipynb", new_markdown_cell(text), new_code_cell(LAB))
+    write(notebooks / "solutions" / "01_a_solutions.ipynb", new_code_cell("print(6 * 7)"))
+    pages = write_book(notebooks, out)
+    assert pages == [out / "01_a.html", out / "solutions" / "01_a_solutions.html"]
+    first, second = (page.read_text(encoding="utf-8") for page in pages)
+    assert 'href="02_b.html"' in first and 'href="https://example.org/x.ipynb"' in first
+    assert 'data-bckd="protocol_lab"' in first
+    assert ">42\n" in second
+
+
+def test_a_cell_that_fails_is_an_error(tmp_path: Path) -> None:
+    write(tmp_path / "notebooks" / "01_a.ipynb", new_code_cell("1 / 0"))
+    with pytest.raises(CellExecutionError, match="ZeroDivisionError"):
+        write_book(tmp_path / "notebooks", tmp_path / "book")
+    assert not (tmp_path / "book").exists()
+
+
+def test_a_folder_without_notebooks(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="holds no notebook"):
+        write_book(tmp_path, tmp_path / "book")
