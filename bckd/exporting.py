@@ -65,8 +65,7 @@ class ExportOptions:
     program: Path | None = None
     """a torch.export program (.pt2), for PyTorch without this package"""
     official: Path | None = None
-    """a checkpoint (.pth) in the key layout of mmdetection 2.x and the official code: weights
-    alone"""
+    """a checkpoint (.pth) in the official code's and mmdetection's key layout: weights alone"""
 
 
 def run_export(source: Path | str, options: ExportOptions) -> dict[str, Agreement]:
@@ -155,20 +154,22 @@ def export_official(checkpoint: Checkpoint, path: Path) -> None:
     Raises:
         InputError: the layout knows no such detector.
     """
-    detector = checkpoint.detector
-    if not isinstance(detector, Detector) or not _is_official(detector):
-        raise InputError(
-            f"{_what(detector)} has no official key layout; expected GFL, RetinaNet, FCOS or ATSS "
-            "on a ResNet or on MobileNetV2"
-        )
+    detector = _official_detector(checkpoint)
     tensors = {name: x.detach().cpu() for name, x in official_state_dict(detector).items()}
     content = {"state_dict": tensors, "meta": {"CLASSES": detector.class_names}}
     write_atomically(path, lambda part: torch.save(content, part))
 
 
-def _is_official(detector: Detector) -> bool:
-    name = detector.config.backbone
-    return name == "mobilenet_v2" or name.startswith("resnet")
+def _official_detector(checkpoint: Checkpoint) -> Detector:
+    detector = checkpoint.detector
+    if isinstance(detector, Detector):
+        backbone = detector.config.backbone
+        if backbone == "mobilenet_v2" or backbone.startswith("resnet"):
+            return detector
+    raise InputError(
+        f"{_what(detector)} has no official key layout; expected GFL, RetinaNet, FCOS or ATSS "
+        "on a ResNet or on MobileNetV2"
+    )
 
 
 def _what(detector: DenseDetector) -> str:
@@ -179,8 +180,7 @@ def _what(detector: DenseDetector) -> str:
 
 def _official_report(checkpoint: Checkpoint, path: Path) -> str:
     """That the weights come back exactly, and what `load_detector` would take for granted."""
-    detector = checkpoint.detector
-    assert isinstance(detector, Detector)
+    detector = _official_detector(checkpoint)
     state_dict, _ = read_official(path)
     copied = copy.deepcopy(detector)
     report = load_official(copied, state_dict)
@@ -238,8 +238,11 @@ def _trace(checkpoint: Checkpoint) -> ExportedProgram:
     """The detector and its post-processing as a graph for any height and width."""
     detector = checkpoint.detector
     if isinstance(detector, Detector) and detector.config.backbone == "swin_t":
-        # Its windows are padded and shifted by the image's size; tracing that takes over 5 minutes.
-        raise InputError(f"{_what(detector)} cannot be exported: its graph depends on the image")
+        # Its windows are padded and shifted by the image's size: tracing it takes over 5 minutes.
+        raise InputError(
+            f"{_what(detector)} cannot be exported to ONNX or a program: its graph depends on the "
+            "size of the image"
+        )
     model = OneImage(copy.deepcopy(detector).cpu().eval())
     # Several cells on every level, since torch.export treats a side of 1 as fixed.
     step = max(32, *detector.strides)

@@ -131,7 +131,7 @@ def interval_plot(
 
 def _styles(names: Iterable[str]) -> dict[str, dict[str, Any]]:
     """Colour and marker by name: a method's own, as in the figures of a study, or spare ones."""
-    spare = zip(SPARE_COLOURS, "<>pd*", strict=True)
+    spare = zip(SPARE_COLOURS, "os<>*", strict=True)
     styles = {}
     for name in names:
         known = name in METHOD_COLOURS
