@@ -13,7 +13,7 @@ from bckd.viz.detections import draw_boxes
 from bckd.viz.style import colour, figure
 
 Boxes = tuple[Tensor, Tensor, Tensor | None]  # boxes (D, 4), labels (D,), scores (D,)
-WIDTH = 9.5  # inches, as the other figures
+WIDTH = 7.6  # inches: noisy pictures make large files
 
 
 def box_rows(
