@@ -148,7 +148,7 @@ def export_program(checkpoint: Checkpoint, path: Path) -> None:
 def export_official(checkpoint: Checkpoint, path: Path) -> None:
     """Write weights and class names as mmdetection 2.x saves them, for `torch.load`.
 
-    The layout has no place for strides, image size or activation; a reader's configuration
+    The layout has no place for groups, image size or activation; a reader's configuration
     must say them.
 
     Raises:

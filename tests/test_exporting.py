@@ -278,7 +278,7 @@ class TestOfficial:
         save_detector(tmp_path / "student.safetensors", detector, SIZE, {})
         run_export(tmp_path, ExportOptions(official=tmp_path / "s.pth"))
         (line,) = capsys.readouterr().out.splitlines()
-        assert line.endswith("must be told: leaky, channels, strides, image size")
+        assert line.endswith("must be told: leaky, image size")
         again = official_detector("gfl", "mobilenet_v2", channels=32, strides=(8, 16, 32))
         load_official(again, read_official(tmp_path / "s.pth")[0])
         assert torch.equal(again.head.cls.weight, detector.head.cls.weight)

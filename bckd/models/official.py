@@ -14,11 +14,13 @@ The official zoo's names on the right; ours on the left:
 
 from __future__ import annotations
 
+import math
 import pickle
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -197,7 +199,11 @@ def config_of_official(state_dict: Mapping[str, Tensor]) -> tuple[DetectorConfig
         raise InputError(f"bbox_head.{_PREDICTORS[head][1]}.weight is missing")
     backbone = _backbone_of(state_dict)
     model = DetectorConfig(
-        head=head, backbone=backbone, pretrained=False, leaky=backbone == "mobilenet_v2"
+        head=head,
+        backbone=backbone,
+        pretrained=False,
+        leaky=backbone == "mobilenet_v2",
+        **_sizes(state_dict),
     )
     per_cell = 1
     match head:
@@ -211,6 +217,25 @@ def config_of_official(state_dict: Mapping[str, Tensor]) -> tuple[DetectorConfig
             model = replace(model, caffe=caffe, postprocess=PostProcess(nms_iou=0.5))
             model = replace(model, normalisation=CAFFE) if caffe else model
     return model, len(cls) // per_cell
+
+
+def _sizes(state_dict: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Channels, levels and convolutions of a tower; GroupNorm's groups leave no trace."""
+    levels = sum(
+        re.fullmatch(r"neck\.fpn_convs\.\d+\.conv\.weight", x) is not None for x in state_dict
+    )
+    convs = sum(
+        re.fullmatch(r"bbox_head\.cls_convs\.\d+\.conv\.weight", x) is not None for x in state_dict
+    )
+    first = state_dict.get("neck.lateral_convs.0.conv.weight")
+    if first is None or levels < 3 or convs < 1:
+        return {}  # load_official names what is missing
+    return {
+        "channels": len(first),
+        "head_groups": math.gcd(len(first), 32),
+        "head_convs": convs,
+        "strides": tuple(8 * 2**level for level in range(levels)),
+    }
 
 
 def _backbone_of(state_dict: Mapping[str, Tensor]) -> BackboneName:

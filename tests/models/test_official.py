@@ -160,6 +160,12 @@ class TestConfig:
         assert config.caffe == (head == "fcos" and backbone == "resnet50")
         assert (config.normalisation == CAFFE) == config.caffe
 
+    def test_sizes_are_read_from_the_entries(self) -> None:
+        sizes = {"channels": 96, "head_convs": 2, "strides": (8, 16, 32), "head_groups": 32}
+        config = DetectorConfig("gfl", "resnet18", pretrained=False, **sizes)
+        found, _ = config_of_official(official_dict(Detector(config, ("a", "b"))))
+        assert {name: getattr(found, name) for name in sizes} == sizes
+
     def test_other_backbones_are_refused(self) -> None:
         state_dict = official_dict(detector())
         state_dict["backbone.layer3.2.conv1.weight"] = torch.zeros(1)
