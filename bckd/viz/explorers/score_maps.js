@@ -1,58 +1,5 @@
 // Score maps: what teacher and students say at every location of a picture, as a map over it.
 
-// ---- a map over a picture --------------------------------------------------------------------
-
-// The picture with a canvas over it, one canvas pixel a cell of the finest level; `over` lies on top.
-function makeMapStage({ picture, size: [width, height], levels }, attributes, ...over) {
-  const [stride, rows, columns] = levels[0];
-  const image = make("img", { src: picture, alt: "", draggable: "false" });
-  const canvas = make("canvas", { width: columns, height: rows, "aria-hidden": "true" });
-  // The last cells may reach beyond the picture.
-  canvas.style.width = `${(100 * columns * stride) / width}%`;
-  canvas.style.height = `${(100 * rows * stride) / height}%`;
-  const element = make("div", { class: "stage", ...attributes }, image, canvas, ...over);
-  element.style.aspectRatio = `${width} / ${height}`;
-  return {
-    element,
-    // values: one a location; speakers: the location of each canvas pixel.
-    paint(values, speakers, scaleName) {
-      const cells = Array.from(speakers, (location) => values[location]);
-      canvas.getContext("2d").drawImage(mapPicture(cells, rows, columns, colourScale(scaleName)), 0, 0);
-    },
-    setOpacity(opacity) { canvas.style.opacity = opacity; },
-  };
-}
-
-// The location that speaks for each cell of the finest level: that of the chosen level, or of all
-// levels that with the highest value. stack: [level][cell], from Python.
-function speakersOf(values, { values: stack, shape: [count, rows, columns] }, level) {
-  const cells = rows * columns;
-  const found = new Int32Array(cells);
-  for (let cell = 0; cell < cells; cell++) {
-    let best = stack[(level ?? 0) * cells + cell];
-    for (let n = 1; level === null && n < count; n++) {
-      const location = stack[n * cells + cell];
-      if (values[location] > values[best]) best = location;
-    }
-    found[cell] = best;
-  }
-  return found;
-}
-
-function makeColourBar() {
-  const ramp = make("div", { class: "ramp" });
-  const label = make("span", { class: "small" });
-  const element = make("div", { class: "colour-bar" }, ramp,
-    make("div", { class: "ends small quiet" }, ...["0", "0.5", "1"].map((text) => make("span", {}, text))), label);
-  return {
-    element,
-    set(scaleName, text) {
-      ramp.style.background = `linear-gradient(to right, ${COLOUR_TABLES[scaleName].join(", ")})`;
-      label.textContent = text;
-    },
-  };
-}
-
 // ---- numbers, as in bckd/viz/picture_outputs.py ------------------------------------------------
 
 // Half precision from its bits; Python sends neither infinity nor nan.
