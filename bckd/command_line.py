@@ -23,6 +23,7 @@ from bckd.checkpoints import load_detector, recorded_size
 from bckd.datasets.annotations import read_annotations
 from bckd.datasets.coco import CocoDataset, collate
 from bckd.datasets.scenes import write_scenes
+from bckd.distributed import is_first, process_name
 from bckd.errors import InputError
 from bckd.evaluation import evaluate, write_results
 from bckd.files import write_atomically
@@ -97,7 +98,7 @@ def main() -> None:
     try:
         sys.exit(run(sys.argv[1:]))
     except (InputError, NonFiniteLossError) as error:
-        print(f"bckd: error: {error}", file=sys.stderr)
+        print(f"bckd{process_name()}: error: {error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print(
@@ -188,6 +189,8 @@ def _train(arguments: list[str]) -> None:
         description=f"Train a detector: {text}.",
     )
     result = train(options.recipe, resume=options.resume)
+    if not is_first():
+        return
     print_metrics(asdict(result.metrics))
     print(f"the student and its log are in {result.out} ({result.seconds:.0f} s)")
 
@@ -320,7 +323,3 @@ def print_metrics(metrics: dict[str, Any]) -> None:
     width = max(len(name) for name in per_class)
     for name, value in per_class.items():
         print(f"  {name:{width}}  {100 * value:.1f}")
-
-
-if __name__ == "__main__":
-    main()

@@ -1,13 +1,153 @@
-"""Averages over the processes of a distributed run; the identity in a single one."""
+"""One run on many processes: how they meet, share the images and agree on numbers.
 
+`torchrun --nproc-per-node N -m bckd train ...` starts N processes that run the same
+program. Each takes its share of every batch; gradients are averaged over them by
+DistributedDataParallel. All functions here are the identity in a single process.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from itertools import chain
+from typing import Any, TypeVar
+
+import torch
 import torch.distributed as dist
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from bckd.errors import InputError
+
+T = TypeVar("T")
+# The longest wait for another process: the first scores all detections of COCO alone.
+PATIENCE = timedelta(hours=1)
+
+
+def launched() -> bool:
+    """Whether torchrun started this process."""
+    return dist.is_available() and dist.is_torchelastic_launched()
+
+
+def own_device(name: str) -> str:
+    """The name of this process's own GPU where torchrun started it, else the name itself.
+
+    Args:
+        name: as in a recipe: "auto", "cpu", "cuda", ...
+
+    Raises:
+        InputError: it is that of one GPU, or there are fewer GPUs than processes.
+    """
+    if not launched() or not name.startswith(("auto", "cuda")) or not torch.cuda.is_available():
+        return name
+    if ":" in name:
+        raise InputError(
+            f"device is {name}, one GPU for all processes of torchrun; expected cuda or auto"
+        )
+    own, count = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
+    if own >= count:
+        raise InputError(
+            f"torchrun started {os.environ['LOCAL_WORLD_SIZE']} processes here, one for each "
+            f"GPU, but there is no GPU {own}; expected --nproc-per-node {count}"
+        )
+    return f"cuda:{own}"
+
+
+@contextmanager
+def processes_joined(device: torch.device) -> Iterator[None]:
+    """Join the processes that torchrun started, for the length of the block.
+
+    Args:
+        device: this process's own, by which the way to talk is chosen (NCCL, else Gloo).
+    """
+    if not launched() or dist.is_initialized():
+        yield
+        return
+    if device.type == "cuda":
+        torch.cuda.set_device(device)  # NCCL would put all objects on the first GPU
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
+    yield
+    # Not after an error: the others may wait for this process, until torchrun stops them.
+    dist.destroy_process_group()
+
+
+def process_count() -> int:
+    """How many processes share the run."""
+    return dist.get_world_size() if _joined() else 1
+
+
+def process_index() -> int:
+    """This process's number among them, from 0."""
+    return dist.get_rank() if _joined() else 0
+
+
+def is_first() -> bool:
+    """Whether this process is the one that writes files and messages, joined or not."""
+    return _number() == 0
+
+
+def process_name() -> str:
+    """ " (process 3)" after a program's name in a message; nothing of the first process."""
+    return "" if is_first() else f" (process {_number()})"
+
+
+def shared(network: nn.Module) -> nn.Module:
+    """The network as all processes train it: backward averages the gradients over them."""
+    if process_count() == 1:
+        return network
+    device = next(network.parameters()).device
+    return DistributedDataParallel(network, device_ids=[device] if device.type == "cuda" else None)
+
+
+def first_process_first(work: Callable[[], T]) -> T:
+    """`work()` in every process, the first one ahead: what it downloads, the others find."""
+    if is_first():
+        result = work()
+        _wait()
+        return result
+    _wait()
+    return work()
 
 
 def mean_over_processes(value: Tensor) -> Tensor:
-    """The mean of a scalar tensor over all processes (mmdetection's `reduce_mean`)."""
-    if not (dist.is_available() and dist.is_initialized()):
+    """The mean of a tensor over all processes (mmdetection's `reduce_mean`)."""
+    if not _joined():
         return value
     total = value.detach().clone()
     dist.all_reduce(total)
     return total / dist.get_world_size()
+
+
+def joined_lists(part: list[T]) -> list[T]:
+    """The lists of all processes one after the other, in every process."""
+    if not _joined():
+        return part
+    parts: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(parts, part)
+    return list(chain.from_iterable(parts))
+
+
+def from_first(work: Callable[[], T]) -> T:
+    """`work()`, done by the first process alone, in every process."""
+    if not _joined():
+        return work()
+    result = [work() if is_first() else None]
+    dist.broadcast_object_list(result, src=0)
+    return result[0]  # type: ignore[return-value]
+
+
+def _number() -> int:
+    if _joined():
+        return dist.get_rank()
+    return int(os.environ["RANK"]) if launched() else 0
+
+
+def _joined() -> bool:
+    return dist.is_available() and dist.is_initialized()
+
+
+def _wait() -> None:
+    if _joined():
+        dist.barrier()

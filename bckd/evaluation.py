@@ -19,6 +19,7 @@ from tqdm.auto import tqdm
 
 from bckd.datasets.annotations import Annotations
 from bckd.datasets.coco import CocoDataset, collate
+from bckd.distributed import from_first, joined_lists, process_count, process_index
 from bckd.files import write_text
 from bckd.models.dense import DenseDetector
 from bckd.structures import Batch, Detections
@@ -45,12 +46,18 @@ class Metrics:
     per_class: dict[str, float]
 
 
-def evaluation_loader(dataset: CocoDataset, batch_size: int, workers: int = 0) -> DataLoader[Batch]:
-    """Batches of the whole data set in order, without shuffling."""
+def evaluation_loader(
+    dataset: CocoDataset, batch_size: int, workers: int = 0, share: tuple[int, int] = (0, 1)
+) -> DataLoader[Batch]:
+    """Batches of the data set in order, without shuffling.
+
+    Args:
+        share: (process, processes): that process's images, each `processes`-th one.
+    """
     return DataLoader(
         dataset,
         batch_size=batch_size,
-        sampler=[(0, index) for index in range(len(dataset))],
+        sampler=[(0, index) for index in range(share[0], len(dataset), share[1])],
         num_workers=workers,
         collate_fn=partial(collate, size=dataset.size),
     )
@@ -147,10 +154,17 @@ def evaluate(
     workers: int = 0,
     progress: bool = True,
 ) -> tuple[Metrics, Results]:
-    """Detect on the data set and score: what `bckd eval` does."""
-    loader = evaluation_loader(dataset, batch_size, workers)
-    results = detect(detector, loader, dataset.annotations, progress)
-    return score(results, dataset.annotations), results
+    """Detect on the data set and score: what `bckd eval` does.
+
+    The processes of a distributed run each look at a share of the images, and get the
+    metrics and detections of all.
+    """
+    share = (process_index(), process_count())
+    loader = evaluation_loader(dataset, batch_size, workers, share)
+    results = joined_lists(detect(detector, loader, dataset.annotations, progress))
+    position = {image.id: n for n, image in enumerate(dataset.images)}
+    results.sort(key=lambda entry: position[entry["image_id"]])
+    return from_first(lambda: score(results, dataset.annotations)), results
 
 
 def write_results(path: Path, results: Results) -> None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from bckd.checkpoints import Checkpoint
 from bckd.correspondence import Matched
 from bckd.datasets.coco import CocoDataset
+from bckd.distributed import is_first
 from bckd.errors import InputError
 from bckd.evaluation import Results, detect, evaluation_loader, score
 from bckd.models.dense import DenseDetector
@@ -71,7 +72,8 @@ def check_teacher(
     if recipe.teacher_check == 0:
         return
     found = examine(recipe, teacher, student, validation)
-    print(f"teacher {recipe.teacher}: {found}")
+    if is_first():
+        print(f"teacher {recipe.teacher}: {found}")
     problem = _problem(found, math.isnan(found.AP))
     if problem:
         raise InputError(

@@ -11,6 +11,7 @@ from bckd.checkpoints import Checkpoint, load_detector
 from bckd.correspondence import matched
 from bckd.datasets.annotations import read_annotations
 from bckd.datasets.coco import CocoDataset
+from bckd.distributed import is_first
 from bckd.errors import InputError
 from bckd.models.dense import DenseDetector
 from bckd.models.detector import Detector
@@ -113,7 +114,7 @@ def load_teacher(
     if not any((weights.binary, weights.iou, weights.softmax, weights.ld, weights.ld_region)):
         raise InputError(f"teacher {recipe.teacher} is given, but every distillation weight is 0")
     checkpoint = load_detector(recipe.teacher, class_names)
-    if "report" in checkpoint.record:
+    if "report" in checkpoint.record and is_first():
         print(f"teacher {recipe.teacher}: {checkpoint.record['report']}")
     model, renamed = recipe.model, renamed_classes(recipe.teacher_classes)
     student = (class_names, model.strides, model.normalisation)

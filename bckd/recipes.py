@@ -46,7 +46,7 @@ class DataConfig:
     first_val: int | None = None
     """evaluate on the first images by id only"""
     workers: int = 4
-    """processes that load images; 0 loads in the main process"""
+    """processes that load images; 0 loads in the main process (each process has its own)"""
     cache: bool = False
     """keep decoded images in memory (small data sets)"""
 
@@ -161,7 +161,7 @@ class Recipe:
     steps: int = 87_960
     """training steps; the default is 12 epochs of COCO at batch 16"""
     batch_size: int = 16
-    """images a step"""
+    """images a step, of all processes together"""
     seed: int = 0
     """of initial weights, order of images and flips"""
     precision: Literal["auto", "float32", "bf16"] = "auto"

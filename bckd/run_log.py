@@ -40,6 +40,16 @@ class RunLog:
         self.board.close()
 
 
+class NoLog:
+    """The log of a process that leaves the writing to another one."""
+
+    def write(self, step: int, values: dict[str, Any]) -> None:
+        """Record nothing."""
+
+    def close(self) -> None:
+        """There is nothing to write."""
+
+
 def read_log(out: Path) -> list[dict[str, Any]]:
     """The records of a run so far."""
     return read_lines(out / LOG)

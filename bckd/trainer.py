@@ -1,16 +1,16 @@
 """Training: a recipe becomes a student, with or without a teacher.
 
 Everything random is a function of (seed, step), and the resume state holds the
-rest, so that a run killed and resumed ends with the weights of one that was not.
+rest, so that a run killed and resumed ends with the weights of one that was not. Under
+torchrun each process takes its share of every batch, and the first one writes the files.
 """
 
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Iterator
-from contextlib import closing
-from dataclasses import asdict, dataclass, replace
+from contextlib import AbstractContextManager, closing
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,19 +21,24 @@ from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
 from bckd.checkpoints import STUDENT, Checkpoint, save_detector
-from bckd.correspondence import compared
 from bckd.datasets.batches import TrainingBatches
 from bckd.datasets.coco import CocoDataset, collate
+from bckd.distributed import (
+    first_process_first,
+    is_first,
+    own_device,
+    process_count,
+    process_index,
+    processes_joined,
+    shared,
+)
+from bckd.errors import InputError
 from bckd.evaluation import Metrics, evaluate
 from bckd.files import write_json
 from bckd.gradient_shares import gradient_shares
-from bckd.losses.distillation import (
-    binary_classification,
-    iou_localisation,
-    localisation_distribution,
-    softmax_classification,
-)
-from bckd.models.detector import Detector, HeadName
+from bckd.loss_window import LossWindow
+from bckd.models.detector import Detector
+from bckd.objective import Terms, compute_terms, weights_at
 from bckd.preflight import check_teacher
 from bckd.preparation import (
     build_student,
@@ -44,13 +49,12 @@ from bckd.preparation import (
     validation_data,
 )
 from bckd.recipe_check import check_recipe
-from bckd.recipes import LossOptions, LossWeights, Recipe
+from bckd.recipes import Recipe
 from bckd.resuming import restore, save_state, state_to_resume
-from bckd.run_log import RunLog
+from bckd.run_log import NoLog, RunLog
 from bckd.schedule import build_optimizer, learning_rate
 from bckd.serialisation import to_plain
-from bckd.structures import Assignment, Batch, DenseOutput
-from bckd.supervision import assign, supervised_losses
+from bckd.structures import Batch
 from bckd.teaching import TeacherTargets, Teaching, live_teaching
 
 
@@ -80,6 +84,12 @@ def train(
     `tensorboard/`, `results.json` (metrics), `resume.safetensors`, and in `snapshots/` the
     student at every evaluation on the way.
 
+    In a program that torchrun started, all its processes train one student together: each
+    takes an equal share of the images of every step. The result is that of one process up to
+    rounding, but for what looks at the images of a process alone, as in the official code:
+    a BatchNorm that is not fixed, `losses.gate_levels`, padding to the largest image, and LD,
+    which is a sum over images (N processes have an N-th of it).
+
     Args:
         recipe: the whole configuration.
         resume: go on where `recipe.out` stopped; from the start if it holds nothing.
@@ -92,17 +102,29 @@ def train(
         NonFiniteLossError: a loss term is nan or infinite.
     """
     check_recipe(recipe)
-    device = pick_device(recipe.device)
+    device = pick_device(own_device(recipe.device))
+    with processes_joined(device):
+        return _train(recipe, device, resume, progress and is_first(), teaching)
+
+
+def _train(
+    recipe: Recipe,
+    device: torch.device,
+    resume: bool,
+    progress: bool,
+    teaching: Teaching | None,
+) -> RunResult:
+    _check_shares(recipe)
     normalisation = recipe.model.normalisation
     training = training_data(recipe.data, recipe.seed, normalisation)
     validation = validation_data(recipe.data, normalisation)
     check_same_classes(training, validation)
     names = training.annotations.class_names
     state = state_to_resume(recipe, resume)
-    student = build_student(recipe, names, anew=state is None)
+    student = first_process_first(lambda: build_student(recipe, names, anew=state is None))
     student = student.to(device, memory_format=torch.channels_last)
     if teaching is None:
-        teacher = load_teacher(recipe, names, device)
+        teacher = first_process_first(lambda: load_teacher(recipe, names, device))
         if teacher is not None and state is None:
             check_teacher(recipe, teacher, student, validation)
         teaching = _teaching_of(teacher, recipe, training, progress)
@@ -111,8 +133,9 @@ def train(
     if state is not None:
         restore(state, student, optimizer)
         first, seconds = state.step, state.seconds
-    write_json(recipe.out / "recipe.json", to_plain(recipe))
-    with closing(RunLog(recipe.out, first)) as log:
+    if is_first():
+        write_json(recipe.out / "recipe.json", to_plain(recipe))
+    with closing(RunLog(recipe.out, first) if is_first() else NoLog()) as log:
         pair, datasets = (student, teaching), (training, validation)
         seconds += _loop(recipe, pair, optimizer, datasets, first, seconds, log, progress)
         batch_size, workers = recipe.batch_size, recipe.data.workers
@@ -120,8 +143,9 @@ def train(
         log.write(recipe.steps, {"metrics": asdict(metrics)})
     summary = {**asdict(metrics), "seed": recipe.seed, "steps": recipe.steps, "seconds": seconds}
     record = {"AP": round(metrics.AP, 4), "seed": recipe.seed, "steps": recipe.steps}
-    save_detector(recipe.out / STUDENT, student, recipe.data.size, record)
-    write_json(recipe.out / "results.json", summary)
+    if is_first():
+        save_detector(recipe.out / STUDENT, student, recipe.data.size, record)
+        write_json(recipe.out / "results.json", summary)
     return RunResult(student.eval(), metrics, seconds, recipe.out)
 
 
@@ -152,90 +176,6 @@ def _teaching_of(
     return live_teaching(detector)
 
 
-def loss_terms(
-    head: HeadName,
-    student: DenseOutput,
-    teacher: DenseOutput | None,
-    assignment: Assignment,
-    weights: LossWeights,
-    options: LossOptions,
-) -> dict[str, Tensor]:
-    """Unweighted terms by their name in `LossWeights`; no distillation term of weight 0."""
-    terms = supervised_losses(head, student, assignment, options.divisor)
-    if teacher is None:
-        return terms
-    pair = compared(student, teacher, assignment)
-    gate = options.gate_levels
-    distillation = {
-        "binary": partial(
-            binary_classification,
-            beta=options.binary_beta,
-            detach_weight=options.binary_detach,
-            gate_levels=gate,
-        ),
-        "iou": partial(
-            iou_localisation,
-            kind=options.iou_kind,
-            weighting=options.iou_weighting,
-            gate_levels=gate,
-        ),
-        "softmax": partial(
-            softmax_classification,
-            temperature=options.softmax_temperature,
-            places=options.softmax_places,
-            gate_levels=gate,
-        ),
-        "ld": partial(localisation_distribution, temperature=options.ld_temperature),
-        "ld_region": partial(
-            localisation_distribution, temperature=options.ld_temperature, places="region"
-        ),
-    }
-    for name, term in distillation.items():
-        if getattr(weights, name) != 0:
-            terms[name] = term(*pair)
-    return terms
-
-
-def weights_at(recipe: Recipe, step: int) -> LossWeights:
-    """The weights of the loss terms at a step: a term outside its part of the run has weight 0."""
-    done, weights, options = step / recipe.steps, recipe.weights, recipe.losses
-    if done >= options.softmax_until:
-        weights = replace(weights, softmax=0.0)
-    if done < options.binary_from:
-        weights = replace(weights, binary=0.0)
-    return weights
-
-
-@dataclass(frozen=True)
-class Terms:
-    """Unweighted loss terms of a batch, and what they were computed from."""
-
-    values: dict[str, Tensor]
-    output: DenseOutput
-    assignment: Assignment
-
-
-def compute_terms(
-    student: Detector,
-    teaching: Teaching | None,
-    batch: Batch,
-    recipe: Recipe,
-    weights: LossWeights,
-    autocast: bool,
-) -> Terms:
-    """Forward passes, assignment and unweighted loss terms of one batch."""
-    with torch.autocast(batch.images.device.type, torch.bfloat16, enabled=autocast):
-        output = student(batch.images)
-        with torch.no_grad():
-            target = None if teaching is None else teaching(batch)
-    needs_region = teaching is not None and weights.ld_region != 0
-    head = recipe.model.head
-    region = recipe.losses.ld_region_kind if needs_region else None
-    assignment = assign(head, output, batch.ground_truth, batch.padded_sizes, region)
-    values = loss_terms(head, output, target, assignment, weights, recipe.losses)
-    return Terms(values, output, assignment)
-
-
 def _loop(
     recipe: Recipe,
     pair: tuple[Detector, Teaching | None],
@@ -243,7 +183,7 @@ def _loop(
     datasets: tuple[CocoDataset, CocoDataset],
     first: int,
     seconds: float,
-    log: RunLog,
+    log: RunLog | NoLog,
     progress: bool,
 ) -> float:
     """Steps `first` to `recipe.steps`, with log, resume states and evaluations on their way.
@@ -255,16 +195,17 @@ def _loop(
     device = next(student.parameters()).device
     autocast = _use_bf16(recipe.precision, device)
     loading = (recipe.batch_size, recipe.data.workers)
-    window = _Window()
+    window = LossWindow()
     student.train()
+    network = shared(student)
     start = time.perf_counter()
     steps = {"total": recipe.steps, "initial": first, "desc": "train", "unit": "step"}
-    with tqdm(**steps, disable=not progress) as bar, torch.random.fork_rng():
+    with tqdm(**steps, disable=not progress) as bar, _own_randomness(device):
         for step, batch in enumerate(_batches(recipe, training, first), first):
             batch = batch.to(device)
             weights = weights_at(recipe, step)
-            torch.manual_seed(recipe.seed * recipe.steps + step)  # of Swin's stochastic depth
-            terms = compute_terms(student, teaching, batch, recipe, weights, autocast)
+            _seed_step(recipe, step)
+            terms = compute_terms(network, teaching, batch, recipe, weights, autocast)
             weighted = {name: getattr(weights, name) * x for name, x in terms.values.items()}
             total = torch.stack(list(weighted.values())).sum()
             _check_finite(total, terms.values, step, batch)
@@ -283,13 +224,33 @@ def _loop(
             if done % recipe.checkpoint_every == 0 or done == recipe.steps:
                 _check_weights(student, step)
                 so_far = seconds + time.perf_counter() - start
-                save_state(recipe.out, student, optimizer, done, so_far, recipe)
+                if is_first():
+                    save_state(recipe.out, student, optimizer, done, so_far, recipe)
             if recipe.evaluate_every and done % recipe.evaluate_every == 0 and done < recipe.steps:
                 metrics, _ = evaluate(student, validation, *loading, progress)
                 log.write(step, {"metrics": asdict(metrics)})
                 record = {"AP": round(metrics.AP, 4), "seed": recipe.seed, "steps": done}
-                save_detector(snapshot(recipe.out, done), student, recipe.data.size, record)
+                if is_first():
+                    save_detector(snapshot(recipe.out, done), student, recipe.data.size, record)
     return time.perf_counter() - start
+
+
+def _check_shares(recipe: Recipe) -> None:
+    if recipe.batch_size % process_count():
+        raise InputError(
+            f"batch_size is {recipe.batch_size}; expected a multiple of the {process_count()} "
+            f"processes that share it"
+        )
+
+
+def _own_randomness(device: torch.device) -> AbstractContextManager[None]:
+    """Leaves the random states outside as they were: the CPU's, and the device's own."""
+    return torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
+
+
+def _seed_step(recipe: Recipe, step: int) -> None:
+    """Swin's stochastic depth is random within a step; each process has other images."""
+    torch.manual_seed(recipe.seed * recipe.steps + step + (process_index() << 40))
 
 
 def _gradients(weighted: dict[str, Tensor], terms: Terms) -> dict[str, Any]:
@@ -316,7 +277,8 @@ def _update(
 
 
 def _batches(recipe: Recipe, dataset: CocoDataset, first: int) -> Iterator[Batch]:
-    order = TrainingBatches(dataset.images, recipe.batch_size, recipe.seed, first, recipe.steps)
+    steps, share = (first, recipe.steps), (process_index(), process_count())
+    order = TrainingBatches(dataset.images, recipe.batch_size, recipe.seed, *steps, share)
     return iter(
         DataLoader(
             dataset,
@@ -344,39 +306,6 @@ def _check_weights(student: Detector, step: int) -> None:
             raise NonFiniteLossError(
                 f"weights {name} are not finite after step {step}; a smaller learning rate may help"
             )
-
-
-class _Window:
-    """Means of the loss terms since the last log line, kept on the device until asked for."""
-
-    def __init__(self) -> None:
-        self._start()
-
-    def _start(self) -> None:
-        self.sums: dict[str, Tensor] = {}
-        self.weighted: dict[str, Tensor] = {}
-        self.counts: Counter[str] = Counter()
-        self.steps, self.images, self.since = 0, 0, time.perf_counter()
-
-    def add(self, terms: dict[str, Tensor], weighted: dict[str, Tensor], images: int) -> None:
-        for name, term in terms.items():
-            self.sums[name] = self.sums.get(name, 0) + term.detach()
-            self.weighted[name] = self.weighted.get(name, 0) + weighted[name].detach()
-            self.counts[name] += 1
-        self.steps, self.images = self.steps + 1, self.images + images
-
-    def close(self) -> dict[str, Any]:
-        """Unweighted and weighted means, images a second; starts the next window."""
-        means = {name: float(value) / self.counts[name] for name, value in self.sums.items()}
-        weighted = {name: float(value) / self.steps for name, value in self.weighted.items()}
-        speed = self.images / (time.perf_counter() - self.since)
-        self._start()
-        return {
-            "loss": sum(weighted.values()),
-            "unweighted": means,
-            "weighted": weighted,
-            "images_per_second": speed,
-        }
 
 
 def _use_bf16(precision: str, device: torch.device) -> bool:

@@ -220,7 +220,7 @@ class TestRefusals:
 
 def test_as_a_process(tmp_path: Path) -> None:
     process = subprocess.run(
-        [sys.executable, "-m", "bckd.command_line", "train", "nothing", "--out", str(tmp_path)],
+        [sys.executable, "-m", "bckd", "train", "nothing", "--out", str(tmp_path)],
         cwd=ROOT,
         capture_output=True,
         text=True,

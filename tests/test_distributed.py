@@ -1,30 +1,222 @@
+"""Several processes train one student: real ones, started by torchrun."""
+
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
+import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as multiprocessing
+from safetensors.torch import load_file
 
-from bckd.distributed import mean_over_processes
+from bckd import trainer
+from bckd.checkpoints import STUDENT
+from bckd.command_line import run
+from bckd.distributed import (
+    first_process_first,
+    from_first,
+    is_first,
+    joined_lists,
+    mean_over_processes,
+    own_device,
+    process_name,
+    shared,
+)
+from bckd.errors import InputError
+from bckd.run_log import read_log
+
+ROOT = Path(__file__).parents[1]
+TEACHER = ROOT / "data" / "weights" / "scenes_teacher.safetensors"
+STEPS = 6
+# Nothing here looks at the other images of its batch but the losses' divisors.
+OPTIONS = """
+    train scenes --model.width 4 --model.channels 8 --model.head-groups 2
+    --model.head-convs 1 --model.norm-eval
+    --losses.no-gate-levels --weights.softmax 0.75
+    --optimisation.optimizer sgd --optimisation.warmup-steps 0
+    --batch-size 4 --checkpoint-every 2 --evaluate-every 3 --log-every 1
+    --device cpu --teacher-check 4
+""".split()
+
+
+def command(scenes: Path, out: Path, *more: str) -> list[str]:
+    paths = ["--data.root", str(scenes), "--teacher", str(TEACHER), "--out", str(out)]
+    return [*OPTIONS, *paths, "--steps", str(STEPS), *more]
+
+
+def torchrun(arguments: list[str], processes: int = 2) -> subprocess.CompletedProcess[str]:
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
+        "OMP_NUM_THREADS": "1",
+    }
+    return subprocess.run(
+        [*launcher, "--nproc-per-node", str(processes), "-m", "bckd", *arguments],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+
+
+def files(out: Path) -> set[str]:
+    found = {str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()}
+    return {name for name in found if not name.startswith("tensorboard")}
+
+
+def assert_same_run(ours: Path, expected: Path) -> None:
+    """Weights, log and metrics agree to rounding, which sums in another order bring."""
+    weights, others = load_file(ours / STUDENT), load_file(expected / STUDENT)
+    assert weights.keys() == others.keys()
+    for name, value in others.items():
+        torch.testing.assert_close(weights[name], value, rtol=1e-4, atol=1e-6, msg=name)
+    lines, other_lines = (
+        [line for line in read_log(out) if "loss" in line] for out in (ours, expected)
+    )
+    assert [line["step"] for line in lines] == [line["step"] for line in other_lines]
+    for line, other in zip(lines, other_lines, strict=True):
+        assert line["unweighted"] == pytest.approx(other["unweighted"], rel=1e-4)
+        assert line["loss"] == pytest.approx(other["loss"], rel=1e-4)
+    results, other_results = (
+        json.loads((out / "results.json").read_text()) for out in (ours, expected)
+    )
+    for metrics in (results, other_results):
+        del metrics["seconds"]
+    assert results.pop("per_class") == pytest.approx(other_results.pop("per_class"), abs=1e-4)
+    assert results == pytest.approx(other_results, abs=1e-4)
+
+
+class Stopped(Exception):
+    pass
+
+
+def stop_at_first_state(arguments: list[str]) -> None:
+    """Run in this process until the first resume state is written, in the middle."""
+    save = trainer.save_state
+
+    def save_and_stop(*state: object) -> None:
+        save(*state)
+        raise Stopped
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trainer, "save_state", save_and_stop)
+        with pytest.raises(Stopped):
+            run(arguments)
+
+
+def test_two_processes_train_the_student_of_one(scenes_root: Path, tmp_path: Path) -> None:
+    one, two, resumed = (tmp_path / name for name in ("one", "two", "resumed"))
+    run(command(scenes_root, one))
+    done = torchrun(command(scenes_root, two))
+    assert done.returncode == 0, done.stderr
+    assert_same_run(two, one)
+    assert files(two) == files(one)
+    # Said once, by one of them.
+    assert done.stdout.count("the student and its log are in") == 1
+    assert done.stdout.count("validation images") == 1
+
+    stop_at_first_state(command(scenes_root, resumed))
+    assert 0 < len(read_log(resumed)) < STEPS
+    done = torchrun(command(scenes_root, resumed, "--resume"))
+    assert done.returncode == 0, done.stderr
+    assert_same_run(resumed, one)
+
+
+def test_ld_is_a_sum_over_the_images_of_a_process(scenes_root: Path, tmp_path: Path) -> None:
+    """As in the official code: its mean over two processes is half of one's."""
+    ld = ("--weights.ld", "0.25", "--steps", "1")
+    run(command(scenes_root, tmp_path / "one", *ld))
+    done = torchrun(command(scenes_root, tmp_path / "two", *ld))
+    assert done.returncode == 0, done.stderr
+    (one, *_), (two, *_) = (read_log(tmp_path / name) for name in ("one", "two"))
+    assert two["unweighted"]["ld"] == pytest.approx(one["unweighted"]["ld"] / 2, rel=1e-5)
+    assert two["unweighted"]["iou"] == pytest.approx(one["unweighted"]["iou"], rel=1e-5)
+
+
+def test_a_batch_that_the_processes_can_not_share_is_refused(
+    scenes_root: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    done = torchrun(command(scenes_root, out, "--batch-size", "3"))
+    assert done.returncode != 0
+    said = "batch_size is 3; expected a multiple of the 2 processes that share it"
+    assert f"bckd: error: {said}" in done.stderr
+    assert f"bckd (process 1): error: {said}" in done.stderr
+    assert not out.exists()
 
 
 def _process(rank: int, folder: str) -> None:
     dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
-    value = torch.tensor(1.0 + 2 * rank)  # 1 and 3
+    value = torch.tensor([1.0 + 2 * rank, 5.0])
     mean = mean_over_processes(value)
-    torch.save((value, mean), f"{folder}/{rank}.pt")
+
+    def work() -> list[str]:
+        """Which process is in here, and whether the first has been."""
+        mark = Path(folder) / "first"
+        seen = mark.exists()
+        if is_first():
+            mark.touch()
+        return [process_name(), seen]
+
+    found = {
+        "value": value.tolist(),
+        "mean": mean.tolist(),
+        "joined": joined_lists([f"{rank}a", f"{rank}b"][: 2 - rank]),
+        "from first": from_first(lambda: f"by {rank}"),
+        "first first": first_process_first(work),
+    }
+    (Path(folder) / f"{rank}.json").write_text(json.dumps(found))
     dist.destroy_process_group()
 
 
-def test_a_single_process_keeps_its_value() -> None:
-    value = torch.tensor(3.0)
-    assert mean_over_processes(value) is value
-
-
-def test_every_process_gets_the_mean(tmp_path: Path) -> None:
+def test_what_processes_agree_on(tmp_path: Path) -> None:
     multiprocessing.spawn(_process, args=(str(tmp_path),), nprocs=2)
-    for rank in range(2):
-        value, mean = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
-        assert mean == 2
-        assert value == 1 + 2 * rank  # the input is left as it was
+    found = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2)]
+    for rank, own in enumerate(found):
+        assert own["value"] == [1 + 2 * rank, 5]  # the input is left as it was
+        assert own["mean"] == [2, 5]
+        assert own["joined"] == ["0a", "0b", "1a"]
+        assert own["from first"] == "by 0"
+    assert found[0]["first first"] == ["", False]
+    assert found[1]["first first"] == [" (process 1)", True]
+
+
+def test_a_single_process_is_left_as_it_is() -> None:
+    value, part, network = torch.tensor(3.0), [1, 2], torch.nn.Linear(2, 2)
+    assert mean_over_processes(value) is value
+    assert joined_lists(part) is part
+    assert shared(network) is network
+    assert from_first(lambda: 4) == first_process_first(lambda: 4) == 4
+    assert is_first() and process_name() == ""
+    assert own_device("auto") == "auto" and own_device("cuda:1") == "cuda:1"
+
+
+class TestDevice:
+    """Which GPU a process takes: the environment that torchrun sets, on machines without one."""
+
+    @pytest.fixture(autouse=True)
+    def second_of_two(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        launched = {"TORCHELASTIC_RUN_ID": "x", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2"}
+        for name, value in {**launched, "RANK": "1", "WORLD_SIZE": "2"}.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+
+    def test_each_process_takes_its_own(self) -> None:
+        assert own_device("auto") == own_device("cuda") == "cuda:1"
+        assert own_device("cpu") == "cpu"
+
+    def test_one_gpu_for_all_is_refused(self) -> None:
+        with pytest.raises(InputError, match="device is cuda:0, one GPU for all processes"):
+            own_device("cuda:0")
+
+    def test_more_processes_than_gpus_are_refused(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+        with pytest.raises(InputError, match=r"started 2 .* no GPU 1; expected --nproc-per-node 1"):
+            own_device("cuda")

@@ -61,7 +61,7 @@ def kill_in_the_middle(processes: list[subprocess.Popen[bytes]], command: list[s
         "OMP_NUM_THREADS": str(torch.get_num_threads()),
     }
     process = subprocess.Popen(
-        [sys.executable, "-m", "bckd.command_line", *command],
+        [sys.executable, "-m", "bckd", *command],
         env=environment,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,

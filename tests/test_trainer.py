@@ -22,12 +22,13 @@ from bckd.datasets.coco import ImageSize, collate
 from bckd.datasets.scene_drawing import class_names
 from bckd.errors import InputError
 from bckd.models.detector import Detector
+from bckd.objective import compute_terms
 from bckd.preparation import build_student, load_teacher, training_data
 from bckd.recipes import LossWeights, Optimisation, Recipe
 from bckd.run_log import read_log
 from bckd.structures import Batch
 from bckd.teaching import TeacherTargets, live_teaching
-from bckd.trainer import NonFiniteLossError, RunResult, compute_terms, train
+from bckd.trainer import NonFiniteLossError, RunResult, train
 
 NAMES = class_names("standard")
 SUPERVISED = {"qfl", "dfl", "giou"}

@@ -24,14 +24,23 @@ class TrainingBatches(torch.utils.data.Sampler[list[Key]]):
         batch_size: images a batch.
         seed: of the order.
         first, last: the steps to yield: first, ..., last - 1.
+        share: (process, processes): yield that process's part of every batch, each
+            `processes`-th image of it.
     """
 
     def __init__(
-        self, images: Sequence[ImageEntry], batch_size: int, seed: int, first: int, last: int
+        self,
+        images: Sequence[ImageEntry],
+        batch_size: int,
+        seed: int,
+        first: int,
+        last: int,
+        share: tuple[int, int] = (0, 1),
     ) -> None:
         wide = np.array([image.width >= image.height for image in images])
         self.groups = [g for g in (np.flatnonzero(wide), np.flatnonzero(~wide)) if len(g)]
         self.batch_size, self.seed, self.first, self.last = batch_size, seed, first, last
+        self.process, self.processes = share
 
     @property
     def per_epoch(self) -> int:
@@ -46,7 +55,8 @@ class TrainingBatches(torch.utils.data.Sampler[list[Key]]):
         while step < self.last:
             epoch, position = divmod(step, self.per_epoch)
             for batch in self._epoch(epoch)[position : position + self.last - step]:
-                yield [(epoch, int(index)) for index in batch]
+                own = batch[self.process :: self.processes]
+                yield [(epoch, int(index)) for index in own]
                 step += 1
 
     def _epoch(self, epoch: int) -> list[np.ndarray]:
