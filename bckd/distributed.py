@@ -66,8 +66,10 @@ def processes_joined(device: torch.device) -> Iterator[None]:
         yield
         return
     if device.type == "cuda":
-        torch.cuda.set_device(device)  # NCCL would put all objects on the first GPU
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
+        torch.cuda.set_device(device)  # else objects would all travel by the first GPU
+        dist.init_process_group("nccl", timeout=PATIENCE, device_id=device)
+    else:
+        dist.init_process_group("gloo", timeout=PATIENCE)
     yield
     # Not after an error: the others may wait for this process, until torchrun stops them.
     dist.destroy_process_group()
