@@ -3,7 +3,8 @@
     python -m bckd.book notebooks runs/book
 
 Explorers come as pages of their own arithmetic (`BCKD_BOOK`), so that they work without a
-kernel; links between notebooks lead to the pages.
+kernel; links between notebooks lead to the pages, and `index.html` is the course's README.
+The pages ask no server for anything: formulas are MathML, which browsers draw themselves.
 """
 
 from __future__ import annotations
@@ -14,20 +15,50 @@ import sys
 from pathlib import Path
 
 import nbformat
+from latex2mathml.converter import convert
 from nbclient import NotebookClient
 from nbconvert import HTMLExporter
+from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
+from nbformat import NotebookNode
+from nbformat.v4 import new_markdown_cell, new_notebook
 
 from bckd.errors import InputError
 from bckd.files import write_text
 
 CELL_SECONDS = 300  # a cell that takes longer is stuck
+# nbconvert's page without the scripts that it loads from elsewhere; with a way back, and room
+# for figures and formulas on a phone, where they scroll in place of shrinking.
+TEMPLATE = """
+{%- extends "lab/index.html.j2" -%}
+{%- block html_head_js -%}{%- endblock -%}
+{%- block html_head_js_mathjax -%}{%- endblock -%}
+{%- block html_head_js_mermaidjs -%}{%- endblock -%}
+{%- block html_head_css -%}
+<style>
+nav { padding: 0.5em 0; font-family: var(--jp-content-font-family); }
+nav a { color: var(--jp-content-link-color); }
+.jp-RenderedHTMLCommon math[display="block"] { display: block math; overflow-x: auto; }
+@media (max-width: 600px) {
+  body.jp-Notebook { padding: 8px; }
+  .jp-RenderedImage { overflow-x: auto; }
+  .jp-RenderedImage img { max-width: none; width: 680px; }
+  .jp-InputArea-editor pre, .jp-OutputArea-output pre { font-size: 11px; }
+}
+</style>
+{%- endblock -%}
+{%- block body_header -%}
+{{ super() }}
+<nav><a href="{{ resources.index }}">The course</a></nav>
+{%- endblock -%}
+"""
 
 
 def write_book(notebooks: Path, out: Path) -> list[Path]:
     """Run the notebooks of a folder, solutions included, and write a page for each.
 
     Returns:
-        The pages, in the order of the notebooks' names.
+        The pages, in the order of the notebooks' names; `index.html`, the page of the folder's
+        README.md, comes first where there is one.
 
     Raises:
         InputError: the folder holds no notebook.
@@ -37,24 +68,61 @@ def write_book(notebooks: Path, out: Path) -> list[Path]:
     if not paths:
         raise InputError(f"{notebooks} holds no notebook; expected the course's folder")
     pages = []
+    if (notebooks / "README.md").is_file():
+        pages.append(out / "index.html")
+        write_text(pages[0], index_page(notebooks / "README.md"))
     for path in paths:
         print(path.relative_to(notebooks))
-        page = out / path.relative_to(notebooks).with_suffix(".html")
-        write_text(page, page_of(path))
-        pages.append(page)
+        pages.append(out / path.relative_to(notebooks).with_suffix(".html"))
+        index = "index.html" if path.parent == notebooks else "../index.html"
+        write_text(pages[-1], page_of(path, index))
     return pages
 
 
-def page_of(path: Path) -> str:
-    """The HTML page of one notebook, run in its own folder."""
+def index_page(readme: Path) -> str:
+    """The HTML page of the course's table of contents."""
+    text = readme.read_text(encoding="utf-8")
+    title = text.splitlines()[0].lstrip("# ")
+    return _html(new_notebook(cells=[new_markdown_cell(text)]), title, "index.html")
+
+
+def page_of(path: Path, index: str) -> str:
+    """The HTML page of one notebook, run in its own folder.
+
+    Args:
+        index: address of the course's page, from there.
+    """
     notebook = nbformat.read(path, as_version=4)
     environment = {**os.environ, "BCKD_BOOK": "1"}
     client = NotebookClient(
         notebook, timeout=CELL_SECONDS, resources={"metadata": {"path": str(path.parent)}}
     )
     client.execute(env=environment)
-    html, _ = HTMLExporter(embed_images=True).from_notebook_node(notebook)
+    notebook.metadata.pop("widgets", None)  # the data of live explorers, a second time
+    first = notebook.cells[0].source.splitlines() if notebook.cells else []
+    return _html(notebook, first[0].lstrip("# ") if first else path.stem, index)
+
+
+def _html(notebook: NotebookNode, title: str, index: str) -> str:
+    notebook.metadata.title = title
+    exporter = HTMLExporter(raw_template=TEMPLATE)
+    exporter.register_filter("markdown2html", _markdown_to_html)
+    html, _ = exporter.from_notebook_node(notebook, {"index": index})
     return re.sub(r'(href="[^":]*)\.ipynb"', r'\1.html"', html)
+
+
+def _markdown_to_html(text: str) -> str:
+    return MarkdownWithMath(renderer=_Renderer(escape=False)).render(text)
+
+
+class _Renderer(IPythonRenderer):
+    """nbconvert's, but for formulas."""
+
+    def inline_math(self, body: str) -> str:
+        return convert(body)
+
+    def block_math(self, body: str) -> str:
+        return convert(body, display="block")
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import nbformat
@@ -9,7 +10,7 @@ import pytest
 from nbclient.exceptions import CellExecutionError
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from bckd.book import write_book
+from bckd.book import index_page, write_book
 from bckd.errors import InputError
 
 LAB = (
@@ -29,15 +30,30 @@ def test_pages_run_link_to_pages_and_hold_the_explorers(
 ) -> None:
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))  # where not installed
     notebooks, out = tmp_path / "notebooks", tmp_path / "book"
-    text = "[next](02_b.ipynb), [elsewhere](https://example.org/x.ipynb)"
+    text = "# A title\n[next](02_b.ipynb), [elsewhere](https://example.org/x.ipynb)"
     write(notebooks / "01_a.ipynb", new_markdown_cell(text), new_code_cell(LAB))
+    (notebooks / "README.md").write_text("# The course\n\n[first](01_a.ipynb)\n")
     write(notebooks / "solutions" / "01_a_solutions.ipynb", new_code_cell("print(6 * 7)"))
     pages = write_book(notebooks, out)
-    assert pages == [out / "01_a.html", out / "solutions" / "01_a_solutions.html"]
-    first, second = (page.read_text(encoding="utf-8") for page in pages)
+    names = ("index.html", "01_a.html", "solutions/01_a_solutions.html")
+    assert pages == [out / name for name in names]
+    index, first, second = (page.read_text(encoding="utf-8") for page in pages)
     assert 'href="02_b.html"' in first and 'href="https://example.org/x.ipynb"' in first
     assert 'data-bckd="protocol_lab"' in first
+    assert "<title>A title</title>" in first
+    assert "application/vnd.jupyter.widget-state" not in first  # the explorer's data, once
     assert ">42\n" in second
+    assert "<title>The course</title>" in index and 'href="01_a.html"' in index
+    assert '<a href="index.html">' in first and '<a href="../index.html">' in second
+
+
+def test_formulas_are_drawn_by_the_browser(tmp_path: Path) -> None:
+    text = "the gap $|p_t - p_s|$ and\n\n$$L = \\sum_i (1 - u_i)$$\n\n| a |\n|---|\n| $a_1$ |\n"
+    (tmp_path / "README.md").write_text(text)
+    page = index_page(tmp_path / "README.md")
+    body = page[page.index("<main>") :]
+    assert body.count("<math") == 3 and body.count('display="block"') == 1 and "$" not in body
+    assert not re.search(r"<script[^>]+src=", page) and "import(" not in page
 
 
 def test_a_cell_that_fails_is_an_error(tmp_path: Path) -> None:
