@@ -11,15 +11,17 @@ import torch
 
 from bckd.checkpoints import load_detector
 from bckd.datasets.coco import CocoDataset
+from bckd.datasets.photographs import fetch_photographs
 from bckd.datasets.scenes import write_scenes
 from bckd.errors import InputError
 from bckd.models.dense import DenseDetector
 from bckd.preparation import validation_data
-from bckd.pretrained import PRETRAINED
+from bckd.pretrained import PRETRAINED, fetch
 from bckd.recipes import PRESETS, DataConfig
 
 REAL_DETECTOR = "nanodet_m"
 COCO_VARIABLE = "BCKD_COCO"  # environment variable: the folder of COCO, if it is another
+PHOTOGRAPHS = "coco-photographs"  # below the data folder, where downloaded ones go
 IMAGES = 128  # photographs, the first by id
 SCENES = {"train": 160, "val": 40, "seed": 7}  # the small data set of the notebooks
 
@@ -32,25 +34,33 @@ class Examples(NamedTuple):
     name: str
 
 
-def real_or_scenes(data: Path = Path("../data")) -> Examples:
+def real_or_scenes(data: Path = Path("../data"), download: bool = False) -> Examples:
     """NanoDet-m on photographs of COCO val2017, or the scenes' teacher on scenes.
 
-    The photographs are the first 128 by id, of `data`/coco or of the folder that BCKD_COCO
-    names. Where they or NanoDet's weights are absent, the scenes are drawn, unless they are
-    there. Nothing is downloaded.
+    The photographs are the first 128 by id, of `data`/coco, of the folder that BCKD_COCO
+    names, or of `data`/coco-photographs. Where they or NanoDet's weights are absent, the scenes
+    are drawn, unless they are there.
 
     Args:
         data: the repository's data folder, as seen from the working folder.
+        download: fetch first what is absent: the weights (4 MB, into torch.hub's folder) and
+            the photographs (20 MB, and some MB of annotations, into `data`/coco-photographs).
 
     Raises:
-        InputError: BCKD_COCO names a folder without annotations of val2017, or a file that is
-            there is not what its name says.
+        InputError: BCKD_COCO names a folder without annotations of val2017, a file that is
+            there is not what its name says, or a download failed.
     """
-    coco = DataConfig(root=_coco_root(data), first_val=IMAGES)
-    if _nanodet_is_here() and (coco.root / coco.val_annotations).is_file():
+    root = _coco_root(data)
+    if download:
+        fetch(REAL_DETECTOR)
+        if root is None:
+            fetch_photographs(data / PHOTOGRAPHS, IMAGES)
+            root = data / PHOTOGRAPHS
+    if root is not None and _nanodet_is_here():
         checkpoint = load_detector(REAL_DETECTOR)
+        coco = DataConfig(root=root, first_val=IMAGES, size=checkpoint.size)
         detector = checkpoint.detector
-        dataset = validation_data(replace(coco, size=checkpoint.size), detector.normalisation)
+        dataset = validation_data(coco, detector.normalisation)
         return Examples(detector, dataset, f"NanoDet-m on {len(dataset)} photographs of COCO")
     root = data / "scenes-quickstart"
     write_scenes(root, **SCENES, progress=False)
@@ -60,14 +70,17 @@ def real_or_scenes(data: Path = Path("../data")) -> Examples:
     return Examples(detector, dataset, name)
 
 
-def _coco_root(data: Path) -> Path:
+def _coco_root(data: Path) -> Path | None:
+    """The first folder with annotations of val2017; BCKD_COCO overrules the others."""
     named = os.environ.get(COCO_VARIABLE)
-    if not named:
-        return data / "coco"
-    annotations = Path(named) / DataConfig().val_annotations
-    if not annotations.is_file():
-        raise InputError(f"{COCO_VARIABLE} is {named}, but {annotations} does not exist")
-    return Path(named)
+    folders = [Path(named)] if named else [data / "coco", data / PHOTOGRAPHS]
+    annotations = DataConfig().val_annotations
+    found = next((folder for folder in folders if (folder / annotations).is_file()), None)
+    if named and found is None:
+        raise InputError(
+            f"{COCO_VARIABLE} is {named}, but {folders[0] / annotations} does not exist"
+        )
+    return found
 
 
 def _nanodet_is_here() -> bool:

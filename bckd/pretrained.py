@@ -34,6 +34,8 @@ from bckd.errors import InputError
 _ZOO = "https://download.openmmlab.com/mmdetection/v2.0"
 _ZOO_PAGE = "https://github.com/open-mmlab/mmdetection/tree/2.x/configs"
 _DRIVE = "https://drive.google.com/file/d/{}/view"
+# Drive sends files below some tens of MB from here; before larger ones it asks a person.
+_DRIVE_FILE = "https://drive.usercontent.google.com/download?id={}&export=download"
 _TORCHVISION_PAGE = (
     "https://docs.pytorch.org/vision/stable/models/generated/torchvision.models.detection.{}.html"
 )
@@ -179,7 +181,7 @@ def _entries() -> Iterator[Pretrained]:
     yield Pretrained(
         name="nanodet_m",
         kind="nanodet",
-        url=None,
+        url=_DRIVE_FILE.format("1EhMqGozKfqEfw8y9ftbi1jhYu86XoW62"),
         page=_DRIVE.format("1EhMqGozKfqEfw8y9ftbi1jhYu86XoW62"),
         file_name="nanodet_m.pth",
         size=4047959,

@@ -108,6 +108,35 @@ def test_photographs_where_both_are_there(
     assert not (data / "scenes-quickstart").exists()
 
 
+def test_with_consent_what_is_absent_is_fetched(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def fetch(name: str) -> None:
+        asked.append(name)
+        put_nanodet(monkeypatch)
+
+    def fetch_photographs(root: Path, count: int) -> None:
+        asked.append(count)
+        write_coco(root)
+
+    monkeypatch.setattr(notebook_data, "fetch", fetch)
+    monkeypatch.setattr(notebook_data, "fetch_photographs", fetch_photographs)
+    assert real_or_scenes(data, download=True).name == "NanoDet-m on 1 photographs of COCO"
+    assert asked == ["nanodet_m", 128]
+    assert real_or_scenes(data).name == "NanoDet-m on 1 photographs of COCO"  # from now on
+
+
+def test_photographs_that_are_there_are_not_fetched(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put_nanodet(monkeypatch)
+    write_coco(data / "coco")
+    monkeypatch.setattr(notebook_data, "fetch", lambda name: None)
+    assert real_or_scenes(data, download=True).name == "NanoDet-m on 1 photographs of COCO"
+
+
 def test_a_folder_that_is_no_coco_is_refused(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BCKD_COCO", str(data))
     with pytest.raises(InputError, match=r"BCKD_COCO is .*instances_val2017\.json does not exist"):

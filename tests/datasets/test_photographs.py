@@ -1,0 +1,204 @@
+"""A few photographs of COCO, from a server on this machine that answers as COCO's does."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import socket
+import threading
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from bckd.datasets.annotations import read_annotations
+from bckd.datasets.photographs import ANNOTATIONS, ARCHIVE, IMAGES, fetch_photographs
+from bckd.errors import InputError
+
+SIZES = {9: (40, 30), 3: (32, 48), 5: (50, 20)}  # (width, height) by id, in the file's order
+OTHER_PART = os.urandom(1_000_000)  # what else is in the archive; does not compress
+
+
+@dataclass
+class Server:
+    """What it has by path, what it was asked for, and how many bytes it sent."""
+
+    files: dict[str, bytes]
+    address: str = ""
+    ranges: bool = True
+    asked: list[str] = field(default_factory=list)
+    sent: int = 0
+
+
+def jpeg(size: tuple[int, int]) -> bytes:
+    buffer = io.BytesIO()
+    pixels = np.random.default_rng(0).integers(0, 255, (size[1], size[0], 3), np.uint8)
+    Image.fromarray(pixels).save(buffer, "JPEG")
+    return buffer.getvalue()
+
+
+def annotations() -> dict[str, Any]:
+    return {
+        "info": {},
+        "licenses": [{"id": 1, "name": "a licence"}],
+        "images": [
+            {"id": i, "file_name": f"{i}.jpg", "width": w, "height": h, "license": 1}
+            for i, (w, h) in SIZES.items()
+        ],
+        "annotations": [
+            {
+                "id": 10 * i,
+                "image_id": i,
+                "category_id": 18,
+                "bbox": [1, 2, 10.5, 8],
+                "area": 60.5,
+                "iscrowd": 0,
+                "segmentation": [[1, 2, 3, 4, 5, 6]],
+            }
+            for i in SIZES
+        ],
+        "categories": [{"id": 18, "name": "dog"}],
+    }
+
+
+def archive(member: str = ANNOTATIONS) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr("annotations/captions_val2017.json", OTHER_PART)
+        file.writestr(member, json.dumps(annotations()))
+        file.writestr("annotations/instances_train2017.json", OTHER_PART)
+    return buffer.getvalue()
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    images = {f"/{IMAGES}/{i}.jpg": jpeg(size) for i, size in SIZES.items()}
+    found = Server({f"/{ARCHIVE}": archive(), **images})
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            found.asked.append(self.path)
+            if self.path not in found.files:
+                self.send_error(404)
+                return
+            content, asked = found.files[self.path], self.headers.get("Range")
+            if asked and found.ranges:
+                first, last = re.fullmatch(r"bytes=(\d*)-(\d*)", asked).groups()
+                start = int(first) if first else max(0, len(content) - int(last))
+                end = min(int(last), len(content) - 1) if first and last else len(content) - 1
+                self.send_response(206)
+                self.send_header("Content-Range", f"bytes {start}-{end}/{len(content)}")
+                content = content[start : end + 1]
+            else:
+                self.send_response(200)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+            found.sent += len(content)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
+        found.address = f"http://127.0.0.1:{running.server_port}"
+        thread = threading.Thread(target=running.serve_forever, args=(0.01,), daemon=True)
+        thread.start()
+        yield found
+        running.shutdown()
+        thread.join()
+
+
+def fetch(root: Path, server: Server, count: int = 2) -> None:
+    fetch_photographs(root, count, server.address, progress=False)
+
+
+def files(root: Path) -> set[str]:
+    return {path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()}
+
+
+def test_the_first_by_id_in_the_layout_of_coco(server: Server, tmp_path: Path) -> None:
+    fetch(tmp_path, server)
+    assert files(tmp_path) == {ANNOTATIONS, f"{IMAGES}/3.jpg", f"{IMAGES}/5.jpg"}
+    for i in (3, 5):
+        path = tmp_path / IMAGES / f"{i}.jpg"
+        assert path.read_bytes() == server.files[f"/{IMAGES}/{i}.jpg"]
+    found = read_annotations(tmp_path / ANNOTATIONS)
+    assert [image.id for image in found.images] == [3, 5]
+    assert found.class_names == ("dog",) and found.category_ids == (18,)
+    content = json.loads((tmp_path / ANNOTATIONS).read_text())
+    assert content["licenses"] == annotations()["licenses"]
+    whole = {entry["image_id"]: entry for entry in annotations()["annotations"]}
+    for entry in content["annotations"]:
+        expected = whole[entry["image_id"]]
+        del expected["segmentation"]
+        assert entry == expected
+
+
+def test_a_part_of_the_archive_is_enough(server: Server, tmp_path: Path) -> None:
+    fetch(tmp_path, server)
+    assert server.sent < 0.1 * len(server.files[f"/{ARCHIVE}"])
+
+
+def test_what_is_there_is_not_fetched_again(server: Server, tmp_path: Path) -> None:
+    (tmp_path / IMAGES).mkdir(parents=True)
+    (tmp_path / IMAGES / "3.jpg").write_bytes(server.files[f"/{IMAGES}/3.jpg"])
+    fetch(tmp_path, server)
+    assert f"/{IMAGES}/3.jpg" not in server.asked and f"/{IMAGES}/5.jpg" in server.asked
+    server.asked.clear()
+    fetch(tmp_path, server)
+    assert server.asked == []
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        (None, "404"),
+        (b"<html>come back later</html>", "cannot identify image"),
+        (jpeg(SIZES[5])[:-200], "truncated"),
+        (jpeg((20, 50)), r"is \(20, 50\) pixels; its annotation says \(50, 20\)"),
+    ],
+    ids=["absent", "no image", "cut", "another image"],
+)
+def test_an_image_that_does_not_arrive(
+    content: bytes | None, what: str, server: Server, tmp_path: Path
+) -> None:
+    if content is None:
+        del server.files[f"/{IMAGES}/5.jpg"]
+    else:
+        server.files[f"/{IMAGES}/5.jpg"] = content
+    with pytest.raises(InputError, match=rf"{IMAGES}/5\.jpg .*{what}"):
+        fetch(tmp_path, server)
+    assert files(tmp_path) <= {f"{IMAGES}/3.jpg"}  # no annotations, no half of an image
+    server.files[f"/{IMAGES}/5.jpg"] = jpeg(SIZES[5])
+    fetch(tmp_path, server)
+    assert ANNOTATIONS in files(tmp_path)
+
+
+def test_an_archive_that_is_not_what_it_should_be(server: Server, tmp_path: Path) -> None:
+    for content, what in (
+        (archive("annotations/panoptic_val2017.json"), "no item named"),
+        (b"no archive" * 20, "not a zip file"),
+    ):
+        server.files[f"/{ARCHIVE}"] = content
+        with pytest.raises(InputError, match=rf"{ANNOTATIONS} could not be read from .*{what}"):
+            fetch(tmp_path, server)
+    server.ranges = False
+    with pytest.raises(InputError, match="doesn't support range requests"):
+        fetch(tmp_path, server)
+    assert files(tmp_path) == set()
+
+
+def test_no_server(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        address = f"http://127.0.0.1:{free.getsockname()[1]}"
+    with pytest.raises(InputError, match=r"annotations_trainval2017\.zip: no connection"):
+        fetch_photographs(tmp_path, 2, address, progress=False)
+    assert files(tmp_path) == set()
