@@ -41,8 +41,11 @@ nav a { color: var(--jp-content-link-color); }
 @media (max-width: 600px) {
   body.jp-Notebook { padding: 8px; }
   .jp-RenderedImage { overflow-x: auto; }
-  .jp-RenderedImage img { max-width: none; width: 680px; }
+  .jp-RenderedImage img { max-width: 680px; }
   .jp-InputArea-editor pre, .jp-OutputArea-output pre { font-size: 11px; }
+  .jp-RenderedText { overflow-x: auto; }
+  .jp-RenderedText pre { white-space: pre; }
+  .jp-RenderedHTMLCommon code { overflow-wrap: break-word; }
 }
 </style>
 {%- endblock -%}

@@ -52,7 +52,7 @@ def report(
     """
     batch = collate([validation[0, i] for i in pick_images(validation)], validation.size)
     pictures = pictures_of(batch)
-    curves = training_curves({NAMES[n]: read_log(folder) for n, folder in folders.items()})
+    curves = training_curves({name: read_log(folder) for name, folder in folders.items()})
     maps = _score_maps(pictures, detectors, batch)
     boxes = _detections(pictures, detectors, batch)
     return f"""<!doctype html>

@@ -149,8 +149,10 @@ def named_detections(
             # At the box's left edge, or at its right one where the text would leave the picture.
             late = box[0] > 0.6 * width
             x, align = (min(box[2], width), "right") if late else (max(box[0], 0), "left")
-            anchor = {"horizontalalignment": align, "verticalalignment": "bottom"}
-            axes.text(x, box[1], text, fontsize=7, color="white", bbox=style, **anchor)
+            # Above the box, or just inside it where the picture ends.
+            vertical = "top" if box[1] < 0.06 * height else "bottom"
+            anchor = {"horizontalalignment": align, "verticalalignment": vertical}
+            axes.text(x, max(box[1], 0), text, fontsize=7, color="white", bbox=style, **anchor)
     return drawing
 
 

@@ -34,7 +34,8 @@ def side_distributions(
 ) -> Figure:
     """The four side distributions of one location: a row a temperature, a colour a detector.
 
-    A triangle marks each distribution's mean, which at temperature 1 is the side's distance.
+    A triangle marks each distribution's mean, which at temperature 1 is the side's distance. The
+    colours of the first three detectors are those of the explorers.
 
     Args:
         box_logits: by detector, (4, bins).
@@ -55,7 +56,7 @@ def side_distributions(
             bins = np.arange(shares.shape[-1])
             x = bins + width * (place + 0.5) - 0.4
             for axes, side in zip(row, shares, strict=True):
-                own = {"color": colour((5, 0, 2)[place % 3])}
+                own = {"color": colour((0, 5, 2)[place % 3])}
                 axes.bar(x, side, width, label=name, **own)
                 mark = {"marker": "^", "markersize": 8, "clip_on": False, "zorder": 3}
                 axes.plot(side @ bins, 0, **mark, **own)

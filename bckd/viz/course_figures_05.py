@@ -9,10 +9,8 @@ from matplotlib.figure import Figure
 
 from bckd.errors import InputError
 from bckd.studies.statistics import Line, summarise, values
-from bckd.viz.study_figures import AP_LABEL, METHOD_COLOURS, METHOD_MARKERS
+from bckd.viz.methods import AP_LABEL, WIDTH, name_of, style_of
 from bckd.viz.style import figure
-
-WIDTH = 9.5  # inches, as the other figures
 
 
 def precision_curves(logs: dict[str, list[dict[str, Any]]]) -> Figure:
@@ -32,7 +30,9 @@ def precision_curves(logs: dict[str, list[dict[str, Any]]]) -> Figure:
             raise InputError(f"the log of {method!r} has no AP; expected evaluations in it")
         steps = [record["step"] for record in found]
         precision = [100 * record["metrics"]["AP"] for record in found]
-        axes.plot(steps, precision, **_style(method), linewidth=1.6, label=method)
+        axes.plot(
+            steps, precision, **style_of(method, list(logs)), linewidth=1.6, label=name_of(method)
+        )
     axes.set_xlabel("steps of training")
     axes.set_ylabel(AP_LABEL)
     axes.grid(alpha=0.3)
@@ -68,21 +68,15 @@ def seed_lines(lines: Iterable[Line], methods: Sequence[str], seed: int | None =
             axes.text(len(methods) - 0.9, height[-1], f"seed {each}", **place)
     for place, method in enumerate(methods):
         heights = [100 * value for value in found[method].values()]
-        dots = _style(method) | {"linestyle": "none", "markersize": 7, "zorder": 3}
+        own = style_of(method, methods)
+        dots = own | {"linestyle": "none", "markersize": 7, "zorder": 3}
         axes.plot([place] * len(heights), heights, **dots)
         mean = summarise(heights).mean
-        bar = {"color": METHOD_COLOURS.get(method, "black"), "linewidth": 3, "zorder": 2}
+        bar = {"color": own["color"], "linewidth": 3, "zorder": 2}
         axes.plot([place - 0.18, place + 0.18], [mean, mean], **bar)
         axes.text(place - 0.21, mean, f"{mean:.1f}", fontsize=9, ha="right", va="center")
-    axes.set_xticks(range(len(methods)), ["no distillation" if m == "none" else m for m in methods])
+    axes.set_xticks(range(len(methods)), [name_of(method) for method in methods])
     axes.set_xlim(-0.6, len(methods) - 0.5)
     axes.set_ylabel(AP_LABEL)
     axes.grid(axis="y", alpha=0.3)
     return drawing
-
-
-def _style(method: str) -> dict[str, Any]:
-    return {
-        "color": METHOD_COLOURS.get(method, "black"),
-        "marker": METHOD_MARKERS.get(method, "o"),
-    }

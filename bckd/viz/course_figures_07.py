@@ -30,8 +30,8 @@ def learning_rates(recipes: dict[str, Recipe], warm_up: int = 1000) -> Figure:
             ]
             axes.plot(steps, rates, linewidth=1.8, **style)
     panels[0].set_yscale("log")
-    panels[0].set_title("the whole run (logarithmic)", fontsize=9)
-    panels[1].set_title("warm-up", fontsize=9)
+    panels[0].set_title("the whole run (logarithmic scale)", fontsize=9)
+    panels[1].set_title("its warm-up (linear scale)", fontsize=9)
     panels[0].set_ylabel("learning rate")
     panels[0].ticklabel_format(axis="x", style="plain")
     for axes in panels:

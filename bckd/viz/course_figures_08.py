@@ -12,10 +12,17 @@ from matplotlib.lines import Line2D
 from bckd.error_analysis import BINS, TIDE_ERRORS, ErrorAnalysis
 from bckd.errors import InputError
 from bckd.studies.tables import TIDE
-from bckd.viz.study_figures import METHOD_COLOURS, METHOD_MARKERS, SPARE_COLOURS
+from bckd.viz.methods import SPARE_COLOURS, WIDTH, name_of, style_of
 from bckd.viz.style import figure
 
-WIDTH = 9.5  # inches, as the other figures
+# Detectors that are no method of a study have a colour of their own, too.
+TEACHER = {"color": SPARE_COLOURS[0], "marker": "o"}
+DETECTORS = {
+    "teacher": TEACHER,
+    "the scenes' teacher": TEACHER,
+    "NanoDet-m": {"color": SPARE_COLOURS[1], "marker": "s"},
+}
+GROUPS = ({"color": "0.35", "marker": "o"}, {"color": SPARE_COLOURS[3], "marker": "s"})
 
 
 def precision_over_iou(curves: dict[str, Sequence[float]], ious: Sequence[float]) -> Figure:
@@ -29,7 +36,7 @@ def precision_over_iou(curves: dict[str, Sequence[float]], ious: Sequence[float]
     axes = drawing.subplots()
     for name, style in _styles(curves).items():
         percent = 100 * np.asarray(curves[name])
-        axes.plot(ious, percent, linewidth=1.8, label=name, **style)
+        axes.plot(ious, percent, linewidth=1.8, label=name_of(name), **style)
         axes.axhline(percent.mean(), linestyle="--", linewidth=1, color=style["color"])
     axes.set_xlabel("IoU from which on a box counts as right")
     axes.set_ylabel("AP at this IoU, %\n(dashed: the mean, AP)")
@@ -48,7 +55,7 @@ def tide_bars(analyses: dict[str, ErrorAnalysis]) -> Figure:
     for place, (name, style) in enumerate(_styles(analyses).items()):
         gains = [100 * analyses[name].tide[kind] for kind in TIDE_ERRORS]
         x = groups + width * (place + 0.5) - 0.4
-        bars = axes.bar(x, gains, 0.92 * width, color=style["color"], label=name)
+        bars = axes.bar(x, gains, 0.92 * width, color=style["color"], label=name_of(name))
         axes.bar_label(bars, fmt="%.1f", fontsize=7, padding=1)
     axes.set_xticks(groups, [f"{kind}\n{TIDE[kind]}" for kind in TIDE_ERRORS])
     axes.tick_params(axis="x", length=0)
@@ -71,7 +78,7 @@ def reliability_diagrams(analyses: dict[str, ErrorAnalysis]) -> Figure:
     silent = [name for name, analysis in analyses.items() if not analysis.reliability]
     if silent:
         raise InputError(f"{silent[0]} has no detection; expected at least one")
-    drawing = figure(WIDTH, 3.9)
+    drawing = figure(WIDTH, 3.5)
     grid = drawing.subplots(
         2, len(analyses), squeeze=False, sharex=True, sharey="row", height_ratios=(3, 1)
     )
@@ -81,12 +88,15 @@ def reliability_diagrams(analyses: dict[str, ErrorAnalysis]) -> Figure:
         above.plot([0, 1], [0, 1], color="0.5", linestyle="--", linewidth=1)
         above.vlines(confidence, confidence, accuracy, color=own, alpha=0.35, linewidth=5)
         above.plot(confidence, accuracy, color=own, marker="o", markersize=4, linewidth=1.5)
-        above.set_title(f"{name}\ncalibration error {analysis.calibration_error:.3f}", fontsize=9)
+        above.set_title(
+            f"{name_of(name)}\ncalibration error {analysis.calibration_error:.3f}", fontsize=9
+        )
         above.set_aspect("equal")
         above.set_xlim(0, 1)
         above.set_ylim(0, 1)
         below.bar(confidence, count, 0.8 / BINS, color=own)
         below.set_yscale("log")
+        below.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
         below.set_xlabel("mean score of the bin", fontsize=9)
         for axes in (above, below):
             axes.grid(alpha=0.3)
@@ -111,8 +121,8 @@ def interval_plot(
     axes.axvline(0, color="black", linewidth=1)
     titles: list[str] = []
     handles = []
-    for title, style in _styles(groups).items():
-        group = groups[title]
+    for number, (title, group) in enumerate(groups.items()):
+        style = GROUPS[number % len(GROUPS)]
         handles.append(Line2D([], [], label=title, linestyle="", markersize=7, **style))
         for name, (estimate, low, high) in group.items():
             y = len(titles)
@@ -130,11 +140,7 @@ def interval_plot(
 
 
 def _styles(names: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """Colour and marker by name: a method's own, as in the figures of a study, or spare ones."""
-    spare = zip(SPARE_COLOURS, "os<>*", strict=True)
-    styles = {}
-    for name in names:
-        known = name in METHOD_COLOURS
-        found = (METHOD_COLOURS[name], METHOD_MARKERS[name]) if known else next(spare)
-        styles[name] = dict(zip(("color", "marker"), found, strict=True))
-    return styles
+    """Colour and marker by name: a detector's or a method's own, or spare ones."""
+    names = [*names]
+    others = [name for name in names if name not in DETECTORS]
+    return {name: DETECTORS.get(name) or style_of(name, others) for name in names}

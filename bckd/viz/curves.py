@@ -5,9 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from bckd.viz.style import colour, figure
+from bckd.viz.methods import name_of, style_of
+from bckd.viz.style import figure
 
 TITLES = {
     "qfl": "quality focal loss",
@@ -25,7 +28,8 @@ def training_curves(logs: dict[str, list[dict[str, Any]]], smooth: int = 5) -> F
     """Unweighted loss terms over steps, one panel a term, one line a run.
 
     Args:
-        logs: by name of the run, the records of `bckd.run_log.read_log`.
+        logs: by method, which has its colour in every figure, or by another name of the run,
+            the records of `bckd.run_log.read_log`.
         smooth: records of the running mean.
     """
     steps_of = {name: [r for r in records if "unweighted" in r] for name, records in logs.items()}
@@ -34,22 +38,34 @@ def training_curves(logs: dict[str, list[dict[str, Any]]], smooth: int = 5) -> F
     drawing = figure(9.5, 2.7 * -(-len(terms) // 3))
     panels = drawing.subplots(-(-len(terms) // 3), 3, squeeze=False).ravel()
     for panel, term in zip(panels, terms, strict=False):
-        for index, (name, records) in enumerate(steps_of.items()):
+        for name, records in steps_of.items():
             found = [(r["step"], r["unweighted"][term]) for r in records if term in r["unweighted"]]
             if found:
                 steps, values = np.array(found).T
                 kernel = np.ones(min(smooth, len(values)))
                 mean = np.convolve(values, kernel, "valid") / len(kernel)
                 marker = "o" if len(mean) == 1 else ""
-                style = {"color": colour(index), "label": name, "marker": marker}
+                own = style_of(name, list(steps_of))["color"]
+                style = {"color": own, "label": name_of(name), "marker": marker}
                 panel.plot(steps[len(kernel) - 1 :], mean, **style)
         panel.set_title(TITLES[term], fontsize=9)
         panel.set_xlabel("step", fontsize=8)
         panel.tick_params(which="both", labelsize=7)
-        panel.set_yscale("log")
+        _plain_log_scale(panel)
         panel.grid(alpha=0.3)
     for panel in panels[len(terms) :]:
         panel.set_axis_off()
     handles = panels[0].get_legend_handles_labels()
     drawing.legend(*handles, loc="outside upper center", ncols=len(steps_of), fontsize=9)
     return drawing
+
+
+def _plain_log_scale(panel: Axes) -> None:
+    """A logarithmic axis with 0.3 in place of 3 x 10^-1; the wider, the fewer ticks a decade."""
+    low, high = panel.get_ylim()
+    decades = np.log10(high / low) if low > 0 else np.inf
+    subs = (1, 1.5, 2, 3, 4, 5, 7) if decades < 1.2 else (1, 2, 5) if decades < 2.5 else (1,)
+    panel.set_yscale("log")
+    panel.yaxis.set_major_locator(LogLocator(subs=subs))
+    panel.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    panel.yaxis.set_minor_formatter(NullFormatter())

@@ -93,3 +93,11 @@ def test_detections_are_named_above_the_threshold() -> None:
         assert [text.get_text() for text in axes.texts] == ["dog 0.80"]
         assert {patch.get_bbox().bounds for patch in axes.patches} == {(-4.0, 2.0, 24.0, 28.0)}
         assert (axes.get_xlim(), axes.get_ylim()) == ((-0.5, 39.5), (31.5, -0.5))
+
+
+def test_a_name_stays_in_the_picture() -> None:
+    boxes = torch.tensor([[2.0, -3.0, 20.0, 30.0], [2.0, 12.0, 20.0, 30.0]])
+    detections = Detections(boxes, torch.tensor([0.8, 0.7]), torch.tensor([1, 0]))
+    (axes,) = named_detections([PICTURE], [detections], NAMES).axes
+    places = [(text.get_position()[1], text.get_verticalalignment()) for text in axes.texts]
+    assert places == [(0, "top"), (12, "bottom")]

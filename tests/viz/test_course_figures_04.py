@@ -18,6 +18,7 @@ from bckd.viz.course_figures_04 import (
     place_maps,
     side_distributions,
 )
+from bckd.viz.explorer_figures import MODEL_COLOURS
 
 TARGET = torch.tensor([0.0, 0.0, 10.0, 10.0])
 INSIDE = torch.tensor([-2.0, 0.0, 2.0])
@@ -61,6 +62,8 @@ class TestSideDistributions:
         assert heights[9:] == pytest.approx([1 / 9] * 9)
         marks = [line.get_xdata()[0] for line in drawing.axes[0].lines]
         assert marks[1] == pytest.approx(4)
+        colours = [line.get_color() for line in drawing.axes[0].lines]
+        assert colours == list(MODEL_COLOURS[:2]), "as in the explorers"
 
     def test_different_bins(self) -> None:
         with pytest.raises(InputError, match="expected one"):

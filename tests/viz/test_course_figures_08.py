@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from matplotlib.colors import to_hex
 
 from bckd.error_analysis import TIDE_ERRORS, ErrorAnalysis
 from bckd.errors import InputError
@@ -12,6 +13,7 @@ from bckd.viz.course_figures_08 import (
     reliability_diagrams,
     tide_bars,
 )
+from bckd.viz.methods import METHOD_COLOURS
 
 
 def analysis(gain: float = 0.1) -> ErrorAnalysis:
@@ -32,6 +34,16 @@ def test_tide_bars_are_points() -> None:
     drawing = tide_bars({"a": analysis(), "b": analysis(0.02)})
     heights = [bar.get_height() for bar in drawing.axes[0].patches]
     assert heights == pytest.approx([10] * 6 + [2] * 6)
+
+
+def test_a_detector_has_one_colour_in_every_figure() -> None:
+    bars = tide_bars({"teacher": analysis(), "NanoDet-m": analysis()}).axes[0].patches
+    panels = reliability_diagrams({"BCKD": analysis(), "NanoDet-m": analysis()}).axes
+    curves = precision_over_iou({"NanoDet-m": [0.5]}, [0.5]).axes[0].lines
+    own = to_hex(curves[0].get_color())
+    assert to_hex(bars[-1].get_facecolor()) == own == to_hex(panels[1].lines[1].get_color())
+    assert to_hex(bars[0].get_facecolor()) != own
+    assert to_hex(panels[0].lines[1].get_color()) == METHOD_COLOURS["BCKD"].lower()
 
 
 class TestReliability:

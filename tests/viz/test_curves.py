@@ -7,6 +7,7 @@ import pytest
 from matplotlib.axes import Axes
 
 from bckd.viz.curves import training_curves
+from bckd.viz.methods import METHOD_COLOURS
 
 
 def log(steps: int, *terms: str) -> list[dict]:
@@ -47,6 +48,29 @@ def test_a_run_keeps_its_colour() -> None:
     colours = [line.get_color() for line in panels["quality focal loss"].lines]
     assert len(set(colours)) == 2
     assert panels["L_cls (binary)"].lines[0].get_color() == colours[1]
+
+
+@pytest.mark.parametrize("order", [("none", "softmax", "BCKD"), ("BCKD", "none", "softmax")])
+def test_a_method_has_its_colour_in_any_order(order: tuple[str, ...]) -> None:
+    figure = training_curves({method: log(8, "qfl") for method in order})
+    (panel,) = titled(figure.axes).values()
+    assert [line.get_color() for line in panel.lines] == [METHOD_COLOURS[m] for m in order]
+    labels = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert labels == ["no distillation" if m == "none" else m for m in order]
+
+
+@pytest.mark.parametrize("factor", [1.5, 30, 5000])
+def test_ticks_are_plain_numbers_and_do_not_overlap(factor: float) -> None:
+    records = [{"step": n, "unweighted": {"qfl": 0.3 * factor ** (n / 9)}} for n in range(10)]
+    figure = training_curves({"BCKD": records}, smooth=1)
+    figure.draw_without_rendering()
+    (panel,) = titled(figure.axes).values()
+    labels = [x for x in panel.get_yticklabels() if x.get_text()]
+    low, high = panel.get_ylim()
+    shown = [x for x in labels if low <= x.get_position()[1] <= high]
+    assert len(shown) > 1 and all(float(x.get_text()) > 0 for x in shown)
+    boxes = sorted((x.get_window_extent() for x in shown), key=lambda box: box.y0)
+    assert all(a.y1 <= b.y0 for a, b in zip(boxes, boxes[1:], strict=False))
 
 
 @pytest.mark.parametrize(("steps", "smooth"), [(9, 3), (9, 1), (2, 5), (1, 5)])
