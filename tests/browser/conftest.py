@@ -92,3 +92,19 @@ def open_explorer(open_page: Callable[..., Any]) -> Callable[..., Any]:
 def state_of() -> Callable[[Any], dict[str, Any]]:
     """`state_of(page)`: the state of the page's first explorer, as Python would see it."""
     return lambda page: page.evaluate('document.querySelector("[data-bckd]").model.get("state")')
+
+
+@pytest.fixture
+def chart_brightness() -> Callable[[Any], tuple[float, float]]:
+    """`chart_brightness(replay)`: of the first chart's tick labels and its paper, 0 to 255."""
+    return lambda replay: replay.evaluate(
+        """async (replay) => {
+          await new Promise(requestAnimationFrame); // changes are drawn
+          const canvas = replay.querySelector(".chart canvas");
+          const margin = canvas.getContext("2d").getImageData(0, 0, 30, canvas.height).data;
+          const opacities = margin.filter((_, n) => n % 4 === 3);
+          const densest = 4 * opacities.indexOf(Math.max(...opacities));
+          const paper = getComputedStyle(replay).backgroundColor.match(/\\d+/g).map(Number);
+          return [margin.slice(densest), paper].map(([r, g, b]) => (r + g + b) / 3);
+        }"""
+    )

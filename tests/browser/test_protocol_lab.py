@@ -128,6 +128,26 @@ def test_keyboard(lab: Any, state_of: Callable[[Any], dict]) -> None:
     assert state_of(lab)["student"] == [0.4, 0.1, -2.1, -3.6]
 
 
+def test_of_all_keys_a_notebook_hears_those_with_ctrl(lab: Any) -> None:
+    """Jupyter asks the element with the focus, before that hears of the key or after."""
+    lab.evaluate("""() => {
+        window.heard = [];
+        const hear = ({ key, target }) =>
+            target.hasAttribute("data-lm-suppress-shortcuts") || window.heard.push(key);
+        document.addEventListener("keydown", hear, true);
+        document.addEventListener("keydown", hear, false);
+    }""")
+    lab.get_by_role("slider", name="dog, student logit").focus()
+    for key in ("b", "Shift+M", "ArrowUp", "Enter"):
+        lab.keyboard.press(key)
+    lab.get_by_role("button", name="equal").click()
+    lab.keyboard.press("x")
+    assert lab.evaluate("window.heard") == []
+    lab.keyboard.press("Control+b")
+    lab.keyboard.press("d")
+    assert lab.evaluate("window.heard") == ["Control", "b", "b"]
+
+
 @pytest.mark.parametrize("temperature", [1, 2, 4])
 @pytest.mark.parametrize("preset", PRESETS)
 def test_presets(lab: Any, state_of: Callable[[Any], dict], preset: str, temperature: int) -> None:
@@ -277,6 +297,19 @@ def test_text_has_contrast(open_explorer: Callable[..., Any], dark: bool) -> Non
     for part in (".bar.teacher", ".bar.student"):
         fill = page.locator(part).first.evaluate("e => getComputedStyle(e).backgroundColor")
         assert contrast(fill, panel) >= 3, (part, fill, panel)
+
+
+@pytest.mark.parametrize("logit", [-10.0, 10.0])
+def test_the_focus_is_seen_at_the_ends_of_the_axis(
+    open_explorer: Callable[..., Any], logit: float
+) -> None:
+    page = open_explorer(ProtocolLab([logit] * 2, [logit] * 2))
+    stage = page.locator(".stage").bounding_box()
+    name = page.locator(".foot .name").first.bounding_box()
+    for grip in page.get_by_role("slider").all():
+        box = grip.bounding_box()
+        assert box["y"] - 4 >= stage["y"], "the outline is 2 wide and 2 away"
+        assert box["y"] + box["height"] + 4 <= name["y"]
 
 
 @pytest.mark.parametrize("width", [320, 390, 768, 1200])

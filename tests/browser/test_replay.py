@@ -116,6 +116,21 @@ def test_the_marker_follows(page: Any) -> None:
     assert gaps.min() > 0
 
 
+def test_the_curves_follow_the_theme(page: Any, chart_brightness: Callable) -> None:
+    """JupyterLab announces a theme while its page is hidden for a moment."""
+    for theme in ("dark", "light"):
+        page.evaluate(
+            """(theme) => {
+              document.documentElement.dataset.theme = theme;
+              document.body.style.display = "none";
+              requestAnimationFrame(() => { document.body.style.display = ""; });
+            }""",
+            theme,
+        )
+        ink, paper = chart_brightness(page.locator(".bckd"))
+        assert (ink - paper if theme == "dark" else paper - ink) > 100
+
+
 def test_play_and_pause(page: Any, state_of: Callable) -> None:
     page.clock.install()
     button = page.get_by_role("button")

@@ -333,3 +333,14 @@ def test_a_phone(scene: dict[str, Any], open_explorer: Callable, dark: bool) -> 
     )
     stage, readout = (page.locator(name).bounding_box() for name in (".stage", ".readout"))
     assert readout["y"] > stage["y"] + stage["height"]
+
+
+@pytest.mark.parametrize("width", [390, 760, 1200])
+def test_the_teachers_name_is_not_broken(
+    scene: dict[str, Any], open_explorer: Callable, width: int
+) -> None:
+    page = open_explorer(ScoreMapExplorer(**scene, point=(60, 60)), width=width)
+    names = page.locator("thead th.model-0 span:not(.key)")
+    lines = names.evaluate_all("(spans) => spans.map((span) => span.getClientRects().length)")
+    assert names.all_inner_texts() == ["teacher"] * 3
+    assert lines == [1, 1, 1]

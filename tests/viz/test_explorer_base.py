@@ -120,3 +120,12 @@ def test_displays_as_a_widget_and_in_a_book_as_a_page(monkeypatch: pytest.Monkey
     assert "application/vnd.jupyter.widget-view+json" in bundle
     monkeypatch.setenv("BCKD_BOOK", "1")
     assert explorer._repr_mimebundle_() == {"text/html": explorer.static_html()}
+
+
+def test_text_for_where_no_kernel_runs() -> None:
+    text = "ProtocolLab: an interactive explorer; run the notebook to use it"
+    explorer = ProtocolLab()
+    assert repr(explorer) == repr(ProtocolLab([1.0], [2.0])) == text
+    bundle, _ = explorer._repr_mimebundle_()
+    assert bundle["text/plain"] == text, "the whole of it"
+    assert repr(Sample(state={})).startswith("Sample: ")

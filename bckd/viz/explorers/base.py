@@ -93,6 +93,10 @@ class Explorer(anywidget.AnyWidget):
             f'mountStatic("{self.stem}", render);\n</script>\n'
         )
 
+    def __repr__(self) -> str:
+        """What stands in a saved notebook where no kernel runs, so without an address."""
+        return f"{type(self).__name__}: an interactive explorer; run the notebook to use it"
+
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
         if os.environ.get("BCKD_BOOK") == "1":
             return {"text/html": self.static_html()}

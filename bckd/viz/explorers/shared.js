@@ -16,9 +16,19 @@ function make(tag, attributes = {}, ...children) {
   return element;
 }
 
+// To a notebook in command mode "b" means another cell, and an arrow the next one. Jupyter leaves
+// its shortcuts alone where the very element with the focus has this attribute (on one around it,
+// it is of no use); those with Ctrl, Alt or Meta, such as saving, stay the notebook's.
+function keepKeys({ target, ctrlKey, altKey, metaKey }) {
+  target.toggleAttribute("data-lm-suppress-shortcuts", !(ctrlKey || altKey || metaKey));
+}
+
 // The explorer's root inside `el`: class "bckd" for theme.css, and one of its own.
 function makeRoot(el, ownClass, label, ...children) {
-  const root = make("section", { class: `bckd ${ownClass}`, "aria-label": label }, ...children);
+  const root = make("section", {
+    class: `bckd ${ownClass}`, "aria-label": label,
+    onfocusin: keepKeys, onkeydown: keepKeys, onkeyup: keepKeys,
+  }, ...children);
   el.classList.add("bckd-frame");
   el.replaceChildren(root);
   return root;
@@ -272,7 +282,8 @@ function redrawOnChange(element, draw) {
     draw();
   });
   sizes.observe(element);
-  const themes = new MutationObserver(draw);
+  // JupyterLab hides everything while it changes its theme: the next frame has a width again.
+  const themes = new MutationObserver(() => requestAnimationFrame(draw));
   const options = { attributes: true, attributeFilter: ["class", "data-theme", "data-jp-theme-light", "data-jp-theme-name"] };
   themes.observe(document.documentElement, options);
   themes.observe(document.body, options);
