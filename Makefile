@@ -12,9 +12,8 @@ UV := $(or $(wildcard $(BIN)/uv),uv)
 # standard library that Debian and Ubuntu package apart.
 USABLE := import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
 
-NOTEBOOKS := $(wildcard notebooks/*.ipynb)
-NBVAL := $(if $(NOTEBOOKS),--nbval-lax --nbval-current-env --nbval-cell-timeout=300 \
-	--nbval-sanitize-with notebooks/sanitize.cfg notebooks)
+NBVAL := --nbval-lax --nbval-current-env --nbval-cell-timeout=300 \
+	--nbval-sanitize-with notebooks/sanitize.cfg
 
 .DEFAULT_GOAL := help
 .PHONY: help env demo test book lab lock clean
@@ -46,8 +45,10 @@ $(STAMP): requirements.txt pyproject.toml
 demo: env ## distil a small student on the built-in scenes and see what it gains
 	$(BIN)/bckd demo
 
-test: env ## run the tests and the notebooks
-	$(BIN)/python -m pytest tests $(NBVAL)
+# Notebooks run one after the other: they share the folders that they write.
+test: env ## run the tests, on all cores, and the notebooks
+	$(BIN)/python -m pytest -n auto --dist worksteal tests
+	$(BIN)/python -m pytest $(NBVAL) notebooks
 
 book: env ## write the course as static pages into runs/book, explorers included
 	$(BIN)/python -m bckd.book notebooks runs/book

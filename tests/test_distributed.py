@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from safetensors.torch import load_file
 
 from bckd import trainer
 from bckd.checkpoints import STUDENT
-from bckd.command_line import run
+from bckd.command_line import main, run
 from bckd.distributed import (
     first_process_first,
     from_first,
@@ -28,6 +29,7 @@ from bckd.distributed import (
     shared,
 )
 from bckd.errors import InputError
+from bckd.recipes import Recipe
 from bckd.run_log import read_log
 
 ROOT = Path(__file__).parents[1]
@@ -128,27 +130,26 @@ def test_two_processes_train_the_student_of_one(scenes_root: Path, tmp_path: Pat
     assert_same_run(resumed, one)
 
 
-def test_ld_is_a_sum_over_the_images_of_a_process(scenes_root: Path, tmp_path: Path) -> None:
-    """As in the official code: its mean over two processes is half of one's."""
-    ld = ("--weights.ld", "0.25", "--steps", "1")
-    run(command(scenes_root, tmp_path / "one", *ld))
-    done = torchrun(command(scenes_root, tmp_path / "two", *ld))
-    assert done.returncode == 0, done.stderr
-    (one, *_), (two, *_) = (read_log(tmp_path / name) for name in ("one", "two"))
-    assert two["unweighted"]["ld"] == pytest.approx(one["unweighted"]["ld"] / 2, rel=1e-5)
-    assert two["unweighted"]["iou"] == pytest.approx(one["unweighted"]["iou"], rel=1e-5)
-
-
 def test_a_batch_that_the_processes_can_not_share_is_refused(
-    scenes_root: Path, tmp_path: Path
+    tiny_recipe: Recipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    out = tmp_path / "out"
-    done = torchrun(command(scenes_root, out, "--batch-size", "3"))
-    assert done.returncode != 0
+    monkeypatch.setattr(trainer, "process_count", lambda: 2)
     said = "batch_size is 3; expected a multiple of the 2 processes that share it"
-    assert f"bckd: error: {said}" in done.stderr
-    assert f"bckd (process 1): error: {said}" in done.stderr
-    assert not out.exists()
+    with pytest.raises(InputError, match=said):
+        trainer.train(replace(tiny_recipe, batch_size=3), progress=False)
+    assert not tiny_recipe.out.exists()
+
+
+@pytest.mark.parametrize(("rank", "who"), [("0", "bckd"), ("3", "bckd (process 3)")])
+def test_a_message_says_whose_it_is(
+    rank: str, who: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "x")
+    monkeypatch.setenv("RANK", rank)
+    monkeypatch.setattr(sys, "argv", ["bckd", "train", "nothing"])
+    with pytest.raises(SystemExit):
+        main()
+    assert capsys.readouterr().err.startswith(f"{who}: error: preset 'nothing' is unknown")
 
 
 def _process(rank: int, folder: str) -> None:
