@@ -18,6 +18,7 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 NOTEBOOKS = sorted((ROOT / "notebooks").rglob("*.ipynb"))
+LESSONS = [path for path in NOTEBOOKS if path.parent.name == "notebooks"]
 NOTEBOOK_BYTES = 500_000
 
 PYTHONS = ("3.11", "3.12", "3.13")
@@ -213,6 +214,11 @@ class TestNotebooks:
     @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
     def test_is_fit_to_commit(self, path: Path):
         assert notebook_faults(json.loads(path.read_text(encoding="utf-8"))) == []
+
+    @pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
+    def test_has_more_prose_than_code(self, path: Path):
+        cells = [c["cell_type"] for c in json.loads(path.read_text(encoding="utf-8"))["cells"]]
+        assert cells.count("markdown") > cells.count("code")
 
     @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
     def test_is_small(self, path: Path):
