@@ -2,7 +2,7 @@
 
 `torchrun --nproc-per-node N -m bckd train ...` starts N processes that run the same
 program. Each takes its share of every batch; gradients are averaged over them by
-DistributedDataParallel. All functions here are the identity in a single process.
+DistributedDataParallel. In a single process a value, a list or a network stays what it is.
 """
 
 from __future__ import annotations
@@ -43,6 +43,8 @@ def own_device(name: str) -> str:
     if not launched() or not name.startswith(("auto", "cuda")) or not torch.cuda.is_available():
         return name
     if ":" in name:
+        if os.environ["LOCAL_WORLD_SIZE"] == "1":
+            return name
         raise InputError(
             f"device is {name}, one GPU for all processes of torchrun; expected cuda or auto"
         )

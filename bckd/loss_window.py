@@ -15,8 +15,8 @@ from bckd.distributed import mean_over_processes, process_count
 class LossWindow:
     """Means of the loss terms since the last log line, kept on the device until asked for.
 
-    Every process divides by the mean number of positives, so that the mean over processes
-    is the loss of the whole batch.
+    Where terms are divided by the mean number of positives over all processes, the mean over
+    processes is the term of the whole batch (see `bckd.trainer.train` for what is not).
     """
 
     def __init__(self) -> None:

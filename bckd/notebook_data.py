@@ -44,7 +44,7 @@ def real_or_scenes(data: Path = Path("../data"), download: bool = False) -> Exam
     Args:
         data: the repository's data folder, as seen from the working folder.
         download: fetch first what is absent: the weights (4 MB, into torch.hub's folder) and
-            the photographs (20 MB, and some MB of annotations, into `data`/coco-photographs).
+            the photographs with annotations (about 20 MB, into `data`/coco-photographs).
 
     Raises:
         InputError: BCKD_COCO names a folder without annotations of val2017, a file that is

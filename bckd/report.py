@@ -21,7 +21,7 @@ from bckd.viz.detections import detection_grid
 from bckd.viz.pictures import pictures_of
 from bckd.viz.score_maps import score_map_grid
 
-NAMES = {"none": "no distillation", "softmax": "softmax KD", "BCKD": "BCKD", "teacher": "teacher"}
+NAMES = {"none": "no distillation", "softmax": "softmax", "BCKD": "BCKD", "teacher": "teacher"}
 STYLE = """
 :root { color-scheme: light dark; --line: #8886; --card: #fff; }
 body { font: 16px/1.55 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; }

@@ -87,8 +87,10 @@ def train(
     In a program that torchrun started, all its processes train one student together: each
     takes an equal share of the images of every step. The result is that of one process up to
     rounding, but for what looks at the images of a process alone, as in the official code:
-    a BatchNorm that is not fixed, `losses.gate_levels`, padding to the largest image, and LD,
-    which is a sum over images (N processes have an N-th of it).
+    a BatchNorm that is not fixed, `losses.gate_levels`, padding to the largest image, LD, which
+    is a sum over images (N processes have an N-th of it), and divisors that are at least 1,
+    which holds for their mean over processes. Swin's stochastic depth is random in each
+    process, and `log_gradients` logs the gradients of the first one's images.
 
     Args:
         recipe: the whole configuration.

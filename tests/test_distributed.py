@@ -217,6 +217,12 @@ class TestDevice:
         with pytest.raises(InputError, match="device is cuda:0, one GPU for all processes"):
             own_device("cuda:0")
 
+    def test_a_single_process_takes_the_one_that_is_named(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("LOCAL_WORLD_SIZE", "1")
+        assert own_device("cuda:1") == "cuda:1"
+
     def test_more_processes_than_gpus_are_refused(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
         with pytest.raises(InputError, match=r"started 2 .* no GPU 1; expected --nproc-per-node 1"):

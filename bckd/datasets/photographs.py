@@ -45,7 +45,7 @@ def fetch_photographs(root: Path, count: int, server: str = SERVER, progress: bo
     """
     if (root / ANNOTATIONS).is_file():
         return
-    chosen = _first(_annotations(server), count)
+    chosen = _first_annotations(server, count)
     folder = root / IMAGES
     folder.mkdir(parents=True, exist_ok=True)
     missing = [entry for entry in chosen["images"] if not (folder / entry["file_name"]).is_file()]
@@ -56,12 +56,12 @@ def fetch_photographs(root: Path, count: int, server: str = SERVER, progress: bo
     write_json(root / ANNOTATIONS, chosen)
 
 
-def _annotations(server: str) -> dict[str, Any]:
+def _first_annotations(server: str, count: int) -> dict[str, Any]:
     url = f"{server}/{ARCHIVE}"
     try:
         with RemoteZip(url, timeout=SECONDS) as archive:
-            return json.loads(archive.read(ANNOTATIONS))
-    except (RemoteZipError, zipfile.BadZipFile, KeyError, ValueError, OSError) as error:
+            return _first(json.loads(archive.read(ANNOTATIONS)), count)
+    except (RemoteZipError, zipfile.BadZipFile, KeyError, ValueError, TypeError, OSError) as error:
         raise InputError(f"{ANNOTATIONS} could not be read from {url}: {_reason(error)}") from error
 
 
@@ -83,7 +83,10 @@ def _first(annotations: dict[str, Any], count: int) -> dict[str, Any]:
 
 
 def _fetch_image(entry: dict[str, Any], folder: Path, server: str) -> None:
-    """Download one image, and see that it is one, of the size that its entry says."""
+    """Download one image, and see that it is one, of the size that its entry says.
+
+    COCO publishes no hashes of single images, so more can't be checked.
+    """
     path, url = folder / entry["file_name"], f"{server}/{IMAGES}/{entry['file_name']}"
     expected = (entry["width"], entry["height"])
 

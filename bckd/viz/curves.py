@@ -62,10 +62,13 @@ def training_curves(logs: dict[str, list[dict[str, Any]]], smooth: int = 5) -> F
 
 def _plain_log_scale(panel: Axes) -> None:
     """A logarithmic axis with 0.3 in place of 3 x 10^-1; the wider, the fewer ticks a decade."""
-    low, high = panel.get_ylim()
-    decades = np.log10(high / low) if low > 0 else np.inf
-    subs = (1, 1.5, 2, 3, 4, 5, 7) if decades < 1.2 else (1, 2, 5) if decades < 2.5 else (1,)
+    values = np.concatenate([line.get_ydata() for line in panel.get_lines()] or [[0.0]])
+    if not (values > 0).any():
+        return
     panel.set_yscale("log")
+    low, high = panel.get_ylim()
+    decades = np.log10(high / low)
+    subs = (1, 1.5, 2, 3, 4, 5, 7) if decades < 1.2 else (1, 2, 5) if decades < 2.5 else (1,)
     panel.yaxis.set_major_locator(LogLocator(subs=subs))
     panel.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     panel.yaxis.set_minor_formatter(NullFormatter())

@@ -1,4 +1,4 @@
-"""The explorers in JupyterLab: a reader opens a notebook of the course, runs it and plays.
+"""The explorers in JupyterLab: a reader opens a part of the course's notebooks, runs it and plays.
 
 A real server and a real kernel; after every move the numbers on the page are compared with
 those that the kernel computes, with bckd's own functions or torch, from the explorer's state.
@@ -309,6 +309,7 @@ class Reader:
             except AssertionError:
                 if time.monotonic() > deadline:
                     raise
+                time.sleep(0.1)
 
     def cells(self) -> list[str]:
         """Ids of the notebook's cells."""

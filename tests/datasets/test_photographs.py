@@ -69,11 +69,11 @@ def annotations() -> dict[str, Any]:
     }
 
 
-def archive(member: str = ANNOTATIONS) -> bytes:
+def archive(member: str = ANNOTATIONS, **changes: Any) -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as file:
         file.writestr("annotations/captions_val2017.json", OTHER_PART)
-        file.writestr(member, json.dumps(annotations()))
+        file.writestr(member, json.dumps({**annotations(), **changes}))
         file.writestr("annotations/instances_train2017.json", OTHER_PART)
     return buffer.getvalue()
 
@@ -186,6 +186,7 @@ def test_an_archive_that_is_not_what_it_should_be(server: Server, tmp_path: Path
     for content, what in (
         (archive("annotations/panoptic_val2017.json"), "no item named"),
         (b"no archive" * 20, "not a zip file"),
+        (archive(images=[{"file_name": "3.jpg"}]), "id"),
     ):
         server.files[f"/{ARCHIVE}"] = content
         with pytest.raises(InputError, match=rf"{ANNOTATIONS} could not be read from .*{what}"):

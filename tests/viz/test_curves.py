@@ -59,7 +59,7 @@ def test_a_method_has_its_colour_in_any_order(order: tuple[str, ...]) -> None:
     assert labels == ["no distillation" if m == "none" else m for m in order]
 
 
-@pytest.mark.parametrize("factor", [1.5, 30, 5000])
+@pytest.mark.parametrize("factor", [1.5, 25, 30, 5000])
 def test_ticks_are_plain_numbers_and_do_not_overlap(factor: float) -> None:
     records = [{"step": n, "unweighted": {"qfl": 0.3 * factor ** (n / 9)}} for n in range(10)]
     figure = training_curves({"BCKD": records}, smooth=1)
@@ -71,6 +71,13 @@ def test_ticks_are_plain_numbers_and_do_not_overlap(factor: float) -> None:
     assert len(shown) > 1 and all(float(x.get_text()) > 0 for x in shown)
     boxes = sorted((x.get_window_extent() for x in shown), key=lambda box: box.y0)
     assert all(a.y1 <= b.y0 for a, b in zip(boxes, boxes[1:], strict=False))
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_term_that_is_0_throughout_has_a_linear_axis() -> None:
+    records = [{"step": n, "unweighted": {"qfl": 0.0}} for n in range(5)]
+    (panel,) = titled(training_curves({"BCKD": records}).axes).values()
+    assert panel.get_yscale() == "linear"
 
 
 @pytest.mark.parametrize(("steps", "smooth"), [(9, 3), (9, 1), (2, 5), (1, 5)])

@@ -283,7 +283,11 @@ function redrawOnChange(element, draw) {
   });
   sizes.observe(element);
   // JupyterLab hides everything while it changes its theme: the next frame has a width again.
-  const themes = new MutationObserver(() => requestAnimationFrame(draw));
+  let frame = 0;
+  const themes = new MutationObserver(() => {
+    cancelAnimationFrame(frame);
+    frame = requestAnimationFrame(draw);
+  });
   const options = { attributes: true, attributeFilter: ["class", "data-theme", "data-jp-theme-light", "data-jp-theme-name"] };
   themes.observe(document.documentElement, options);
   themes.observe(document.body, options);
@@ -292,6 +296,7 @@ function redrawOnChange(element, draw) {
   return () => {
     sizes.disconnect();
     themes.disconnect();
+    cancelAnimationFrame(frame);
     preference.removeEventListener("change", draw);
   };
 }
