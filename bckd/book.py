@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import nbformat
@@ -25,6 +26,8 @@ from nbformat.v4 import new_markdown_cell, new_notebook
 from bckd.errors import InputError
 from bckd.files import write_text
 
+Links = Sequence[tuple[str, str]]  # addresses and their texts
+
 CELL_SECONDS = 300  # a cell that takes longer is stuck
 # nbconvert's page without the scripts that it loads from elsewhere; with a way back, and room
 # for figures and formulas on a phone, where they scroll in place of shrinking.
@@ -35,7 +38,7 @@ TEMPLATE = """
 {%- block html_head_js_mermaidjs -%}{%- endblock -%}
 {%- block html_head_css -%}
 <style>
-nav { padding: 0.5em 0; font-family: var(--jp-content-font-family); }
+nav { display: flex; gap: 2em; padding: 0.5em 0; font-family: var(--jp-content-font-family); }
 nav a { color: var(--jp-content-link-color); }
 .jp-RenderedHTMLCommon math[display="block"] { display: block math; overflow-x: auto; }
 @media (max-width: 600px) {
@@ -51,7 +54,9 @@ nav a { color: var(--jp-content-link-color); }
 {%- endblock -%}
 {%- block body_header -%}
 {{ super() }}
-<nav><a href="{{ resources.index }}">The course</a></nav>
+<nav>
+{%- for address, title in resources.links %} <a href="{{ address }}">{{ title }}</a>{% endfor -%}
+</nav>
 {%- endblock -%}
 """
 
@@ -77,8 +82,7 @@ def write_book(notebooks: Path, out: Path) -> list[Path]:
     for path in paths:
         print(path.relative_to(notebooks))
         pages.append(out / path.relative_to(notebooks).with_suffix(".html"))
-        index = "index.html" if path.parent == notebooks else "../index.html"
-        write_text(pages[-1], page_of(path, index))
+        write_text(pages[-1], page_of(path, _links(path, paths)))
     return pages
 
 
@@ -86,14 +90,27 @@ def index_page(readme: Path) -> str:
     """The HTML page of the course's table of contents."""
     text = readme.read_text(encoding="utf-8")
     title = text.splitlines()[0].lstrip("# ")
-    return _html(new_notebook(cells=[new_markdown_cell(text)]), title, "index.html")
+    return _html(new_notebook(cells=[new_markdown_cell(text)]), title, ())
 
 
-def page_of(path: Path, index: str) -> str:
+def _links(path: Path, paths: list[Path]) -> Links:
+    """The course, and the pages before and after in the same folder."""
+    beside = [other for other in paths if other.parent == path.parent]
+    place = beside.index(path)
+    up = "index.html" if path.parent == paths[0].parent else "../index.html"
+    links = [(up, "The course")]
+    if place > 0:
+        links.append((f"{beside[place - 1].stem}.html", "Previous"))
+    if place + 1 < len(beside):
+        links.append((f"{beside[place + 1].stem}.html", "Next"))
+    return links
+
+
+def page_of(path: Path, links: Links = ()) -> str:
     """The HTML page of one notebook, run in its own folder.
 
     Args:
-        index: address of the course's page, from there.
+        links: address and text of each link at its top.
     """
     notebook = nbformat.read(path, as_version=4)
     environment = {**os.environ, "BCKD_BOOK": "1"}
@@ -103,14 +120,14 @@ def page_of(path: Path, index: str) -> str:
     client.execute(env=environment)
     notebook.metadata.pop("widgets", None)  # the data of live explorers, a second time
     first = notebook.cells[0].source.splitlines() if notebook.cells else []
-    return _html(notebook, first[0].lstrip("# ") if first else path.stem, index)
+    return _html(notebook, first[0].lstrip("# ") if first else path.stem, links)
 
 
-def _html(notebook: NotebookNode, title: str, index: str) -> str:
+def _html(notebook: NotebookNode, title: str, links: Links) -> str:
     notebook.metadata.title = title
     exporter = HTMLExporter(raw_template=TEMPLATE)
     exporter.register_filter("markdown2html", _markdown_to_html)
-    html, _ = exporter.from_notebook_node(notebook, {"index": index})
+    html, _ = exporter.from_notebook_node(notebook, {"links": links})
     return re.sub(r'(href="[^":]*)\.ipynb"', r'\1.html"', html)
 
 

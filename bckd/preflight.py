@@ -77,8 +77,8 @@ def check_teacher(
     problem = _problem(found, math.isnan(found.AP))
     if problem:
         raise InputError(
-            f"teacher {recipe.teacher} {problem} ({found}): are these its weights, classes and "
-            f"images (--teacher-classes, --data.size)? --teacher-check 0 trains with it anyway"
+            f"teacher {recipe.teacher} {problem} ({found}): {_advice(found)} "
+            f"--teacher-check 0 trains with it anyway"
         )
 
 
@@ -117,6 +117,12 @@ def _recorded(teacher: Checkpoint) -> float | None:
     detector = teacher.detector
     own = detector.teacher.class_names if isinstance(detector, Matched) else detector.class_names
     return teacher.record.get("AP") if set(own) == set(detector.class_names) else None
+
+
+def _advice(found: Preflight) -> str:
+    if found.recorded is not None and found.AP >= LEAST_SHARE * found.recorded:
+        return "its record says the same, so train it for longer, or take another one;"
+    return "are these its weights, classes and images (--teacher-classes, --data.size)?"
 
 
 def _problem(found: Preflight, blind: bool) -> str | None:

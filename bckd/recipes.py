@@ -159,7 +159,7 @@ class Recipe:
     out: Path = Path("runs/run")
     """folder of the run: student, log, resume state"""
     steps: int = 87_960
-    """training steps; the default is 12 epochs of COCO at batch 16"""
+    """training steps; 87,960 are 12 epochs of COCO at batch 16"""
     batch_size: int = 16
     """images a step, of all processes together"""
     seed: int = 0

@@ -33,18 +33,22 @@ def test_pages_run_link_to_pages_and_hold_the_explorers(
     text = "# A title\n[next](02_b.ipynb), [elsewhere](https://example.org/x.ipynb)"
     write(notebooks / "01_a.ipynb", new_markdown_cell(text), new_code_cell(LAB))
     (notebooks / "README.md").write_text("# The course\n\n[first](01_a.ipynb)\n")
+    write(notebooks / "02_b.ipynb", new_markdown_cell("# The second"))
     write(notebooks / "solutions" / "01_a_solutions.ipynb", new_code_cell("print(6 * 7)"))
     pages = write_book(notebooks, out)
-    names = ("index.html", "01_a.html", "solutions/01_a_solutions.html")
+    names = ("index.html", "01_a.html", "02_b.html", "solutions/01_a_solutions.html")
     assert pages == [out / name for name in names]
-    index, first, second = (page.read_text(encoding="utf-8") for page in pages)
+    index, first, second, solution = (page.read_text(encoding="utf-8") for page in pages)
     assert 'href="02_b.html"' in first and 'href="https://example.org/x.ipynb"' in first
     assert 'data-bckd="protocol_lab"' in first
     assert "<title>A title</title>" in first
     assert "application/vnd.jupyter.widget-state" not in first  # the explorer's data, once
-    assert ">42\n" in second
+    assert '<a href="01_a.html">Previous</a>' in second and "Next</a>" not in second
+    assert ">42\n" in solution
     assert "<title>The course</title>" in index and 'href="01_a.html"' in index
-    assert '<a href="index.html">' in first and '<a href="../index.html">' in second
+    assert '<a href="index.html">The course</a>' in first
+    assert '<a href="02_b.html">Next</a>' in first and "Previous</a>" not in first
+    assert '<a href="../index.html">The course</a>' in solution and "Next</a>" not in solution
 
 
 def test_formulas_are_drawn_by_the_browser(tmp_path: Path) -> None:

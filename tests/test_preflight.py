@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from bckd.checkpoints import load_detector
+from bckd.checkpoints import Checkpoint, load_detector
 from bckd.datasets.coco import ImageSize
 from bckd.errors import InputError
 from bckd.preflight import check_teacher, examine
@@ -76,4 +76,11 @@ def test_a_student_that_is_as_good_already(
 def test_a_teacher_far_below_its_record(recipe: Recipe, tiny_detector: Make) -> None:
     teacher = replace(load_detector(ROOT / SCENES_TEACHER), record={"AP": 3.0})
     with pytest.raises(InputError, match="far below its recorded AP.*recorded 3.000"):
+        check_teacher(recipe, teacher, tiny_detector(), validation_data(recipe.data))
+
+
+def test_a_teacher_that_was_trained_too_briefly(recipe: Recipe, tiny_detector: Make) -> None:
+    """Its file records what is found here: nothing is wrong with classes or images."""
+    teacher = Checkpoint(tiny_detector().eval(), recipe.data.size, {"AP": 0.0})
+    with pytest.raises(InputError, match="no better than chance .*so train it for longer"):
         check_teacher(recipe, teacher, tiny_detector(), validation_data(recipe.data))
