@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from bckd import trainer
 from bckd.checkpoints import save_detector
 from bckd.datasets.annotations import Annotations
 from bckd.datasets.coco import ImageSize
@@ -249,3 +250,26 @@ def perfect_results(annotations: Annotations) -> list[dict[str, Any]]:
 @pytest.fixture(name="perfect_results", scope="session")
 def _perfect_results() -> Callable[[Annotations], list[dict[str, Any]]]:
     return perfect_results
+
+
+class _Stopped(Exception):
+    pass
+
+
+@pytest.fixture
+def stop_at_first_state() -> Callable[[Callable[[], object]], None]:
+    """`stop_at_first_state(work)`: do what trains, until its first resume state is on disk."""
+
+    def stop(work: Callable[[], object]) -> None:
+        save = trainer.save_state
+
+        def save_and_stop(*state: object) -> None:
+            save(*state)
+            raise _Stopped
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(trainer, "save_state", save_and_stop)
+            with pytest.raises(_Stopped):
+                work()
+
+    return stop

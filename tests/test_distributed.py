@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -94,25 +95,9 @@ def assert_same_run(ours: Path, expected: Path) -> None:
     assert results == pytest.approx(other_results, abs=1e-4)
 
 
-class Stopped(Exception):
-    pass
-
-
-def stop_at_first_state(arguments: list[str]) -> None:
-    """Run in this process until the first resume state is written, in the middle."""
-    save = trainer.save_state
-
-    def save_and_stop(*state: object) -> None:
-        save(*state)
-        raise Stopped
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(trainer, "save_state", save_and_stop)
-        with pytest.raises(Stopped):
-            run(arguments)
-
-
-def test_two_processes_train_the_student_of_one(scenes_root: Path, tmp_path: Path) -> None:
+def test_two_processes_train_the_student_of_one(
+    scenes_root: Path, tmp_path: Path, stop_at_first_state: Callable[..., None]
+) -> None:
     one, two, resumed = (tmp_path / name for name in ("one", "two", "resumed"))
     run(command(scenes_root, one))
     done = torchrun(command(scenes_root, two))
@@ -123,7 +108,7 @@ def test_two_processes_train_the_student_of_one(scenes_root: Path, tmp_path: Pat
     assert done.stdout.count("the student and its log are in") == 1
     assert done.stdout.count("validation images") == 1
 
-    stop_at_first_state(command(scenes_root, resumed))
+    stop_at_first_state(lambda: run(command(scenes_root, resumed)))
     assert 0 < len(read_log(resumed)) < STEPS
     done = torchrun(command(scenes_root, resumed, "--resume"))
     assert done.returncode == 0, done.stderr

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +15,6 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from bckd import trainer
 from bckd.checkpoints import STUDENT
 from bckd.command_line import run
 from bckd.errors import InputError
@@ -111,28 +110,10 @@ def test_killed_and_resumed_is_as_never_killed(
     assert results == expected_results
 
 
-class Interrupted(Exception):
-    pass
-
-
-def stop_after_first_state(recipe: Recipe) -> None:
-    """Run the recipe until its first resume state is on disk, at step 3 of 6."""
-    save = trainer.save_state
-
-    def save_and_stop(*state: object) -> None:
-        save(*state)
-        raise Interrupted
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(trainer, "save_state", save_and_stop)
-        with pytest.raises(Interrupted):
-            train(recipe, progress=False)
-
-
 @pytest.fixture
-def stopped(tiny_recipe: Recipe) -> Recipe:
-    """The recipe of a run that stopped in its middle."""
-    stop_after_first_state(tiny_recipe)
+def stopped(tiny_recipe: Recipe, stop_at_first_state: Callable[..., None]) -> Recipe:
+    """The recipe of a run that stopped in its middle, at step 3 of 6."""
+    stop_at_first_state(lambda: train(tiny_recipe, progress=False))
     return tiny_recipe
 
 
@@ -163,10 +144,12 @@ class TestResume:
         assert [x["step"] for x in read_log(stopped.out) if "loss" in x] == list(range(6))
 
     @pytest.mark.parametrize("momentum", [0.9, 0.0])
-    def test_sgd(self, tiny_recipe: Recipe, momentum: float) -> None:
+    def test_sgd(
+        self, tiny_recipe: Recipe, stop_at_first_state: Callable[..., None], momentum: float
+    ) -> None:
         settings = Optimisation(learning_rate=0.05, momentum=momentum, warmup_steps=2)
         recipe = replace(tiny_recipe, optimisation=settings)
-        stop_after_first_state(recipe)
+        stop_at_first_state(lambda: train(recipe, progress=False))
         assert_equal(finish(recipe), uninterrupted(recipe))
 
     def test_what_does_not_touch_the_weights_may_differ(self, stopped: Recipe) -> None:
