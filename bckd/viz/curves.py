@@ -22,6 +22,12 @@ TITLES = {
     "ld": "LD on positives",
     "ld_region": "LD on the valuable region",
 }
+# Ticks of a logarithmic axis, as multiples of a power of ten, for axes of up to so many decades.
+TICKS = (
+    (0.4, (1, 1.2, 1.4, 1.6, 1.8, 2, 2.5, 3, 3.5, 4, 5, 6, 7, 8, 9)),
+    (1.2, (1, 1.5, 2, 3, 4, 5, 7)),
+    (2.5, (1, 2, 5)),
+)
 
 
 def training_curves(logs: dict[str, list[dict[str, Any]]], smooth: int = 5) -> Figure:
@@ -68,7 +74,7 @@ def _plain_log_scale(panel: Axes) -> None:
     panel.set_yscale("log")
     low, high = panel.get_ylim()
     decades = np.log10(high / low)
-    subs = (1, 1.5, 2, 3, 4, 5, 7) if decades < 1.2 else (1, 2, 5) if decades < 2.5 else (1,)
+    subs = next((subs for widest, subs in TICKS if decades < widest), (1,))
     panel.yaxis.set_major_locator(LogLocator(subs=subs))
     panel.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     panel.yaxis.set_minor_formatter(NullFormatter())

@@ -59,7 +59,7 @@ def test_a_method_has_its_colour_in_any_order(order: tuple[str, ...]) -> None:
     assert labels == ["no distillation" if m == "none" else m for m in order]
 
 
-@pytest.mark.parametrize("factor", [1.5, 25, 30, 5000])
+@pytest.mark.parametrize("factor", [1.5, 2.2, 25, 30, 5000])
 def test_ticks_are_plain_numbers_and_do_not_overlap(factor: float) -> None:
     records = [{"step": n, "unweighted": {"qfl": 0.3 * factor ** (n / 9)}} for n in range(10)]
     figure = training_curves({"BCKD": records}, smooth=1)
