@@ -98,18 +98,7 @@ function render({ model, el }) {
   const stage = makeMapStage(data, { role: "img" });
   const bar = makeColourBar();
   const readout = make("p", { "aria-live": "polite" });
-  const classOf = makeSelect({
-    label: "class", options: [[null, "highest of all"], ...data.classes.map((name) => [name, name])],
-    onChange: (value) => edit({ class_name: value }),
-  });
-  const level = makeSelect({
-    label: "level", options: [[null, "highest of all"], ...data.levels.map(([stride]) => [stride, `stride ${stride}`])],
-    onChange: (value) => edit({ stride: value }),
-  });
-  const opacity = makeSlider({
-    label: "opacity", min: 0, max: 1, step: 0.05, format: (value) => fixed(value, 2),
-    onChange: (value) => edit({ opacity: value }),
-  });
+  const { classOf, level, opacity } = makeMapControls(data, edit);
   const slider = makeSlider({
     label: "checkpoint", min: 0, max: steps.length - 1, step: 1, format: (index) => `step ${steps[index]}`,
     onChange(index) {

@@ -295,18 +295,7 @@ function render({ model, el }) {
     label: "protocol", options: [["sigmoid", "sigmoid"], ["softmax", "softmax (T = 1)"]],
     onChange: (value) => edit({ protocol: value }),
   });
-  const classOf = makeSelect({
-    label: "class", options: [[null, "highest of all"], ...data.classes.map((name) => [name, name])],
-    onChange: (value) => edit({ class_name: value }),
-  });
-  const level = makeSelect({
-    label: "level", options: [[null, "highest of all"], ...data.levels.map(([stride]) => [stride, `stride ${stride}`])],
-    onChange: (value) => edit({ stride: value }),
-  });
-  const opacity = makeSlider({
-    label: "opacity", min: 0, max: 1, step: 0.05, format: (value) => fixed(value, 2),
-    onChange: (value) => edit({ opacity: value }),
-  });
+  const { classOf, level, opacity } = makeMapControls(data, edit);
   const truth = makeCheckbox({ label: "ground truth", onChange: (checked) => edit({ ground_truth: checked }) });
   truth.element.hidden = !data.objects;
   const bar = makeColourBar();

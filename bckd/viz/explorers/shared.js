@@ -303,6 +303,23 @@ function redrawOnChange(element, draw) {
 
 // ---- a map over a picture --------------------------------------------------------------------
 
+// Class, level and opacity of the map, for both explorers of maps; `edit` takes a patch of the state.
+function makeMapControls(data, edit) {
+  const classOf = makeSelect({
+    label: "class", options: [[null, "highest of all"], ...data.classes.map((name) => [name, name])],
+    onChange: (value) => edit({ class_name: value }),
+  });
+  const level = makeSelect({
+    label: "level", options: [[null, "highest of all"], ...data.levels.map(([stride]) => [stride, `stride ${stride}`])],
+    onChange: (value) => edit({ stride: value }),
+  });
+  const opacity = makeSlider({
+    label: "opacity", min: 0, max: 1, step: 0.05, format: (value) => fixed(value, 2),
+    onChange: (value) => edit({ opacity: value }),
+  });
+  return { classOf, level, opacity };
+}
+
 // The picture with a canvas over it, one canvas pixel a cell of the finest level; `over` lies on top.
 function makeMapStage({ picture, size: [width, height], levels }, attributes, ...over) {
   const [stride, rows, columns] = levels[0];
