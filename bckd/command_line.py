@@ -21,13 +21,14 @@ import tyro
 
 from bckd.checkpoints import load_detector, recorded_size
 from bckd.datasets.annotations import read_annotations
-from bckd.datasets.coco import CocoDataset, collate
+from bckd.datasets.coco import CocoDataset
 from bckd.datasets.scenes import write_scenes
 from bckd.distributed import is_first, process_name
 from bckd.errors import InputError
 from bckd.evaluation import evaluate, write_results
 from bckd.files import write_atomically
 from bckd.models.dense import DenseDetector
+from bckd.models.grouped import forward_in_groups
 from bckd.preparation import check_classes_of, pick_device, validation_data
 from bckd.pretrained import PRETRAINED, listing
 from bckd.recipe_check import check_data, require
@@ -229,9 +230,9 @@ def _eval(arguments: list[str]) -> None:
 
 @torch.no_grad()
 def _draw_score_maps(detector: DenseDetector, dataset: CocoDataset, path: Path) -> None:
-    indices = range(min(4, len(dataset)))
-    batch = collate([dataset[0, index] for index in indices], dataset.size)
-    output = detector(batch.images.to(next(detector.parameters()).device))
+    batch = dataset.batch(range(min(4, len(dataset))))
+    images = batch.images.to(next(detector.parameters()).device)
+    output = forward_in_groups(detector, images, batch.canvases)
     pictures = pictures_of(batch, dataset.normalisation)
     drawing = score_map_grid(pictures, {"detector": output}, "detector")
     write_atomically(path, lambda part: drawing.savefig(part, format="png"))

@@ -188,9 +188,7 @@ def _rows_of(locations: Locations, rows: Tensor) -> Locations:
 
 
 def _fields(output: DenseOutput, change: Callable[[Tensor], Tensor]) -> dict[str, Tensor]:
-    names = ("cls_logits", "boxes", "box_logits", "deltas", "quality")
-    values = {name: getattr(output, name) for name in names}
-    return {name: change(x) for name, x in values.items() if x is not None}
+    return {name: change(x) for name, x in output.per_location().items()}
 
 
 def _gather(values: Tensor, rows: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 
 from bckd.errors import InputError
@@ -102,7 +103,23 @@ def shared(network: nn.Module) -> nn.Module:
     if process_count() == 1:
         return network
     device = next(network.parameters()).device
-    return DistributedDataParallel(network, device_ids=[device] if device.type == "cuda" else None)
+    devices = [device] if device.type == "cuda" else None
+    # Buffers are each process's own until `share_statistics`.
+    return DistributedDataParallel(network, device_ids=devices, broadcast_buffers=False)
+
+
+@torch.no_grad()
+def share_statistics(network: nn.Module) -> None:
+    """Give every process the mean of all processes' running statistics of a BatchNorm.
+
+    Those that learn alone: what is fixed stays as it is, to the last bit.
+    """
+    if not _joined():
+        return
+    for norm in network.modules():
+        if isinstance(norm, _BatchNorm) and norm.training:
+            for statistic in (norm.running_mean, norm.running_var):
+                statistic.copy_(mean_over_processes(statistic))
 
 
 def first_process_first(work: Callable[[], T]) -> T:
@@ -122,6 +139,13 @@ def mean_over_processes(value: Tensor) -> Tensor:
     total = value.detach().clone()
     dist.all_reduce(total)
     return total / dist.get_world_size()
+
+
+def rows_of_all_processes(values: Tensor) -> Tensor:
+    """The rows (N, ...) of all processes one after the other, which have as many each."""
+    parts = [torch.empty_like(values) for _ in range(process_count())]
+    dist.all_gather(parts, values.contiguous())
+    return torch.cat(parts)
 
 
 def joined_lists(part: list[T]) -> list[T]:

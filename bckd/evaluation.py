@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
 from bckd.datasets.annotations import Annotations
-from bckd.datasets.coco import CocoDataset, collate
+from bckd.datasets.coco import CocoDataset, Key, collate
 from bckd.distributed import from_first, joined_lists, process_count, process_index
 from bckd.files import write_text
 from bckd.models.dense import DenseDetector
@@ -49,15 +49,27 @@ class Metrics:
 def evaluation_loader(
     dataset: CocoDataset, batch_size: int, workers: int = 0, share: tuple[int, int] = (0, 1)
 ) -> DataLoader[Batch]:
-    """Batches of the data set in order, without shuffling.
+    """Every image of the data set once, in batches of images that are padded to one size.
+
+    An image is so never padded further than it would be alone: a GroupNorm, which takes its
+    statistics over the padding too, sees the same in any company. Batches come in the order
+    of their first image, and images in order within them.
 
     Args:
         share: (process, processes): that process's images, each `processes`-th one.
     """
+    same_canvas: dict[tuple[int, int], list[Key]] = {}
+    for index in range(share[0], len(dataset), share[1]):
+        canvas = dataset.canvas(index)
+        same_canvas.setdefault(canvas, []).append(Key(0, index, canvas))
+    batches = [
+        keys[start : start + batch_size]
+        for keys in same_canvas.values()
+        for start in range(0, len(keys), batch_size)
+    ]
     return DataLoader(
         dataset,
-        batch_size=batch_size,
-        sampler=[(0, index) for index in range(share[0], len(dataset), share[1])],
+        batch_sampler=sorted(batches, key=lambda keys: keys[0].index),
         num_workers=workers,
         collate_fn=partial(collate, size=dataset.size),
     )
@@ -72,7 +84,8 @@ def detect(
 ) -> Results:
     """Detections on every image, as COCO results in pixels of the original files.
 
-    The detector is put into eval mode and left as it was found.
+    They come in the order of the loader's images. The detector is put into eval mode and left
+    as it was found.
     """
     device, was_training = next(detector.parameters()).device, detector.training
     detector.eval()

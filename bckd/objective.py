@@ -17,6 +17,7 @@ from bckd.losses.distillation import (
     softmax_classification,
 )
 from bckd.models.detector import HeadName
+from bckd.models.grouped import forward_in_groups
 from bckd.recipes import LossOptions, LossWeights, Recipe
 from bckd.structures import Assignment, Batch, DenseOutput
 from bckd.supervision import assign, supervised_losses
@@ -92,16 +93,31 @@ def compute_terms(
     batch: Batch,
     recipe: Recipe,
     weights: LossWeights,
-    autocast: bool,
+    autocast: torch.dtype | None = None,
 ) -> Terms:
-    """Forward passes, assignment and unweighted loss terms of one batch."""
-    with torch.autocast(batch.images.device.type, torch.bfloat16, enabled=autocast):
-        output = student(batch.images)
+    """Forward passes, assignment and unweighted loss terms of one batch.
+
+    Args:
+        student: the detector, or one wrapped for many processes.
+        autocast: what the networks compute in; None: float32.
+    """
+    device = batch.images.device.type
+    with torch.autocast(device, autocast or torch.bfloat16, enabled=bool(autocast)):
+        output = forward_in_groups(student, batch.images, batch.canvases, recipe.images_per_group)
         with torch.no_grad():
             target = None if teaching is None else teaching(batch)
     needs_region = teaching is not None and weights.ld_region != 0
     head = recipe.model.head
     region = recipe.losses.ld_region_kind if needs_region else None
-    assignment = assign(head, output, batch.ground_truth, batch.padded_sizes, region)
+    assignment = assign(
+        head,
+        output,
+        batch.ground_truth,
+        batch.padded_sizes,
+        region,
+        batch.canvas_sizes,
+        recipe.losses.crowd,
+        recipe.images_per_group,
+    )
     values = loss_terms(head, output, target, assignment, weights, recipe.losses)
     return Terms(values, output, assignment)

@@ -78,7 +78,7 @@ def build_student(recipe: Recipe, class_names: tuple[str, ...], anew: bool = Tru
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
         detector = Detector(model, class_names)
-    detector.config = recipe.model
+    detector.config = recipe.model.resolved()
     return detector
 
 
@@ -88,14 +88,15 @@ def _started(recipe: Recipe, start: Path, class_names: tuple[str, ...]) -> Detec
     if not isinstance(detector, Detector):
         raise InputError(f"start {start} is no detector that a recipe builds; use it as a teacher")
     _check_names(detector.class_names, class_names, f"start {start}")
-    theirs, ours = (to_plain(replace(x, pretrained=False)) for x in (detector.config, recipe.model))
+    configs = (detector.config, recipe.model.resolved())
+    theirs, ours = (to_plain(replace(x, pretrained=False)) for x in configs)
     differing = next((name for name in ours if theirs[name] != ours[name]), None)
     if differing is not None:
         raise InputError(
             f"start {start} has model.{differing} {theirs[differing]}, the student "
             f"{ours[differing]}; they must be equal"
         )
-    detector.config = recipe.model
+    detector.config = recipe.model.resolved()
     return detector
 
 

@@ -9,10 +9,11 @@ import torch
 
 from bckd.checkpoints import load_detector
 from bckd.datasets.annotations import read_annotations
-from bckd.datasets.coco import CocoDataset, collate
+from bckd.datasets.coco import CocoDataset
 from bckd.evaluation import evaluation_loader
 from bckd.files import write_atomically, write_json
 from bckd.models.dense import DenseDetector
+from bckd.models.grouped import forward_in_groups
 from bckd.preparation import check_classes_of, pick_device, validation_data
 from bckd.protocol_scores import (
     DETECTED,
@@ -126,9 +127,9 @@ def _draw(
     scores: dict[Kind, TopScores],
     options: ProtocolOptions,
 ) -> None:
-    count = min(options.images, len(dataset))
-    batch = collate([dataset[0, index] for index in range(count)], dataset.size)
-    output = detector(batch.images.to(next(detector.parameters()).device))
+    batch = dataset.batch(range(min(options.images, len(dataset))))
+    images = batch.images.to(next(detector.parameters()).device)
+    output = forward_in_groups(detector, images, batch.canvases)
     pictures = pictures_of(batch, dataset.normalisation)
     tops = {kind: (found.softmax, found.sigmoid) for kind, found in scores.items()}
     drawing = protocol_maps(pictures, batch, output, options.stride, tops, (NAMED, DETECTED))

@@ -44,8 +44,11 @@ def _check_run(recipe: Recipe) -> None:
         "log_every": recipe.log_every,
         "checkpoint_every": recipe.checkpoint_every,
         "evaluate_every": recipe.evaluate_every,
+        "images_per_group": recipe.images_per_group,
     }
     _require_one(least_one)
+    size, batch = recipe.images_per_group, f"a divisor of the {recipe.batch_size} of a step"
+    require(not size or recipe.batch_size % size == 0, "images_per_group", size, batch)
     require(recipe.seed >= 0, "seed", recipe.seed, "0 or more")
     require(recipe.teacher_check >= 0, "teacher_check", recipe.teacher_check, "0 or more")
     warmup, rate, clip = (
@@ -56,6 +59,9 @@ def _check_run(recipe: Recipe) -> None:
     require(warmup >= 0, "optimisation.warmup_steps", warmup, "0 or more")
     require(0 < rate < math.inf, "optimisation.learning_rate", rate, "a number above 0")
     require(clip is None or clip > 0, "optimisation.clip_norm", clip, "a number above 0")
+    for name in ("bias_rate", "bias_decay"):
+        value = getattr(optimisation, name)
+        require(0 <= value < math.inf, f"optimisation.{name}", value, "0 or more")
     folders = (recipe.out, *recipe.out.parents)
     file = next((path for path in folders if path.exists() and not path.is_dir()), None)
     require(file is None, "out", recipe.out, f"a folder, but {file} is a file")
@@ -67,7 +73,8 @@ def _check_model(model: DetectorConfig) -> None:
     divisor = f"a divisor of {model.channels} channels"
     groups = model.head_groups
     require(model.channels % groups == 0, "model.head_groups", groups, divisor)
-    require(model.anchor_scale > 0, "model.anchor_scale", model.anchor_scale, "above 0")
+    scale = model.anchor_scale
+    require(scale is None or scale > 0, "model.anchor_scale", scale, "above 0")
     doubling = tuple(8 * 2**level for level in range(len(model.strides)))
     fits = len(doubling) >= 3 and tuple(model.strides) == doubling
     require(fits, "model.strides", model.strides, "8 16 32 and perhaps 64, 128, ...")

@@ -13,15 +13,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from bckd.assigners import RegionKind
+from bckd.assigners import Crowd, RegionKind
 from bckd.datasets.coco import ImageSize
 from bckd.geometry import IoUKind
 from bckd.losses.detection import Divisor
 from bckd.losses.distillation import SoftmaxPlaces
 from bckd.models.detector import DetectorConfig, HeadName
-from bckd.models.postprocess import PostProcess
+from bckd.precision import Precision
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ class LossOptions:
     divisor: Divisor = "bckd"
     """of GFL's giou and dfl: of the plain GFL head, or of the BCKD/LD head"""
     gate_levels: bool = True
-    """no distillation on a level without any positive in the batch (paper: False)"""
+    """no distillation on a level without any positive in the group (paper: False)"""
     binary_beta: float = 1.0
     """exponent of the weight |p_t - p_s| in L_cls"""
     binary_detach: bool = False
@@ -113,6 +113,8 @@ class LossOptions:
     """T of LD"""
     ld_region_kind: RegionKind = "official"
     """the official code's valuable region, or the paper's"""
+    crowd: Crowd = "background"
+    """crowd regions (iscrowd 1) are background (official code), or ignored"""
 
 
 @dataclass(frozen=True)
@@ -126,9 +128,15 @@ class Optimisation:
     momentum: float = 0.9
     """of SGD"""
     weight_decay: float = 1e-4
-    """of every parameter"""
+    """of every parameter, but for Swin's LayerNorms and position tables"""
+    bias_rate: float = 1.0
+    """factor on the learning rate of biases (FCOS: 2); those of normalisation layers have 1"""
+    bias_decay: float = 1.0
+    """factor on the weight decay of biases (FCOS: 0); those of normalisation layers have 1"""
+    warmup: Literal["linear", "constant"] = "linear"
+    """the learning rate grows linearly, or is low (FCOS), for the steps of warm-up"""
     warmup_steps: int = 500
-    """steps over which the learning rate grows linearly"""
+    """steps of warm-up"""
     warmup_start: float = 0.001
     """factor of the learning rate at step 0"""
     schedule: Literal["step", "cosine"] = "step"
@@ -162,10 +170,14 @@ class Recipe:
     """training steps; 87,960 are 12 epochs of COCO at batch 16"""
     batch_size: int = 16
     """images a step, of all processes together"""
+    images_per_group: int | None = None
+    """images that the official code has on a GPU (2), and that level gate, padding, LD's sums,
+    BatchNorm and wide or tall batches go by, on any number of processes; None: all of a step"""
     seed: int = 0
     """of initial weights, order of images and flips"""
-    precision: Literal["auto", "float32", "bf16"] = "auto"
-    """bf16 autocast of the networks; auto: on a GPU that has it (losses stay float32)"""
+    precision: Precision = "auto"
+    """autocast of the networks (losses stay float32); auto: bf16 on a GPU that has it, fp16 on
+    an older one with tensor cores (V100, T4, RTX 20), else float32"""
     device: str = "auto"
     """cpu, cuda, cuda:1, mps; auto: cuda where there is one, else cpu"""
     log_every: int = 20
@@ -178,8 +190,13 @@ class Recipe:
     """steps between two evaluations, each of which keeps the student; None: at the end only"""
 
 
-def _coco(backbone: str, out: str, **model: bool) -> Recipe:
-    return Recipe(model=DetectorConfig(backbone=backbone, **model), out=Path(out))
+def _coco(backbone: str, out: str, **model: Any) -> Recipe:
+    model = DetectorConfig(backbone=backbone, **model)
+    return Recipe(model=model, images_per_group=2, out=Path(out))
+
+
+# MobileNetV2 as mmdetection has it by default: nothing is frozen, every BatchNorm learns.
+_MOBILENET = {"leaky": True, "frozen_stages": 0, "norm_eval": False}
 
 
 def _coco_head(head: HeadName) -> Recipe:
@@ -188,19 +205,17 @@ def _coco_head(head: HeadName) -> Recipe:
     The nearest published weights of the two terms are CrossKD's (1 and 1, GIoU; for FCOS .4
     and .75, IoU). FCOS's ResNet is torchvision's here, Caffe's in the official recipe.
     """
-    fcos = head == "fcos"
-    weights = LossWeights(binary=0.4, iou=0.75) if fcos else LossWeights(binary=1.0, iou=1.0)
-    model = DetectorConfig(
-        head=head,
-        anchor_scale=4.0 if head == "retinanet" else 8.0,
-        postprocess=PostProcess(nms_iou=0.6 if head == "atss" else 0.5),
+    recipe = replace(_coco("resnet50", f"runs/coco-{head}-r50"), model=DetectorConfig(head=head))
+    if head != "fcos":
+        return replace(recipe, weights=LossWeights(binary=1.0, iou=1.0))
+    optimisation = Optimisation(
+        bias_rate=2.0, bias_decay=0.0, warmup="constant", warmup_start=1 / 3, clip_norm=35.0
     )
-    return Recipe(
-        model=model,
-        weights=weights,
-        losses=LossOptions(iou_kind="iou" if fcos else "giou"),
-        optimisation=Optimisation(clip_norm=35.0 if fcos else None),
-        out=Path(f"runs/coco-{head}-r50"),
+    return replace(
+        recipe,
+        weights=LossWeights(binary=0.4, iou=0.75),
+        losses=LossOptions(iou_kind="iou"),
+        optimisation=optimisation,
     )
 
 
@@ -247,6 +262,7 @@ _CUSTOM = Recipe(
     model=DetectorConfig(
         backbone="mobilenet_v2", frozen_stages=0, norm_eval=False, channels=96, head_convs=2
     ),
+    losses=LossOptions(crowd="ignored"),
     data=DataConfig(
         root=Path("data/custom"),
         train_images="train",
@@ -289,6 +305,6 @@ PRESETS: dict[str, tuple[str, Recipe]] = {
     "coco-atss-r50": ("ATSS's 1x recipe, ResNet-50", _coco_head("atss")),
     "coco-mobilenetv2": (
         "official COCO recipe, MobileNetV2 student with LeakyReLU",
-        _coco("mobilenet_v2", "runs/coco-mobilenetv2", leaky=True),
+        _coco("mobilenet_v2", "runs/coco-mobilenetv2", **_MOBILENET),
     ),
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from bckd.checkpoints import STUDENT, load_strictly, read_tensors, save_tensors
+from bckd.distributed import joined_lists
 from bckd.errors import InputError
 from bckd.models.detector import Detector
 from bckd.recipes import Recipe
@@ -49,44 +50,60 @@ class ResumeState:
     step: int
     seconds: float
     recipe: dict[str, Any]
+    scaler: dict[str, Any]
 
 
 def save_state(
     out: Path,
     detector: Detector,
     optimizer: torch.optim.Optimizer,
+    scaler: torch.amp.GradScaler,
     step: int,
     seconds: float,
     recipe: Recipe,
 ) -> None:
     """Write the resume state of a run into its folder; atomically."""
     tensors = {f"model/{name}": value for name, value in detector.state_dict().items()}
-    for parameter, state in optimizer.state_dict()["state"].items():
-        for name, value in state.items():
+    for name, parameter in detector.named_parameters():
+        for key, value in optimizer.state.get(parameter, {}).items():
             if value is not None:  # SGD without momentum keeps an empty buffer
-                tensors[f"optimizer/{parameter}/{name}"] = torch.as_tensor(value)
+                tensors[f"optimizer/{name}/{key}"] = torch.as_tensor(value)
     header = {
         "step": str(step),
         "seconds": str(seconds),
         "recipe": json.dumps(to_plain(recipe)),
+        "scaler": json.dumps(scaler.state_dict()),
     }
     save_tensors(out / STATE, tensors, header)
 
 
-def restore(state: ResumeState, detector: Detector, optimizer: torch.optim.Optimizer) -> None:
-    """Put the tensors of a resume state back into the detector and its optimiser."""
+def restore(
+    state: ResumeState,
+    detector: Detector,
+    optimizer: torch.optim.Optimizer,
+    scaler: torch.amp.GradScaler,
+) -> None:
+    """Put what a resume state holds back into the detector, its optimiser and the loss scale."""
+    if scaler.is_enabled() and state.scaler:
+        scaler.load_state_dict(state.scaler)
     weights: dict[str, Tensor] = {}
-    buffers: dict[int, dict[str, Tensor]] = {}
+    buffers: dict[str, dict[str, Tensor]] = {}
     for name, value in state.tensors.items():
         kind, _, rest = name.partition("/")
         if kind == "model":
             weights[rest] = value
         else:
             parameter, _, key = rest.partition("/")
-            buffers.setdefault(int(parameter), {})[key] = value
+            buffers.setdefault(parameter, {})[key] = value
     load_strictly(detector, weights, Path(STATE))
+    learning = [name for name, p in detector.named_parameters() if p.requires_grad]
+    if all(name.isdigit() for name in buffers):  # earlier states number the parameters
+        buffers = {learning[int(number)]: values for number, values in buffers.items()}
+    names = {id(p): name for name, p in detector.named_parameters()}
     groups = optimizer.state_dict()["param_groups"]
-    optimizer.load_state_dict({"state": buffers, "param_groups": groups})
+    order = [names[id(p)] for group in optimizer.param_groups for p in group["params"]]
+    numbered = {n: buffers[name] for n, name in enumerate(order) if name in buffers}
+    optimizer.load_state_dict({"state": numbered, "param_groups": groups})
     for parameter, values in optimizer.state.items():
         for name, value in values.items():
             if value.shape == parameter.shape:
@@ -114,10 +131,35 @@ def state_to_resume(recipe: Recipe, resume: bool) -> ResumeState | None:
             raise InputError(f"{recipe.out} holds a student but no {STATE} to go on from")
         return None
     state = _read_state(path)
-    recorded = to_plain(from_plain(Recipe, state.recipe, str(path)))  # new fields: their defaults
-    difference = _first_difference(recorded, to_plain(recipe), "")
+    recorded = from_plain(Recipe, state.recipe, str(path))  # new fields: their defaults
+    ours, theirs = (to_plain(replace(x, model=x.model.resolved())) for x in (recipe, recorded))
+    difference = _first_difference(theirs, ours, "")
     if difference:
         raise InputError(f"{recipe.out} was started with another recipe: {difference}")
+    return state
+
+
+def agreed_state(recipe: Recipe, resume: bool) -> ResumeState | None:
+    """What `state_to_resume` finds, which has to be the same in all processes of a run.
+
+    Raises:
+        InputError: as `state_to_resume`, in every process; or processes find different states.
+    """
+    state, failed = None, False
+    try:
+        state = state_to_resume(recipe, resume)
+        found = f"a run of {state.step} steps" if state else "no run"
+    except InputError as error:
+        found, failed = str(error), True
+    everywhere = joined_lists([(found, failed)])
+    other = next((n for n, said in enumerate(everywhere) if said != everywhere[0]), None)
+    if other is not None:
+        raise InputError(
+            f"process 0 finds {everywhere[0][0]} in {recipe.out}, process {other} "
+            f"{everywhere[other][0]}; expected one folder that all processes see"
+        )
+    if failed:
+        raise InputError(found)
     return state
 
 
@@ -126,7 +168,8 @@ def _read_state(path: Path) -> ResumeState:
     if not {"step", "seconds", "recipe"} <= set(header):
         raise InputError(f"{path} is no resume state of bckd")
     recipe = json.loads(header["recipe"])
-    return ResumeState(tensors, int(header["step"]), float(header["seconds"]), recipe)
+    scaler = json.loads(header.get("scaler", "{}"))
+    return ResumeState(tensors, int(header["step"]), float(header["seconds"]), recipe, scaler)
 
 
 def _first_difference(recorded: Any, ours: Any, name: str) -> str | None:

@@ -3,29 +3,64 @@
 from __future__ import annotations
 
 import math
+from itertools import chain
 
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
+from bckd.models.backbones import Backbone
 from bckd.recipes import Optimisation
+
+_NORMS = (_BatchNorm, nn.GroupNorm, nn.LayerNorm)
 
 
 def build_optimizer(module: nn.Module, settings: Optimisation) -> torch.optim.Optimizer:
-    """SGD or AdamW over the parameters that learn."""
-    parameters = [p for p in module.parameters() if p.requires_grad]
-    rate, decay = settings.learning_rate, settings.weight_decay
+    """SGD or AdamW over the parameters that learn.
+
+    Parameters of one learning rate and weight decay are a group; which these are is told as in
+    mmcv 1.x `runner/optimizer/default_constructor.py`.
+    """
+    groups = _groups(module, settings)
     # Fused: one kernel for all parameters, several times faster where they are many and small.
     if settings.optimizer == "sgd":
         return torch.optim.SGD(
-            parameters, lr=rate, momentum=settings.momentum, weight_decay=decay, fused=True
+            groups, lr=settings.learning_rate, momentum=settings.momentum, fused=True
         )
-    return torch.optim.AdamW(parameters, lr=rate, weight_decay=decay, fused=True)
+    return torch.optim.AdamW(groups, lr=settings.learning_rate, fused=True)
+
+
+def _groups(module: nn.Module, settings: Optimisation) -> list[dict[str, object]]:
+    backbones = [part for part in module.modules() if isinstance(part, Backbone)]
+    undecayed = {id(p) for p in chain.from_iterable(x.undecayed() for x in backbones)}
+    members: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for part in module.modules():
+        for name, parameter in part.named_parameters(recurse=False):
+            if not parameter.requires_grad:
+                continue
+            rate, decay = 1.0, 1.0
+            if name == "bias" and not isinstance(part, _NORMS):
+                rate, decay = settings.bias_rate, settings.bias_decay
+            if id(parameter) in undecayed:
+                decay = 0.0
+            members.setdefault((rate, decay), []).append(parameter)
+    return [
+        {"params": found, "rate_factor": rate, "weight_decay": decay * settings.weight_decay}
+        for (rate, decay), found in members.items()
+    ]
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Let the next step have this rate, and biases their multiple of it."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate * group["rate_factor"]
 
 
 def learning_rate(settings: Optimisation, step: int, steps: int, batch_size: int) -> float:
     """The learning rate at `step` of `steps`: linear scaling, warm-up, then the schedule.
 
-    Warm-up is linear and multiplies the schedule, as in mmcv's `LrUpdaterHook`.
+    Warm-up multiplies the schedule, by a factor that grows linearly to 1 or stays what it was,
+    as in mmcv's `LrUpdaterHook`.
     """
     rate = settings.learning_rate * batch_size / 16
     if settings.schedule == "cosine":
@@ -33,6 +68,6 @@ def learning_rate(settings: Optimisation, step: int, steps: int, batch_size: int
     else:
         rate *= 0.1 ** sum(step >= round(drop * steps) for drop in settings.drops)
     if step < settings.warmup_steps:
-        share = step / settings.warmup_steps
+        share = step / settings.warmup_steps if settings.warmup == "linear" else 0.0
         rate *= settings.warmup_start + (1 - settings.warmup_start) * share
     return rate

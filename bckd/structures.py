@@ -8,7 +8,7 @@ Boxes are xyxy in pixels of the padded batch unless a docstring says otherwise.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Self
 
 import torch
@@ -90,6 +90,12 @@ class DenseOutput:
     quality: Tensor | None = None
     features: tuple[Tensor, ...] = ()
 
+    def per_location(self) -> dict[str, Tensor]:
+        """What is said of each location, (N, A, ...) by the name of its field; no None."""
+        names = ("cls_logits", "boxes", "box_logits", "deltas", "quality")
+        values = {name: getattr(self, name) for name in names}
+        return {name: value for name, value in values.items() if value is not None}
+
 
 @dataclass(frozen=True)
 class GroundTruth:
@@ -98,12 +104,14 @@ class GroundTruth:
     Attributes:
         boxes: (N, G, 4).
         labels: (N, G) class index, or -1 where the row is padding.
-        crowd: (N, G) bool: a region with many objects, to be ignored.
+        crowd: (N, G) bool: a region with many objects, none of which is a box of its own.
+        has_crowd: whether there is any such region; known without asking the device.
     """
 
     boxes: Tensor
     labels: Tensor
     crowd: Tensor
+    has_crowd: bool = True
 
     @property
     def objects(self) -> Tensor:
@@ -122,11 +130,13 @@ class GroundTruth:
             boxes=pad([image.reshape(-1, 4) for image in boxes], batch_first=True),
             labels=pad(labels, batch_first=True, padding_value=-1),
             crowd=pad(crowd, batch_first=True),
+            has_crowd=any(bool(image.any()) for image in crowd),
         )
 
     def to(self, device: torch.device | str) -> Self:
         """The same ground truth on another device."""
-        return type(self)(*(getattr(self, field.name).to(device) for field in fields(self)))
+        boxes, labels, crowd = (x.to(device) for x in (self.boxes, self.labels, self.crowd))
+        return replace(self, boxes=boxes, labels=labels, crowd=crowd)
 
 
 @dataclass(frozen=True)
@@ -134,11 +144,15 @@ class Batch:
     """Images ready for the network, with what is needed to undo the resizing.
 
     Attributes:
-        images: (N, 3, H, W) float32, normalised, zero-padded on the right and bottom.
+        images: (N, 3, H, W) float32, normalised, zero-padded on the right and bottom to the
+            largest canvas.
         sizes: (N, 2) height and width of each image after resizing, before padding on the
             right and bottom.
         padded_sizes: (N, 2) each image's own size rounded up to the padding
             multiple. Locations beyond it take no part in training.
+        canvases: height and width of what the network is to see of each image: the largest
+            padded size of its group (see `bckd.groups`).
+        canvas_sizes: (N, 2) the same on the device.
         original_sizes: (N, 2) height and width of the file.
         frames: (N, 4) xyxy pixels that the file's picture takes up; what else lies within
             `sizes` are black margins (see `ImageSize.centred`).
@@ -152,6 +166,8 @@ class Batch:
     images: Tensor
     sizes: Tensor
     padded_sizes: Tensor
+    canvases: tuple[tuple[int, int], ...]
+    canvas_sizes: Tensor
     original_sizes: Tensor
     frames: Tensor
     ground_truth: GroundTruth
@@ -167,6 +183,7 @@ class Batch:
             images=self.images.to(device),
             sizes=self.sizes.to(device),
             padded_sizes=self.padded_sizes.to(device),
+            canvas_sizes=self.canvas_sizes.to(device),
             original_sizes=self.original_sizes.to(device),
             frames=self.frames.to(device),
             ground_truth=self.ground_truth.to(device),
@@ -184,9 +201,12 @@ class Assignment:
         counted: (N, A) bool: takes part in the supervised classification loss
             (valid and not in a crowd region).
         positive: (N, A) bool.
-        num_positives: scalar: positives of the batch, averaged over processes, at least 1.
-            Where locations have anchors an image without any counts as one (as the
-            official code does).
+        num_positives: what sums over this process's images are divided by: scalar, positives
+            of the batch, averaged over processes, at least 1 a group. Where locations have
+            anchors an image without any counts as one (as the official code does). RetinaNet's
+            groups each have their own: then (N,).
+        images_per_group: see `bckd.groups`; distillation asks which levels of a group have a
+            positive.
         localisation_region: (N, A) weight of the valuable localisation region,
             or None where nobody asked for it.
     """
@@ -198,6 +218,13 @@ class Assignment:
     positive: Tensor
     num_positives: Tensor
     localisation_region: Tensor | None = None
+    images_per_group: int | None = None
+
+    def over_positives(self, values: Tensor) -> Tensor:
+        """The sum of values (N, ...), divided by the number of positives; scalar."""
+        if self.num_positives.dim() == 0:
+            return values.sum() / self.num_positives
+        return (values.flatten(1).sum(dim=1) / self.num_positives).sum()
 
 
 @dataclass(frozen=True)

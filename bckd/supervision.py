@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from bckd.assigners import RegionKind, assign_atss, assign_fcos, assign_max_iou
+from bckd.assigners import Crowd, RegionKind, assign_atss, assign_fcos, assign_max_iou
 from bckd.losses.detection import (
     Divisor,
     atss_losses,
@@ -22,6 +22,9 @@ def assign(
     ground_truth: GroundTruth,
     padded_sizes: Tensor,
     region: RegionKind | None = None,
+    canvas_sizes: Tensor | None = None,
+    crowd: Crowd = "background",
+    images_per_group: int | None = None,
 ) -> Assignment:
     """What each location of a batch shall learn, in the head's own way.
 
@@ -31,16 +34,20 @@ def assign(
         ground_truth: boxes (N, G, 4) and labels; images without boxes are fine.
         padded_sizes: (N, 2) height and width beyond which nothing is valid.
         region: also compute `localisation_region` (GFL and ATSS).
+        canvas_sizes: (N, 2) height and width of each image's canvas (see `Batch`); None: the
+            whole batch has one.
+        crowd: what crowd regions are: "background" (official code), or "ignored".
+        images_per_group: see `bckd.groups`.
     """
     known = (output.locations, ground_truth)
-    num_classes = output.cls_logits.shape[-1]
+    num_classes, grouped = output.cls_logits.shape[-1], (crowd, images_per_group)
     match head:
         case "gfl" | "atss":
-            return assign_atss(*known, padded_sizes, num_classes, region)
+            return assign_atss(*known, padded_sizes, num_classes, region, *grouped)
         case "retinanet":
-            return assign_max_iou(*known, padded_sizes, num_classes)
+            return assign_max_iou(*known, padded_sizes, num_classes, *grouped)
         case "fcos":
-            return assign_fcos(*known, num_classes)
+            return assign_fcos(*known, num_classes, canvas_sizes, *grouped)
 
 
 def supervised_losses(

@@ -15,6 +15,7 @@ from tqdm.auto import tqdm
 
 from bckd.datasets.coco import CocoDataset, collate
 from bckd.models.dense import DenseDetector
+from bckd.models.grouped import forward_in_groups
 from bckd.structures import Batch, DenseOutput
 
 Teaching = Callable[[Batch], DenseOutput]
@@ -22,7 +23,7 @@ Teaching = Callable[[Batch], DenseOutput]
 
 def live_teaching(teacher: DenseDetector) -> Teaching:
     """Run the teacher on every batch."""
-    return lambda batch: teacher(batch.images)
+    return lambda batch: forward_in_groups(teacher, batch.images, batch.canvases)
 
 
 class TeacherTargets:
@@ -58,11 +59,8 @@ class TeacherTargets:
             outputs.append(replace(output, features=()))
         self.count = len(dataset)
         self.locations = outputs[0].locations
-        self.values = {
-            name: torch.cat([getattr(output, name).cpu() for output in outputs])
-            for name in ("cls_logits", "boxes", "box_logits", "deltas", "quality")
-            if getattr(outputs[0], name) is not None
-        }
+        said = [output.per_location() for output in outputs]
+        self.values = {name: torch.cat([x[name].cpu() for x in said]) for name in said[0]}
 
     def __call__(self, batch: Batch) -> DenseOutput:
         """The dense output of a batch of the data set."""

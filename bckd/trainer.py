@@ -10,13 +10,14 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
@@ -30,6 +31,7 @@ from bckd.distributed import (
     process_count,
     process_index,
     processes_joined,
+    share_statistics,
     shared,
 )
 from bckd.errors import InputError
@@ -39,6 +41,7 @@ from bckd.gradient_shares import gradient_shares
 from bckd.loss_window import LossWindow
 from bckd.models.detector import Detector
 from bckd.objective import Terms, compute_terms, weights_at
+from bckd.precision import autocast_type
 from bckd.preflight import check_teacher
 from bckd.preparation import (
     build_student,
@@ -50,9 +53,9 @@ from bckd.preparation import (
 )
 from bckd.recipe_check import check_recipe
 from bckd.recipes import Recipe
-from bckd.resuming import restore, save_state, state_to_resume
+from bckd.resuming import agreed_state, restore, save_state
 from bckd.run_log import NoLog, RunLog
-from bckd.schedule import build_optimizer, learning_rate
+from bckd.schedule import build_optimizer, learning_rate, set_learning_rate
 from bckd.serialisation import to_plain
 from bckd.structures import Batch
 from bckd.teaching import TeacherTargets, Teaching, live_teaching
@@ -86,11 +89,11 @@ def train(
 
     In a program that torchrun started, all its processes train one student together: each
     takes an equal share of the images of every step. The result is that of one process up to
-    rounding, but for what looks at the images of a process alone, as in the official code:
-    a BatchNorm that is not fixed, `losses.gate_levels`, padding to the largest image, LD, which
-    is a sum over images (N processes have an N-th of it), and divisors that are at least 1,
-    which holds for their mean over processes. Swin's stochastic depth is random in each
-    process, and `log_gradients` logs the gradients of the first one's images.
+    rounding: what the official code asks of the images of one GPU goes by
+    `recipe.images_per_group`, not by processes (see `bckd.groups`). But for two things: without
+    `images_per_group` a BatchNorm that learns takes its statistics over the images of a process,
+    and Swin's stochastic depth is random in each process. `log_gradients` logs the gradients of
+    the first one's images.
 
     Args:
         recipe: the whole configuration.
@@ -104,6 +107,7 @@ def train(
         NonFiniteLossError: a loss term is nan or infinite.
     """
     check_recipe(recipe)
+    recipe = replace(recipe, model=recipe.model.resolved())
     device = pick_device(own_device(recipe.device))
     with processes_joined(device):
         return _train(recipe, device, resume, progress and is_first(), teaching)
@@ -116,32 +120,36 @@ def _train(
     progress: bool,
     teaching: Teaching | None,
 ) -> RunResult:
-    _check_shares(recipe)
+    own_images = _own_share(recipe)
     normalisation = recipe.model.normalisation
     training = training_data(recipe.data, recipe.seed, normalisation)
     validation = validation_data(recipe.data, normalisation)
     check_same_classes(training, validation)
     names = training.annotations.class_names
-    state = state_to_resume(recipe, resume)
+    state = agreed_state(recipe, resume)
     student = first_process_first(lambda: build_student(recipe, names, anew=state is None))
     student = student.to(device, memory_format=torch.channels_last)
+    _check_groups(recipe, student, own_images)
     if teaching is None:
         teacher = first_process_first(lambda: load_teacher(recipe, names, device))
         if teacher is not None and state is None:
             check_teacher(recipe, teacher, student, validation)
         teaching = _teaching_of(teacher, recipe, training, progress)
     optimizer = build_optimizer(student, recipe.optimisation)
+    halves = autocast_type(recipe.precision, device) is torch.float16
+    scaler = torch.amp.GradScaler(device.type, enabled=halves)
     first, seconds = 0, 0.0
     if state is not None:
-        restore(state, student, optimizer)
+        restore(state, student, optimizer, scaler)
         first, seconds = state.step, state.seconds
     if is_first():
         write_json(recipe.out / "recipe.json", to_plain(recipe))
     with closing(RunLog(recipe.out, first) if is_first() else NoLog()) as log:
         pair, datasets = (student, teaching), (training, validation)
-        seconds += _loop(recipe, pair, optimizer, datasets, first, seconds, log, progress)
-        batch_size, workers = recipe.batch_size, recipe.data.workers
-        metrics, _ = evaluate(student, validation, batch_size, workers, progress)
+        updating = (optimizer, scaler)
+        seconds += _loop(recipe, pair, updating, datasets, first, seconds, log, progress)
+        share_statistics(student)
+        metrics, _ = evaluate(student, validation, own_images, recipe.data.workers, progress)
         log.write(recipe.steps, {"metrics": asdict(metrics)})
     summary = {**asdict(metrics), "seed": recipe.seed, "steps": recipe.steps, "seconds": seconds}
     record = {"AP": round(metrics.AP, 4), "seed": recipe.seed, "steps": recipe.steps}
@@ -181,7 +189,7 @@ def _teaching_of(
 def _loop(
     recipe: Recipe,
     pair: tuple[Detector, Teaching | None],
-    optimizer: torch.optim.Optimizer,
+    updating: tuple[torch.optim.Optimizer, torch.amp.GradScaler],
     datasets: tuple[CocoDataset, CocoDataset],
     first: int,
     seconds: float,
@@ -194,9 +202,10 @@ def _loop(
         The seconds that these steps took; `seconds` is what earlier ones took.
     """
     (student, teaching), (training, validation) = pair, datasets
+    optimizer, scaler = updating
     device = next(student.parameters()).device
-    autocast = _use_bf16(recipe.precision, device)
-    loading = (recipe.batch_size, recipe.data.workers)
+    autocast = autocast_type(recipe.precision, device)
+    loading = (_own_share(recipe), recipe.data.workers)
     window = LossWindow()
     student.train()
     network = shared(student)
@@ -215,7 +224,8 @@ def _loop(
             logs = done % recipe.log_every == 0 or done == recipe.steps
             gradients = _gradients(weighted, terms) if logs and recipe.log_gradients else {}
             rate = learning_rate(recipe.optimisation, step, recipe.steps, recipe.batch_size)
-            _update(student, optimizer, total, rate, recipe.optimisation.clip_norm)
+            set_learning_rate(optimizer, rate)
+            _update(student, optimizer, scaler, total, recipe.optimisation.clip_norm)
             window.add(terms.values, weighted, len(batch.images))
             bar.update()
             if logs:
@@ -224,11 +234,13 @@ def _loop(
                 shown = {name: f"{value:.3f}" for name, value in record["weighted"].items()}
                 bar.set_postfix({**shown, "images/s": f"{record['images_per_second']:.0f}"})
             if done % recipe.checkpoint_every == 0 or done == recipe.steps:
-                _check_weights(student, step)
+                _check_weights(student, scaler, step)
                 so_far = seconds + time.perf_counter() - start
+                share_statistics(student)
                 if is_first():
-                    save_state(recipe.out, student, optimizer, done, so_far, recipe)
+                    save_state(recipe.out, student, optimizer, scaler, done, so_far, recipe)
             if recipe.evaluate_every and done % recipe.evaluate_every == 0 and done < recipe.steps:
+                share_statistics(student)
                 metrics, _ = evaluate(student, validation, *loading, progress)
                 log.write(step, {"metrics": asdict(metrics)})
                 record = {"AP": round(metrics.AP, 4), "seed": recipe.seed, "steps": done}
@@ -237,11 +249,24 @@ def _loop(
     return time.perf_counter() - start
 
 
-def _check_shares(recipe: Recipe) -> None:
+def _own_share(recipe: Recipe) -> int:
+    """Images of a step that are this process's."""
     if recipe.batch_size % process_count():
         raise InputError(
             f"batch_size is {recipe.batch_size}; expected a multiple of the {process_count()} "
             f"processes that share it"
+        )
+    return recipe.batch_size // process_count()
+
+
+def _check_groups(recipe: Recipe, student: Detector, own_images: int) -> None:
+    """A BatchNorm that learns takes its statistics over a group: no two processes can share one."""
+    size = recipe.images_per_group
+    norms = [m for m in student.train().modules() if isinstance(m, _BatchNorm) and m.training]
+    if size and norms and own_images % size:
+        raise InputError(
+            f"images_per_group is {size} where a process has {own_images} images of a step; "
+            f"expected a divisor, since BatchNorm learns (--model.norm-eval fixes it)"
         )
 
 
@@ -265,22 +290,31 @@ def _gradients(weighted: dict[str, Tensor], terms: Terms) -> dict[str, Any]:
 def _update(
     student: Detector,
     optimizer: torch.optim.Optimizer,
+    scaler: torch.amp.GradScaler,
     total: Tensor,
-    rate: float,
     clip_norm: float | None,
 ) -> None:
-    for group in optimizer.param_groups:
-        group["lr"] = rate
+    """A step of the optimiser; in fp16 by a scaled loss, and left out where gradients overflow."""
     optimizer.zero_grad()
-    total.backward()
+    scaler.scale(total).backward()
     if clip_norm is not None:
+        scaler.unscale_(optimizer)
         torch.nn.utils.clip_grad_norm_(student.parameters(), clip_norm)
-    optimizer.step()
+    scaler.step(optimizer)
+    scaler.update()
 
 
 def _batches(recipe: Recipe, dataset: CocoDataset, first: int) -> Iterator[Batch]:
     steps, share = (first, recipe.steps), (process_index(), process_count())
-    order = TrainingBatches(dataset.images, recipe.batch_size, recipe.seed, *steps, share)
+    order = TrainingBatches(
+        dataset.images,
+        recipe.batch_size,
+        recipe.seed,
+        *steps,
+        share=share,
+        images_per_group=recipe.images_per_group,
+        size=dataset.size,
+    )
     return iter(
         DataLoader(
             dataset,
@@ -301,16 +335,15 @@ def _check_finite(total: Tensor, terms: dict[str, Tensor], step: int, batch: Bat
     )
 
 
-def _check_weights(student: Detector, step: int) -> None:
+def _check_weights(student: Detector, scaler: torch.amp.GradScaler, step: int) -> None:
     """A finite loss can have an infinite gradient: never save what can't be resumed."""
+    if scaler.get_scale() < 1:
+        raise NonFiniteLossError(
+            f"gradients overflow fp16 at every step up to {step}, however small the loss is made; "
+            f"--precision float32 or a smaller learning rate may help"
+        )
     for name, value in student.state_dict().items():
         if not torch.isfinite(value).all():
             raise NonFiniteLossError(
                 f"weights {name} are not finite after step {step}; a smaller learning rate may help"
             )
-
-
-def _use_bf16(precision: str, device: torch.device) -> bool:
-    if precision != "auto":
-        return precision == "bf16"
-    return device.type == "cuda" and torch.cuda.is_bf16_supported()

@@ -233,6 +233,34 @@ def custom_root(tmp_path: Path) -> Path:
     return root
 
 
+@pytest.fixture(scope="session")
+def mixed_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Sixteen images in train/, wide and tall of all sizes; half have a single small object."""
+    root = tmp_path_factory.mktemp("mixed")
+    (root / "train").mkdir()
+    (root / "annotations").mkdir()
+    generator = np.random.default_rng(0)
+    images, annotations = [], []
+    for n in range(1, 17):
+        height, width = int(generator.integers(50, 110)), int(generator.integers(50, 110))
+        pixels = generator.integers(0, 90, (height, width, 3), np.uint8)
+        for _ in range(1 + 2 * (n % 2)):
+            side = int(generator.integers(8, 14) if n % 2 == 0 else generator.integers(20, 45))
+            x, y = (int(generator.integers(0, room - side)) for room in (width, height))
+            label = int(generator.integers(1, 4))
+            pixels[y : y + side, x : x + side, label - 1] = 250
+            row = {"id": len(annotations) + 1, "image_id": n, "category_id": label}
+            annotations.append({**row, "bbox": [x, y, side, side]})
+        images.append({"id": n, "file_name": f"{n}.png", "width": width, "height": height})
+        Image.fromarray(pixels).save(root / "train" / f"{n}.png")
+    categories = [{"id": n, "name": name} for n, name in enumerate("rgb", 1)]
+    content = {"images": images, "annotations": annotations, "categories": categories}
+    for name in ("train", "val"):  # both are the same images
+        path = root / "annotations" / f"instances_{name}.json"
+        path.write_text(json.dumps(content), encoding="utf-8")
+    return root
+
+
 def perfect_results(annotations: Annotations) -> list[dict[str, Any]]:
     """The ground truth as a detector that misses nothing would report it."""
     return [

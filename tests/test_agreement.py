@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,7 @@ import torch
 
 from bckd.agreement import agreement
 from bckd.datasets.annotations import read_annotations
-from bckd.datasets.coco import CocoDataset, ImageSize
-from bckd.evaluation import evaluation_loader
+from bckd.datasets.coco import CocoDataset, ImageSize, collate
 from bckd.models.detector import Detector
 from bckd.structures import Batch
 
@@ -22,10 +22,12 @@ CLASSES = ("nut", "washer", "screw")
 
 @pytest.fixture
 def loader(custom_root: Path) -> torch.utils.data.DataLoader[Batch]:
-    """Two batches of images of mixed sizes, so that there is padding to leave out."""
+    """Batches of images of mixed sizes on one canvas, so that there is padding to leave out."""
     annotations = read_annotations(custom_root / "annotations" / "instances_val.json")
     dataset = CocoDataset(custom_root / "val", annotations, ImageSize(64, 96))
-    return evaluation_loader(dataset, batch_size=3)
+    together = partial(collate, size=dataset.size)
+    keys = [(0, index) for index in range(len(dataset))]
+    return torch.utils.data.DataLoader(dataset, batch_size=3, sampler=keys, collate_fn=together)
 
 
 def test_a_detector_agrees_with_itself(

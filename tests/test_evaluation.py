@@ -7,19 +7,22 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
+from bckd.checkpoints import load_detector
 from bckd.datasets.annotations import Annotations, read_annotations
 from bckd.datasets.coco import CocoDataset, ImageSize
 from bckd.evaluation import detect, evaluate, evaluation_loader, score, to_results, write_results
-from bckd.models.detector import Detector
+from bckd.models.detector import Detector, HeadName
 from bckd.structures import Detections
 
 SIZE = ImageSize(short_side=48, long_side=80)
+TEACHER = Path(__file__).parents[1] / "data" / "weights" / "scenes_teacher.safetensors"
 
 
 @pytest.fixture
@@ -105,6 +108,87 @@ class TestDetect:
         for a, b in zip(one, all_at_once, strict=True):
             assert a["image_id"] == b["image_id"]
             assert a["score"] == pytest.approx(b["score"], abs=1e-5)
+
+
+class TestCompany:
+    """Detections of an image are the same alone and in company, whatever the sizes."""
+
+    @pytest.mark.parametrize("head", get_args(HeadName))
+    @pytest.mark.parametrize("batch_size", [3, 16])
+    def test_of_each_head(
+        self, mixed_root: Path, tiny_detector: Callable[..., Detector], head: str, batch_size: int
+    ) -> None:
+        annotations = read_annotations(mixed_root / "annotations" / "instances_val.json")
+        dataset = CocoDataset(mixed_root / "train", annotations, ImageSize(48, 96))
+        canvases = [dataset.canvas(index) for index in range(len(dataset))]
+        assert 2 < len(set(canvases)) < len(canvases)
+        detector = tiny_detector(annotations.class_names, head=head)
+        with torch.no_grad():
+            detector.head.cls.weight *= 40
+            detector.head.cls.bias += 3
+        (_, alone), (_, together) = (
+            evaluate(detector, dataset, size, progress=False) for size in (1, batch_size)
+        )
+        assert len(alone) > 300 and len({row["image_id"] for row in alone}) == len(dataset)
+        assert len(together) == len(alone)
+        left = [self.numbers(row) for row in together]
+        for row in alone:  # in the same order, but for scores that are nearly equal
+            expected = pytest.approx(
+                self.numbers(row), abs=1e-4 + 1e-3
+            )  # boxes are rounded to .001
+            same = next(n for n, other in enumerate(left[:3]) if other == expected)
+            assert abs(left.pop(same)[2] - row["score"]) < 1e-4
+
+    def numbers(self, row: dict[str, Any]) -> tuple[float, ...]:
+        return (row["image_id"], row["category_id"], row["score"], *row["bbox"])
+
+    def test_ap_of_a_trained_detector(self, scenes_root: Path, tmp_path: Path) -> None:
+        """The scenes' teacher on crops of them, half wide and half tall."""
+        content = json.loads((scenes_root / "annotations" / "instances_val.json").read_text())
+        boxes = {entry["id"]: (0, 0, 128, 128) for entry in content["images"]}
+        for n, entry in enumerate(content["images"]):
+            entry["width"], entry["height"] = width, height = ((128, 90 + n), (90 + n, 128))[n % 2]
+            boxes[entry["id"]] = (0, 0, width, height)
+            with Image.open(scenes_root / "val" / entry["file_name"]) as picture:
+                picture.crop(boxes[entry["id"]]).save(tmp_path / entry["file_name"])
+        kept = []
+        for row in content["annotations"]:
+            x, y, w, h = row["bbox"]
+            _, _, width, height = boxes[row["image_id"]]
+            if x + w <= width and y + h <= height:
+                kept.append(row)
+        path = tmp_path / "val.json"
+        path.write_text(json.dumps({**content, "annotations": kept}))
+        dataset = CocoDataset(tmp_path, read_annotations(path), ImageSize(128, 256))
+        detector = load_detector(TEACHER).detector
+        found = [evaluate(detector, dataset, size, progress=False)[0].AP for size in (1, 3, 16)]
+        assert found[0] > 0.3
+        assert found[1:] == pytest.approx([found[0]] * 2, abs=1e-6)
+
+    def test_a_batch_is_of_one_padded_size_and_each_image_comes_once(
+        self, mixed_root: Path
+    ) -> None:
+        annotations = read_annotations(mixed_root / "annotations" / "instances_val.json")
+        dataset = CocoDataset(mixed_root / "train", annotations, ImageSize(48, 96))
+        batches = list(evaluation_loader(dataset, 3))
+        assert max(len(batch.images) for batch in batches) == 3
+        for batch in batches:
+            assert {tuple(size) for size in batch.padded_sizes.tolist()} == {
+                tuple(batch.images.shape[-2:])
+            }
+            assert set(batch.canvases) == {tuple(batch.images.shape[-2:])}
+        seen = [index for batch in batches for index in batch.indices]
+        assert sorted(seen) == list(range(len(dataset)))
+        shares = [
+            [
+                index
+                for batch in evaluation_loader(dataset, 3, share=(p, 3))
+                for index in batch.indices
+            ]
+            for p in range(3)
+        ]
+        assert sorted(sum(shares, [])) == sorted(seen)
+        assert {len(share) for share in shares} == {5, 6}
 
 
 class TestResults:

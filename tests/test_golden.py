@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import replace
+from itertools import combinations_with_replacement
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,7 @@ from bckd.losses import (
 )
 from bckd.models import PostProcess, atss, fcos, gfl, load_official, postprocess, retinanet
 from bckd.models.detector import Detector, HeadName
+from bckd.models.grouped import forward_in_groups
 from bckd.models.official import config_of_official
 from bckd.recipes import LossWeights
 from bckd.structures import Assignment, DenseOutput, Detections, GroundTruth
@@ -117,6 +119,114 @@ def check_golden(path: Path, data: dict) -> None:
         value = terms.get(name, 0 * sum(terms.values()))
         check_gradients(name, value, maps, reference)
     check_gradients("total", sum(terms.values()), maps, outputs["grad"])
+
+
+def pairs_of_files() -> list[tuple[Path, Path]]:
+    """Golden losses of one kind, each file with itself and with the other ones."""
+    found = {kind: [p for p in FILES if p.stem.startswith(f"golden_{kind}_")] for kind in KINDS}
+    found["bckd"] = [path for path in found["bckd"] if path not in found["bckd_ld"]]
+    return [pair for files in found.values() for pair in combinations_with_replacement(files, 2)]
+
+
+@pytest.mark.parametrize(
+    "pair", pairs_of_files(), ids=lambda pair: " and ".join(p.stem for p in pair)
+)
+def test_two_files_are_two_gpus(pair: tuple[Path, Path]) -> None:
+    """A batch of two groups is what two GPUs with these images would have trained on.
+
+    Each of them divides its sums by the mean over both: of the positives, of the scores that
+    weigh the boxes. So each file's losses count by its own divisor; LD has none.
+    """
+    files = [torch.load(path, weights_only=True) for path in pair]
+    kind, outputs = files[0]["kind"], [file["outputs"] for file in files]
+    if len({form_of(file) for file in files}) > 1:
+        pytest.skip("the two have other numbers of images, classes, levels or bins")
+    positives = [output["targets"]["num_total_samples"] for output in outputs]
+    scores = [output["bbox_avg_factor"] for output in outputs]
+    if kind == "gfl" and min(scores) <= 1:
+        pytest.skip("of a sum below 1 the official code keeps the 1")
+    divisors = {name: positives for name in outputs[0]["loss"]}
+    divisors |= {name: (1.0, 1.0) for name in ("loss_ld", "loss_ld_vlr")}
+    divisors |= {name: scores for name in ("loss_bbox", "loss_dfl")}
+    expected = {}
+    for name, weights in divisors.items():
+        losses = [output["loss"].get(name, 0.0) for output in outputs]
+        summed = sum(w * loss for w, loss in zip(weights, losses, strict=True))
+        expected[name] = float(summed / sum(weights))
+    student, teacher, assignment = two_groups(files)
+    terms = supervised_terms("gfl", student, assignment, "gfl" if kind == "gfl" else "bckd")
+    if kind != "gfl":
+        terms |= distillation_terms(kind, student, teacher, assignment, expected)
+    for name, value in terms.items():
+        assert value.item() == pytest.approx(expected[name], rel=LOSS_TOLERANCE, abs=1e-9), name
+
+
+def form_of(file: dict) -> tuple[object, ...]:
+    """What two files have in common that can be one batch."""
+    inputs = file["inputs"]
+    maps = [tuple(inputs[f"student_{side}"][0].shape[:2]) for side in ("cls", "bbox")]
+    return *maps, tuple(inputs["strides"])
+
+
+def two_groups(files: list[dict]) -> tuple[DenseOutput, DenseOutput, Assignment]:
+    """Student, teacher and assignment of two files as one batch of two groups.
+
+    Files may have images of other sizes and other anchors, so each is assigned by its own.
+    """
+    inputs = [file["inputs"] for file in files]
+    images = [len(x["gt_bboxes"]) for x in inputs]
+    canvases = [tuple(8 * side for side in x["student_cls"][0].shape[2:]) for x in inputs]
+    each = [canvas for canvas, count in zip(canvases, images, strict=True) for _ in range(count)]
+
+    def joined(outputs: list[DenseOutput]) -> DenseOutput:
+        marks = torch.zeros(sum(images), 1, *map(max, zip(*canvases, strict=True)))
+        marks[images[0] :] = 1  # the pixel that tells which file an image is of
+
+        def network(seen: Tensor) -> DenseOutput:
+            present = sorted(set(seen[:, 0, 0, 0].int().tolist()))
+            values = [outputs[n].per_location() for n in present]
+            fields = {name: torch.cat([x[name] for x in values]) for name in values[0]}
+            return replace(outputs[present[0]], **fields)
+
+        return forward_in_groups(network, marks, each)
+
+    students, teachers, assignments = [], [], []
+    for x in inputs:
+        scale = x["octave_base_scale"]
+        students.append(gfl.decode(x["student_cls"], x["student_bbox"], x["strides"], scale))
+        if "teacher_cls" in x:
+            teachers.append(gfl.decode(x["teacher_cls"], x["teacher_bbox"], x["strides"], scale))
+        assignments.append(
+            assign_atss(
+                students[-1].locations,
+                GroundTruth.from_lists(x["gt_bboxes"], x["gt_labels"]),
+                torch.tensor([meta["pad_shape"][:2] for meta in x["img_metas"]]),
+                x["num_classes"],
+                region="official",
+            )
+        )
+
+    def spread(values: list[Tensor]) -> Tensor:
+        """What is assigned to each location of each file, (N, A, C), for the whole batch."""
+        carried = zip(students, values, strict=True)
+        return joined([replace(s, deltas=x) for s, x in carried]).deltas
+
+    labels = spread([a.labels[..., None] + 1.0 for a in assignments]).squeeze(-1).long() - 1
+    flags = spread([torch.stack([a.valid, a.counted, a.positive], -1).float() for a in assignments])
+    num_classes = inputs[0]["num_classes"]
+    valid, counted, positive = flags.bool().unbind(dim=-1)
+    assignment = Assignment(
+        labels=labels.where(labels >= 0, num_classes),
+        boxes=spread([a.boxes for a in assignments]),
+        valid=valid,
+        counted=counted,
+        positive=positive,
+        num_positives=sum(a.num_positives for a in assignments),
+        localisation_region=spread([a.localisation_region[..., None] for a in assignments])[..., 0],
+        images_per_group=images[0],
+    )
+    student = joined(students)
+    return student, joined(teachers) if teachers else student, assignment
 
 
 def supervised_terms(

@@ -48,8 +48,20 @@ def batch_of(boxes: list[list[float]], crowd: list[bool]) -> Batch:
     truth = GroundTruth.from_lists([torch.tensor(boxes)], [labels], [torch.tensor(crowd)])
     size = torch.tensor([[64, 96]])
     frames = torch.tensor([FRAME])
-    known = {"indices": (0,), "flipped": (False,), "image_ids": (1,), "file_names": ("a.png",)}
-    return Batch(torch.zeros(1, 3, 64, 96), size, size, size, frames, truth, **known)
+    return Batch(
+        images=torch.zeros(1, 3, 64, 96),
+        sizes=size,
+        padded_sizes=size,
+        canvases=((64, 96),),
+        canvas_sizes=size,
+        original_sizes=size,
+        frames=frames,
+        ground_truth=truth,
+        indices=(0,),
+        flipped=(False,),
+        image_ids=(1,),
+        file_names=("a.png",),
+    )
 
 
 def within(centres: Tensor, box: list[float]) -> Tensor:

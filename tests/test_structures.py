@@ -68,8 +68,18 @@ class TestGroundTruth:
         assert truth.objects.tolist() == [[True, False, False, False]]
 
     def test_to_moves_every_field(self) -> None:
-        moved = self.lists().to("meta")
-        assert {getattr(moved, field.name).device.type for field in fields(moved)} == {"meta"}
+        known = self.lists()
+        moved = known.to("meta")
+        tensors = (moved.boxes, moved.labels, moved.crowd)
+        assert {tensor.device.type for tensor in tensors} == {"meta"}
+        assert moved.has_crowd == known.has_crowd
+
+    @pytest.mark.parametrize("crowd", [[[False], [True]], [[False], [False]], None])
+    def test_whether_there_is_a_crowd_region_is_known(self, crowd: list | None) -> None:
+        boxes, labels = [torch.ones(1, 4)] * 2, [torch.zeros(1, dtype=torch.int64)] * 2
+        flags = crowd and [torch.tensor(image) for image in crowd]
+        truth = GroundTruth.from_lists(boxes, labels, flags)
+        assert truth.has_crowd == bool(truth.crowd.any())
 
 
 def test_a_batch_moves_with_its_ground_truth() -> None:
@@ -79,6 +89,8 @@ def test_a_batch_moves_with_its_ground_truth() -> None:
         images=torch.zeros(1, 3, 32, 64),
         sizes=sizes,
         padded_sizes=sizes,
+        canvases=((32, 64),),
+        canvas_sizes=sizes,
         original_sizes=sizes,
         frames=torch.tensor([[0, 0, 40, 30]]),
         ground_truth=truth,
@@ -88,8 +100,11 @@ def test_a_batch_moves_with_its_ground_truth() -> None:
         file_names=("a.jpg",),
     )
     moved = batch.to("meta")
-    tensors = (moved.images, moved.sizes, moved.padded_sizes, moved.original_sizes, moved.frames)
-    assert all(tensor.device.type == "meta" for tensor in tensors)
+    tensors = {x.name: getattr(moved, x.name) for x in fields(moved)}
+    found = {name for name, value in tensors.items() if isinstance(value, torch.Tensor)}
+    assert found == {"images", "sizes", "padded_sizes", "canvas_sizes", "original_sizes", "frames"}
+    assert all(tensors[name].device.type == "meta" for name in found)
+    assert moved.canvases == ((32, 64),)
     assert moved.ground_truth.boxes.device.type == "meta"
     assert (moved.image_ids, moved.file_names) == ((7,), ("a.jpg",))
     assert (moved.indices, moved.flipped) == ((4,), (True,))

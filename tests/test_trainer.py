@@ -92,7 +92,7 @@ class TestLearning:
         (keys,) = TrainingBatches(training.images, 4, tiny_recipe.seed, 0, 1)
         batch = collate([training[key] for key in keys], training.size)
         weights = tiny_recipe.weights
-        terms = compute_terms(before.train(), None, batch, tiny_recipe, weights, False).values
+        terms = compute_terms(before.train(), None, batch, tiny_recipe, weights).values
         (terms["qfl"] + 0.25 * terms["dfl"] + 2 * terms["giou"]).backward()
         for (name, old), (_, new) in parameter_pairs(before, after):
             expected = old.detach() - PLAIN_RATE * old.grad
@@ -305,7 +305,7 @@ class TestTeacher:
         student = build_student(distilling, names).train()
         recipe = replace(distilling, weights=ALL_WEIGHTS)
         teaching = live_teaching(teacher)
-        terms = compute_terms(student, teaching, batch, recipe, ALL_WEIGHTS, False).values
+        terms = compute_terms(student, teaching, batch, recipe, ALL_WEIGHTS).values
         sum(terms.values()).backward()
         assert all(p.grad is None and not p.requires_grad for p in teacher.parameters())
         assert not any(module.training for module in teacher.modules())
@@ -331,7 +331,7 @@ class TestTeacher:
             return build_student(recipe, names).train()
 
         found = [
-            compute_terms(student(), teaching, batch, recipe, ALL_WEIGHTS, False).values
+            compute_terms(student(), teaching, batch, recipe, ALL_WEIGHTS).values
             for teaching in (live_teaching(teacher), stored)
         ]
         for name, value in found[0].items():

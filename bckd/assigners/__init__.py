@@ -3,5 +3,6 @@
 from bckd.assigners.atss import RegionKind, assign_atss
 from bckd.assigners.fcos import assign_fcos
 from bckd.assigners.max_iou import assign_max_iou
+from bckd.assigners.shared import Crowd
 
-__all__ = ["RegionKind", "assign_atss", "assign_fcos", "assign_max_iou"]
+__all__ = ["Crowd", "RegionKind", "assign_atss", "assign_fcos", "assign_max_iou"]

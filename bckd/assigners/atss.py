@@ -13,7 +13,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from bckd.assigners.shared import in_crowd, one_an_image, padded, targets_of
+from bckd.assigners.shared import Crowd, ignored_places, one_an_image, padded, targets_of
+from bckd.distributed import mean_over_processes
 from bckd.geometry import box_area, box_intersection, box_similarity
 from bckd.structures import Assignment, GroundTruth, Locations
 
@@ -29,14 +30,15 @@ def assign_atss(
     padded_sizes: Tensor,
     num_classes: int,
     region: RegionKind | None = None,
+    crowd: Crowd = "background",
+    images_per_group: int | None = None,
 ) -> Assignment:
     """Assign every location of the batch to a box, to background, or to nothing.
 
     A box's candidates are, per level, the nine locations nearest to its centre.
     Those are positive whose anchor overlaps the box by at least mean + standard
     deviation of the candidates' IoU and whose centre lies in the box; a location
-    claimed twice goes to the box of larger IoU. A location whose anchor lies
-    mostly in a crowd region is ignored unless it is positive.
+    claimed twice goes to the box of larger IoU.
 
     Args:
         locations: the A locations of the detector's output, with anchors, one a cell.
@@ -45,6 +47,9 @@ def assign_atss(
         num_classes: K, the label of background.
         region: also compute `localisation_region`, which LD on the VLR needs:
             "paper" or "official" (see `_valuable_region`).
+        crowd: "ignored": locations whose anchor lies mostly in a crowd region are, unless
+            positive. "background": they are background, as in the official code.
+        images_per_group: see `bckd.groups`.
     """
     anchors = locations.anchors
     valid = locations.inside(padded_sizes)
@@ -52,7 +57,7 @@ def assign_atss(
     overlaps = box_similarity(anchors[candidates.clamp(min=0)], ground_truth.boxes[:, :, None])
     thresholds = _thresholds(overlaps, candidates >= 0)
     owner, positive = _resolve(locations, ground_truth, candidates, overlaps, thresholds)
-    ignored = in_crowd(locations, ground_truth) & ~positive
+    ignored = ignored_places(locations, ground_truth, positive, crowd)
     labels, boxes = targets_of(ground_truth, owner, positive, num_classes)
     return Assignment(
         labels=labels,
@@ -60,7 +65,8 @@ def assign_atss(
         valid=valid,
         counted=valid & ~ignored,
         positive=positive,
-        num_positives=one_an_image(positive),
+        num_positives=mean_over_processes(one_an_image(positive).sum()),
+        images_per_group=images_per_group,
         localisation_region=(
             _valuable_region(anchors, ground_truth, thresholds, valid, region) if region else None
         ),

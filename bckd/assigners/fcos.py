@@ -10,26 +10,38 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from bckd.assigners.shared import in_crowd, padded, targets_of
+from bckd.assigners.shared import Crowd, ignored_places, padded, targets_of
 from bckd.distributed import mean_over_processes
 from bckd.geometry import box_area, boxes_to_distances
+from bckd.groups import group_count
 from bckd.structures import Assignment, GroundTruth, Locations
 
 REACH = 8.0  # a level's largest side distance, in strides: 64 pixels at stride 8
 
 
-def assign_fcos(locations: Locations, ground_truth: GroundTruth, num_classes: int) -> Assignment:
+def assign_fcos(
+    locations: Locations,
+    ground_truth: GroundTruth,
+    num_classes: int,
+    canvas_sizes: Tensor | None = None,
+    crowd: Crowd = "background",
+    images_per_group: int | None = None,
+) -> Assignment:
     """Assign every point of the batch to a box, to background, or to nothing.
 
     A point can learn the boxes that it lies in and whose farthest side is within its
     level's range (of `REACH` strides of the level below to those of its own; the first
     level has no least, the last no largest distance), and takes the smallest of them.
-    Every point is valid, padding included, as in the official code.
+    Every point that the image's group has is valid, padding included, as in the official code.
 
     Args:
         locations: the A points of the detector's output.
         ground_truth: boxes (N, G, 4) and labels; images without boxes are fine.
         num_classes: K, the label of background.
+        canvas_sizes: (N, 2) height and width of each image's canvas; None: all points are its.
+        crowd: "ignored": points in a crowd region are, unless positive. "background": they
+            are background, as in the official code.
+        images_per_group: see `bckd.groups`.
     """
     distances = boxes_to_distances(locations.centres, ground_truth.boxes[:, :, None])
     farthest, lowest, highest = distances.amax(dim=-1), *_ranges(locations)  # (N, G, A)
@@ -39,14 +51,19 @@ def assign_fcos(locations: Locations, ground_truth: GroundTruth, num_classes: in
     smallest, owner = padded(areas, torch.inf).min(dim=1)
     positive = smallest.isfinite()
     labels, boxes = targets_of(ground_truth, owner, positive, num_classes)
-    everywhere = torch.ones_like(positive)
+    valid = torch.ones_like(positive)
+    if canvas_sizes is not None:
+        valid = locations.inside(canvas_sizes)
+    groups = group_count(len(positive), images_per_group)
+    in_a_group = mean_over_processes(positive.sum().float()) / groups
     return Assignment(
         labels=labels,
         boxes=boxes,
-        valid=everywhere,
-        counted=everywhere & ~(in_crowd(locations, ground_truth) & ~positive),
+        valid=valid,
+        counted=valid & ~ignored_places(locations, ground_truth, positive, crowd),
         positive=positive,
-        num_positives=mean_over_processes(positive.sum().float()).clamp(min=1),
+        num_positives=groups * in_a_group.clamp(min=1),
+        images_per_group=images_per_group,
     )
 
 

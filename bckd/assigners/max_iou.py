@@ -9,8 +9,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from bckd.assigners.shared import in_crowd, one_an_image, targets_of
+from bckd.assigners.shared import Crowd, ignored_places, one_an_image, targets_of
+from bckd.distributed import mean_over_processes
 from bckd.geometry import box_similarity
+from bckd.groups import group_count, sum_in_group
 from bckd.structures import Assignment, GroundTruth, Locations
 
 POSITIVE_IOU = 0.5
@@ -18,20 +20,31 @@ NEGATIVE_IOU = 0.4  # between the two an anchor is ignored
 
 
 def assign_max_iou(
-    locations: Locations, ground_truth: GroundTruth, padded_sizes: Tensor, num_classes: int
+    locations: Locations,
+    ground_truth: GroundTruth,
+    padded_sizes: Tensor,
+    num_classes: int,
+    crowd: Crowd = "background",
+    images_per_group: int | None = None,
 ) -> Assignment:
     """Assign every anchor of the batch to a box, to background, or to nothing.
 
     An anchor belongs to the box that it overlaps most, if by at least `POSITIVE_IOU`. The
     anchors that overlap a box most of all belong to that box however little that is (to the
-    last such box of the file). Anchors between the thresholds, and those that lie
-    mostly in a crowd region, are ignored unless positive.
+    last such box of the file). Anchors between the thresholds are ignored unless positive.
+
+    RetinaNet's official code (mmdetection 2.28 `models/dense_heads/anchor_head.py`) takes no
+    mean of the positives over GPUs, as those of the other families do: each group divides by
+    its own.
 
     Args:
         locations: the A locations of the detector's output, with anchors.
         ground_truth: boxes (N, G, 4) and labels; images without boxes are fine.
         padded_sizes: (N, 2) height and width beyond which nothing is valid.
         num_classes: K, the label of background.
+        crowd: "ignored": anchors that lie mostly in a crowd region are, unless positive.
+            "background": they are background, as in the official code.
+        images_per_group: see `bckd.groups`.
     """
     valid = locations.inside(padded_sizes)
     overlaps = _overlaps(locations, ground_truth, valid)  # (N, G + 1, A)
@@ -42,15 +55,24 @@ def assign_max_iou(
     positive = (best >= POSITIVE_IOU) | (last >= 0)
     owner = last.where(last >= 0, owner)
     labels, boxes = targets_of(ground_truth, owner, positive, num_classes)
-    ignored = ((best >= NEGATIVE_IOU) | in_crowd(locations, ground_truth)) & ~positive
+    ignored = (best >= NEGATIVE_IOU) & ~positive
+    ignored |= ignored_places(locations, ground_truth, positive, crowd)
     return Assignment(
         labels=labels,
         boxes=boxes,
         valid=valid,
         counted=valid & ~ignored,
         positive=positive,
-        num_positives=one_an_image(positive),
+        num_positives=_divisor(one_an_image(positive), images_per_group),
+        images_per_group=images_per_group,
     )
+
+
+def _divisor(positives: Tensor, images_per_group: int | None) -> Tensor:
+    """Scalar of the whole batch, or (N,) of each image's group, from positives (N,) of images."""
+    if images_per_group is None:
+        return mean_over_processes(positives.sum())
+    return group_count(len(positives), images_per_group) * sum_in_group(positives, images_per_group)
 
 
 def _overlaps(locations: Locations, ground_truth: GroundTruth, valid: Tensor) -> Tensor:

@@ -1,13 +1,18 @@
-"""What the assigners share: targets of the owner, crowd regions, the divisor."""
+"""What the assigners share: targets of the owner, crowd regions, positives of an image."""
 
 from __future__ import annotations
+
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-from bckd.distributed import mean_over_processes
 from bckd.geometry import box_area, box_intersection, boxes_to_distances
 from bckd.structures import GroundTruth, Locations
+
+# What a crowd region (iscrowd 1) is to a detector that learns: the official code leaves these
+# regions out of its ground truth, so that they are background.
+Crowd = Literal["background", "ignored"]
 
 CROWD_SHARE = 0.5  # an anchor with more than this share inside a crowd region is ignored
 
@@ -32,10 +37,22 @@ def targets_of(
     return labels.where(positive, num_classes), boxes * positive[..., None]
 
 
+def ignored_places(
+    locations: Locations, ground_truth: GroundTruth, positive: Tensor, crowd: Crowd
+) -> Tensor:
+    """(N, A) bool: locations in crowd regions that count neither as object nor as background.
+
+    Args:
+        positive: (N, A) bool; these are never ignored.
+        crowd: "background" ignores nothing.
+    """
+    if crowd == "background" or not ground_truth.has_crowd:
+        return torch.zeros_like(positive)
+    return in_crowd(locations, ground_truth) & ~positive
+
+
 def in_crowd(locations: Locations, ground_truth: GroundTruth) -> Tensor:
     """(N, A) bool: most of the anchor, or the point, lies in one crowd region."""
-    if not ground_truth.crowd.any():
-        return ground_truth.crowd.new_zeros(len(ground_truth.crowd), len(locations.centres))
     boxes = ground_truth.boxes[:, :, None]
     if locations.anchors is None:
         inside = boxes_to_distances(locations.centres, boxes).amin(-1) > 0  # (N, G, A)
@@ -46,5 +63,5 @@ def in_crowd(locations: Locations, ground_truth: GroundTruth) -> Tensor:
 
 
 def one_an_image(positive: Tensor) -> Tensor:
-    """Positives of the batch, an image without any counting as one; mean over processes."""
-    return mean_over_processes(positive.sum(1).clamp(min=1).sum().float())
+    """(N,) positives of each image; an image without any counts as one."""
+    return positive.sum(1).clamp(min=1).float()

@@ -8,24 +8,30 @@ import numpy as np
 import torch
 
 from bckd.datasets.annotations import ImageEntry
-from bckd.datasets.coco import Key
+from bckd.datasets.coco import ImageSize, Key
 
 
-class TrainingBatches(torch.utils.data.Sampler[list[Key]]):
-    """Shuffled batches, each of images that are all wide or all tall.
+class TrainingBatches(torch.utils.data.Sampler[list[Key | tuple[int, int]]]):
+    """Shuffled batches of groups, each of images that are all wide or all tall.
 
-    Grouping by aspect ratio keeps padding small. Within an epoch every image is
-    drawn once; a group's last batch is filled up from the group's beginning. As
-    nothing but (seed, epoch) decides the order, step s is the same batch in a
-    resumed run as in one never interrupted.
+    Grouping by aspect ratio keeps padding small; wider than high is wide, as in mmdetection
+    2.28 `datasets/samplers/group_sampler.py` (`DistributedGroupSampler`). The groups of all
+    wide and of all tall images are shuffled together. Within an epoch every image is drawn
+    once; what the last batch lacks of wide or of tall images is filled up from their
+    beginning, so that one tall image among wide ones is drawn `batch_size` times. As nothing but
+    (seed, epoch) decides the order, step s is the same batch in a resumed run as in one never
+    interrupted.
 
     Args:
         images: of the data set.
-        batch_size: images a batch.
+        batch_size: images a batch, of all processes.
         seed: of the order.
         first, last: the steps to yield: first, ..., last - 1.
-        share: (process, processes): yield that process's part of every batch, each
-            `processes`-th image of it.
+        share: (process, processes): yield that process's part of every batch, so many images
+            in a row.
+        images_per_group: a divisor of `batch_size`; None: a batch is one group.
+        size: how images are brought to size, for the canvas of each group (see `Key`); None:
+            keys are plain (epoch, index).
     """
 
     def __init__(
@@ -36,34 +42,51 @@ class TrainingBatches(torch.utils.data.Sampler[list[Key]]):
         first: int,
         last: int,
         share: tuple[int, int] = (0, 1),
+        images_per_group: int | None = None,
+        size: ImageSize | None = None,
     ) -> None:
-        wide = np.array([image.width >= image.height for image in images])
-        self.groups = [g for g in (np.flatnonzero(wide), np.flatnonzero(~wide)) if len(g)]
+        wide = np.array([image.width > image.height for image in images])
+        self.kinds = [g for g in (np.flatnonzero(wide), np.flatnonzero(~wide)) if len(g)]
         self.batch_size, self.seed, self.first, self.last = batch_size, seed, first, last
         self.process, self.processes = share
+        self.images_per_group = images_per_group or batch_size
+        self.canvases = size and np.array([size.canvas(x.height, x.width) for x in images])
 
     @property
     def per_epoch(self) -> int:
         """Batches an epoch."""
-        return sum(-(-len(group) // self.batch_size) for group in self.groups)
+        return sum(-(-len(kind) // self.batch_size) for kind in self.kinds)
 
     def __len__(self) -> int:
         return self.last - self.first
 
-    def __iter__(self) -> Iterator[list[Key]]:
-        step = self.first
+    def __iter__(self) -> Iterator[list[Key | tuple[int, int]]]:
+        own = self.batch_size // self.processes
+        start, step = self.process * own, self.first
         while step < self.last:
             epoch, position = divmod(step, self.per_epoch)
             for batch in self._epoch(epoch)[position : position + self.last - step]:
-                own = batch[self.process :: self.processes]
-                yield [(epoch, int(index)) for index in own]
+                yield self._keys(epoch, batch)[start : start + own]
                 step += 1
 
-    def _epoch(self, epoch: int) -> list[np.ndarray]:
+    def _epoch(self, epoch: int) -> np.ndarray:
+        """(batches, batch_size) indices of the images."""
         generator = np.random.default_rng((self.seed, epoch))
-        batches = []
-        for group in self.groups:
-            order = generator.permutation(group)
+        groups = []
+        for kind in self.kinds:
+            order = generator.permutation(kind)
             count = -(-len(order) // self.batch_size)
-            batches.extend(np.resize(order, count * self.batch_size).reshape(count, -1))
-        return [batches[i] for i in generator.permutation(len(batches))]
+            groups.append(np.resize(order, count * self.batch_size))
+        groups = np.concatenate(groups).reshape(-1, self.images_per_group)
+        return groups[generator.permutation(len(groups))].reshape(-1, self.batch_size)
+
+    def _keys(self, epoch: int, batch: np.ndarray) -> list[Key | tuple[int, int]]:
+        if self.canvases is None:
+            return [(epoch, int(index)) for index in batch]
+        groups = batch.reshape(-1, self.images_per_group)
+        largest = self.canvases[groups].max(axis=1).tolist()  # of each group
+        return [
+            Key(epoch, int(index), tuple(canvas))
+            for group, canvas in zip(groups, largest, strict=True)
+            for index in group
+        ]

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -27,7 +28,19 @@ _NO_IMAGE = (
     ValueError,
 )
 
-Key = tuple[int, int]  # (epoch, index): what a sample's randomness depends on, beside the seed
+
+class Key(NamedTuple):
+    """Which sample of a data set; a plain (epoch, index) serves as well.
+
+    Attributes:
+        epoch, index: what its randomness depends on, beside the seed.
+        canvas: height and width that the network is to see of it; None: that of the largest
+            image of its batch.
+    """
+
+    epoch: int
+    index: int
+    canvas: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -47,6 +60,11 @@ class ImageSize:
     def padded(self, side: int) -> int:
         """A side in pixels, rounded up to the padding multiple."""
         return -(-side // self.pad_multiple) * self.pad_multiple
+
+    def canvas(self, height: int, width: int) -> tuple[int, int]:
+        """Height and width of an image of that size once resized and padded."""
+        resized_height, resized_width = self.resized(height, width)
+        return self.padded(resized_height), self.padded(resized_width)
 
     def margins(self, height: int, width: int) -> tuple[int, int, int, int]:
         """Black pixels left, above, right and below of a resized image; none unless centred."""
@@ -73,6 +91,7 @@ class Sample:
     flipped: bool
     image_id: int
     file_name: str
+    canvas: tuple[int, int] | None = None  # see `Key`
 
 
 class CocoDataset(torch.utils.data.Dataset[Sample]):
@@ -120,13 +139,13 @@ class CocoDataset(torch.utils.data.Dataset[Sample]):
         return len(self.images)
 
     def __getitem__(self, key: Key) -> Sample:
-        """The sample of (epoch, index).
+        """The sample of a key.
 
         Raises:
             InputError: the file is no image, or of another size than listed.
         """
-        epoch, index = key
-        return self.sample(index, self._flips(epoch, index))
+        epoch, index, canvas = Key(*key)
+        return replace(self.sample(index, self._flips(epoch, index)), canvas=canvas)
 
     def sample(self, index: int, flipped: bool) -> Sample:
         """The image at `index`, flipped horizontally or not; raises as `__getitem__` does."""
@@ -160,6 +179,15 @@ class CocoDataset(torch.utils.data.Dataset[Sample]):
             entry.id,
             entry.file_name,
         )
+
+    def canvas(self, index: int) -> tuple[int, int]:
+        """Height and width that the image at `index` is padded to when it is alone."""
+        return self.size.canvas(self.images[index].height, self.images[index].width)
+
+    def batch(self, indices: Iterable[int]) -> Batch:
+        """The images at these positions, not to be flipped, each on its own canvas."""
+        samples = [replace(self.sample(n, flipped=False), canvas=self.canvas(n)) for n in indices]
+        return collate(samples, self.size)
 
     @property
     def one_size(self) -> bool:
@@ -216,16 +244,23 @@ class CocoDataset(torch.utils.data.Dataset[Sample]):
 
 
 def collate(samples: Sequence[Sample], size: ImageSize) -> Batch:
-    """Pad samples on the right and bottom to one batch."""
+    """Pad samples on the right and bottom to one batch.
+
+    Where samples have no canvas, all get that of the largest of them.
+    """
     sizes = [tuple(sample.image.shape[-2:]) for sample in samples]
     padded = [(size.padded(height), size.padded(width)) for height, width in sizes]
-    images = torch.zeros(len(samples), 3, max(h for h, _ in padded), max(w for _, w in padded))
+    largest = max(h for h, _ in padded), max(w for _, w in padded)
+    canvases = [sample.canvas or largest for sample in samples]
+    images = torch.zeros(len(samples), 3, max(h for h, _ in canvases), max(w for _, w in canvases))
     for image, sample in zip(images, samples, strict=True):
         image[:, : sample.image.shape[1], : sample.image.shape[2]] = sample.image
     return Batch(
         images=images,
         sizes=torch.tensor(sizes),
         padded_sizes=torch.tensor(padded),
+        canvases=tuple(canvases),
+        canvas_sizes=torch.tensor(canvases),
         original_sizes=torch.tensor([sample.original_size for sample in samples]),
         frames=torch.tensor([sample.frame for sample in samples]),
         ground_truth=GroundTruth.from_lists(

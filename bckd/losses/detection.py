@@ -17,6 +17,7 @@ from torchvision.ops import sigmoid_focal_loss
 
 from bckd.distributed import mean_over_processes
 from bckd.geometry import EPSILON, box_similarity, boxes_to_deltas, boxes_to_distances
+from bckd.groups import group_count
 from bckd.losses.focal import distribution_focal_loss, quality_focal_loss
 from bckd.structures import Assignment, DenseOutput
 
@@ -48,13 +49,14 @@ def gfl_losses(
     quality = torch.zeros_like(assignment.valid, dtype=output.boxes.dtype)
     quality[batch, location] = box_similarity(boxes.detach(), target_boxes)
     per_location = quality_focal_loss(output.cls_logits, assignment.labels, quality)
-    qfl = (per_location * assignment.counted).sum() / assignment.num_positives
+    qfl = assignment.over_positives(per_location * assignment.counted)
 
     weight = output.cls_logits.detach().sigmoid().amax(dim=-1)[batch, location]  # (P,)
     if divisor == "bckd":
         weight = weight + 2e-4
-    total = mean_over_processes(weight.sum())
-    total = total + 1e-6 if divisor == "bckd" else total.clamp(min=1)
+    groups = group_count(len(output.boxes), assignment.images_per_group)
+    total = mean_over_processes(weight.sum()) / groups  # of a group
+    total = groups * (total + 1e-6 if divisor == "bckd" else total.clamp(min=1))
 
     giou = ((1 - box_similarity(boxes, target_boxes, "giou")) * weight).sum() / total
     strides = output.locations.strides[location, None]
@@ -78,8 +80,9 @@ def retinanet_losses(output: DenseOutput, assignment: Assignment) -> dict[str, T
     batch, location = assignment.positive.nonzero(as_tuple=True)
     anchors = output.locations.anchors[location]
     targets = boxes_to_deltas(anchors, assignment.boxes[batch, location])
-    l1 = (output.deltas[batch, location] - targets).abs().sum()
-    return {"focal": _focal(output, assignment), "l1": l1 / assignment.num_positives}
+    l1 = torch.zeros_like(assignment.valid, dtype=output.deltas.dtype)
+    l1[batch, location] = (output.deltas[batch, location] - targets).abs().sum(dim=-1)
+    return {"focal": _focal(output, assignment), "l1": assignment.over_positives(l1)}
 
 
 def fcos_losses(output: DenseOutput, assignment: Assignment) -> dict[str, Tensor]:
@@ -97,7 +100,7 @@ def fcos_losses(output: DenseOutput, assignment: Assignment) -> dict[str, Tensor
     batch, location = assignment.positive.nonzero(as_tuple=True)
     targets = assignment.boxes[batch, location]
     centerness = centerness_of(output.locations.centres[location], targets)
-    total = mean_over_processes(centerness.sum()).clamp(min=EPSILON)
+    total = _centerness_total(centerness, assignment, least=EPSILON)
     iou = box_similarity(output.boxes[batch, location], targets).clamp(min=EPSILON)
     return {
         "focal": _focal(output, assignment),
@@ -122,7 +125,7 @@ def atss_losses(output: DenseOutput, assignment: Assignment) -> dict[str, Tensor
     batch, location = assignment.positive.nonzero(as_tuple=True)
     targets = assignment.boxes[batch, location]
     centerness = centerness_of(output.locations.centres[location], targets)
-    total = mean_over_processes(centerness.sum()).clamp(min=1)
+    total = _centerness_total(centerness, assignment, least=1)
     giou = box_similarity(output.boxes[batch, location], targets, "giou")
     return {
         "focal": _focal(output, assignment),
@@ -146,7 +149,13 @@ def _focal(output: DenseOutput, assignment: Assignment) -> Tensor:
     logits = output.cls_logits
     targets = F.one_hot(assignment.labels, logits.shape[-1] + 1)[..., :-1].to(logits)
     per_location = sigmoid_focal_loss(logits, targets, alpha=0.25, gamma=2.0).sum(dim=-1)
-    return (per_location * assignment.counted).sum() / assignment.num_positives
+    return assignment.over_positives(per_location * assignment.counted)
+
+
+def _centerness_total(centerness: Tensor, assignment: Assignment, least: float) -> Tensor:
+    """What this process's sum is divided by: centerness of the positives, so much a group."""
+    groups = group_count(len(assignment.valid), assignment.images_per_group)
+    return groups * (mean_over_processes(centerness.sum()) / groups).clamp(min=least)
 
 
 def _centerness(logits: Tensor, targets: Tensor, assignment: Assignment) -> Tensor:

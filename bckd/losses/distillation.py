@@ -27,6 +27,7 @@ from torch import Tensor
 
 from bckd.errors import InputError
 from bckd.geometry import IoUKind, box_similarity
+from bckd.groups import group_count, sum_in_group
 from bckd.structures import Assignment, DenseOutput
 
 SoftmaxPlaces = Literal["all", "positives", "background"]
@@ -53,8 +54,8 @@ def binary_classification(
         beta: exponent of the weight; 0 is plain BCE.
         detach_weight: the weight is a constant (the paper's reading); the
             official code lets the gradient flow through p_s in it.
-        gate_levels: leave out every level on which the batch has no positive
-            (official code); False takes all valid locations (paper).
+        gate_levels: leave out every level on which the image's group (see `bckd.groups`)
+            has no positive (official code); False takes all valid locations (paper).
 
     Returns:
         Scalar. At p_s = p_t the loss and its gradient are 0 for beta > 0.
@@ -156,7 +157,8 @@ def localisation_distribution(
     plus 2e-4) and the sum over four sides divided by 4; on the valuable
     localisation region, weighted by the region's IoU and divided by 16. As in the
     official code (loss_ld, loss_ld_vlr) neither is divided by a number of
-    locations: they grow with the boxes of a batch. No level is left out.
+    locations: they grow with the boxes of a group, and are the mean over the groups of the
+    batch (see `bckd.groups`). No level is left out.
 
     Args:
         student, teacher: `box_logits` (N, A, 4, bins) each.
@@ -182,7 +184,8 @@ def localisation_distribution(
     else:
         weight, divisor = assignment.localisation_region, 16.0
     divergence = _softened_kl(student.box_logits, teacher.box_logits, temperature).sum(dim=-1)
-    return (weight * divergence).sum() / divisor
+    groups = group_count(len(weight), assignment.images_per_group)
+    return (weight * divergence).sum() / (divisor * groups)
 
 
 def check_comparable(student: DenseOutput, teacher: DenseOutput) -> None:
@@ -231,13 +234,15 @@ def _places(assignment: Assignment, student: DenseOutput, gate_levels: bool) -> 
     if not gate_levels:
         return assignment.valid
     counts = student.locations.counts
-    levels = [p.any().expand(p.shape) for p in assignment.positive.split(counts, dim=1)]
-    return assignment.valid & torch.cat(levels, dim=1)
+    levels = assignment.positive.split(counts, dim=1)
+    taught = torch.stack([level.any(dim=1) for level in levels], dim=1).float()  # (N, L)
+    taught = sum_in_group(taught, assignment.images_per_group) > 0
+    open_levels = [taught[:, n, None].expand(-1, count) for n, count in enumerate(counts)]
+    return assignment.valid & torch.cat(open_levels, dim=1)
 
 
 def _per_positive(
     per_location: Tensor, assignment: Assignment, student: DenseOutput, gate_levels: bool
 ) -> Tensor:
     """Sum of (N, A) over the places of distillation, divided by the number of positives."""
-    kept = per_location * _places(assignment, student, gate_levels)
-    return kept.sum() / assignment.num_positives
+    return assignment.over_positives(per_location * _places(assignment, student, gate_levels))

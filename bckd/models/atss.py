@@ -12,7 +12,16 @@ import torch
 from torch import Tensor, nn
 
 from bckd.geometry import deltas_to_boxes, grid, with_anchors
-from bckd.models.head import Scale, flatten_maps, initialise, predictor, shapes_of, tower
+from bckd.models.head import (
+    Defaults,
+    Scale,
+    exact_predictor,
+    flatten_maps,
+    initialise,
+    predictor,
+    shapes_of,
+    tower,
+)
 from bckd.structures import DenseOutput
 
 DELTA_SCALE = (0.1, 0.1, 0.2, 0.2)  # what is predicted, times these, is the delta
@@ -30,6 +39,8 @@ class ATSSHead(nn.Module):
         anchor_scale: side of an anchor, in strides.
     """
 
+    defaults = Defaults(extra_levels="output", nms_iou=0.6)
+
     def __init__(
         self,
         num_classes: int,
@@ -44,8 +55,8 @@ class ATSSHead(nn.Module):
         self.cls_tower = tower(channels, convs, groups)
         self.box_tower = tower(channels, convs, groups)
         self.cls = predictor(channels, num_classes)
-        self.box = predictor(channels, 4)
-        self.quality = predictor(channels, 1)
+        self.box = exact_predictor(channels, 4)
+        self.quality = exact_predictor(channels, 1)
         self.scales = nn.ModuleList(Scale() for _ in strides)
         initialise(self, self.cls)
 
@@ -53,9 +64,7 @@ class ATSSHead(nn.Module):
         """Dense output of the pyramid's L maps (N, channels, H, W)."""
         cls_maps = [self.cls(self.cls_tower(x)) for x in pyramid]
         towers = [self.box_tower(x) for x in pyramid]
-        box_maps = [
-            scale(self.box(x).float()) for scale, x in zip(self.scales, towers, strict=True)
-        ]
+        box_maps = [scale(self.box(x)) for scale, x in zip(self.scales, towers, strict=True)]
         quality_maps = [self.quality(x) for x in towers]
         maps = (cls_maps, box_maps, quality_maps)
         return decode(*maps, self.strides, self.anchor_scale, tuple(pyramid))

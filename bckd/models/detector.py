@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from torch import Tensor, nn
@@ -11,7 +11,7 @@ from bckd.models.atss import ATSSHead
 from bckd.models.backbones import BackboneName, build_backbone
 from bckd.models.dense import DenseDetector
 from bckd.models.fcos import FCOSHead
-from bckd.models.fpn import FPN, ExtraLevels
+from bckd.models.fpn import FPN
 from bckd.models.gfl import GFLHead
 from bckd.models.postprocess import PostProcess
 from bckd.models.retinanet import RetinaNetHead
@@ -20,12 +20,11 @@ from bckd.structures import DenseOutput
 
 HeadName = Literal["gfl", "retinanet", "fcos", "atss"]
 
-# What the levels above the backbone's are made of, in each detector's official recipe.
-EXTRA_LEVELS: dict[HeadName, ExtraLevels] = {
-    "gfl": "output",
-    "retinanet": "input",
-    "fcos": "output, relu",
-    "atss": "output",
+HEADS: dict[HeadName, type[GFLHead | RetinaNetHead | FCOSHead | ATSSHead]] = {
+    "gfl": GFLHead,
+    "retinanet": RetinaNetHead,
+    "fcos": FCOSHead,
+    "atss": ATSSHead,
 }
 
 
@@ -47,20 +46,28 @@ class DetectorConfig:
     head_convs: int = 4  # convolutions of each of the head's two towers
     head_groups: int = 32  # of the head's GroupNorm (RetinaNet's has none)
     reg_max: int = 16  # GFL: largest side distance, in strides
-    anchor_scale: float = 8.0  # side of an anchor in strides (RetinaNet: of the smallest; 4)
+    anchor_scale: float | None = None  # side of an anchor in strides; None: the family's own
     normalisation: Normalisation = field(default_factory=lambda: IMAGENET)
-    postprocess: PostProcess = field(default_factory=PostProcess)
+    postprocess: PostProcess = field(default_factory=lambda: PostProcess(nms_iou=None))
+
+    def resolved(self) -> DetectorConfig:
+        """The same with its family's own values in place of every None."""
+        own, settings = HEADS[self.head].defaults, self.postprocess
+        scale = own.anchor_scale if self.anchor_scale is None else self.anchor_scale
+        nms_iou = own.nms_iou if settings.nms_iou is None else settings.nms_iou
+        return replace(self, anchor_scale=scale, postprocess=replace(settings, nms_iou=nms_iou))
 
 
 class Detector(DenseDetector):
     """A detector of one of four families whose forward returns the raw dense output.
 
     Attributes:
-        config: what it was built from.
+        config: what it was built from, resolved.
     """
 
     def __init__(self, config: DetectorConfig, class_names: tuple[str, ...]) -> None:
         super().__init__()
+        config = config.resolved()
         self.config, self.class_names = config, tuple(class_names)
         self.strides, self.settings = config.strides, config.postprocess
         self.normalisation = config.normalisation
@@ -73,7 +80,7 @@ class Detector(DenseDetector):
             config.leaky,
             config.caffe,
         )
-        extra = EXTRA_LEVELS[config.head]
+        extra = HEADS[config.head].defaults.extra_levels
         self.neck = FPN(self.backbone.channels, config.channels, len(config.strides), extra)
         self.head = _build_head(config, len(class_names))
 

@@ -11,7 +11,16 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from bckd.geometry import distances_to_boxes, grid
-from bckd.models.head import Scale, flatten_maps, initialise, predictor, shapes_of, tower
+from bckd.models.head import (
+    Defaults,
+    Scale,
+    exact_predictor,
+    flatten_maps,
+    initialise,
+    predictor,
+    shapes_of,
+    tower,
+)
 from bckd.structures import DenseOutput
 
 
@@ -26,6 +35,8 @@ class FCOSHead(nn.Module):
         groups: of GroupNorm.
     """
 
+    defaults = Defaults(extra_levels="output, relu", nms_iou=0.5)
+
     def __init__(
         self,
         num_classes: int,
@@ -39,8 +50,8 @@ class FCOSHead(nn.Module):
         self.cls_tower = tower(channels, convs, groups)
         self.box_tower = tower(channels, convs, groups)
         self.cls = predictor(channels, num_classes)
-        self.box = predictor(channels, 4)
-        self.quality = predictor(channels, 1)
+        self.box = exact_predictor(channels, 4)
+        self.quality = exact_predictor(channels, 1)
         self.scales = nn.ModuleList(Scale() for _ in strides)
         initialise(self, self.cls)
 
@@ -50,7 +61,7 @@ class FCOSHead(nn.Module):
         cls_maps = [self.cls(x) for x in towers]
         quality_maps = [self.quality(x) for x in towers]
         box_maps = [
-            scale(self.box(self.box_tower(x)).float()).exp()
+            scale(self.box(self.box_tower(x))).exp()
             for scale, x in zip(self.scales, pyramid, strict=True)
         ]
         return decode(cls_maps, box_maps, quality_maps, self.strides, tuple(pyramid))

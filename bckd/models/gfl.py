@@ -12,7 +12,16 @@ import torch
 from torch import Tensor, nn
 
 from bckd.geometry import distances_to_boxes, grid, with_anchors
-from bckd.models.head import Scale, flatten_maps, initialise, predictor, shapes_of, tower
+from bckd.models.head import (
+    Defaults,
+    Scale,
+    exact_predictor,
+    flatten_maps,
+    initialise,
+    predictor,
+    shapes_of,
+    tower,
+)
 from bckd.structures import DenseOutput
 
 
@@ -29,6 +38,8 @@ class GFLHead(nn.Module):
         reg_max: a side is a distribution over 0, 1, ..., reg_max strides.
     """
 
+    defaults = Defaults(extra_levels="output", nms_iou=0.6)
+
     def __init__(
         self,
         num_classes: int,
@@ -44,7 +55,7 @@ class GFLHead(nn.Module):
         self.cls_tower = tower(channels, convs, groups)
         self.box_tower = tower(channels, convs, groups)
         self.cls = predictor(channels, num_classes)
-        self.box = predictor(channels, 4 * (reg_max + 1))
+        self.box = exact_predictor(channels, 4 * (reg_max + 1))
         self.scales = nn.ModuleList(Scale() for _ in strides)
         initialise(self, self.cls)
 
@@ -52,7 +63,7 @@ class GFLHead(nn.Module):
         """Dense output of the pyramid's L maps (N, channels, H, W)."""
         cls_maps = [self.cls(self.cls_tower(x)) for x in pyramid]
         box_maps = [
-            scale(self.box(self.box_tower(x)).float())
+            scale(self.box(self.box_tower(x)))
             for scale, x in zip(self.scales, pyramid, strict=True)
         ]
         return decode(cls_maps, box_maps, self.strides, self.anchor_scale, tuple(pyramid))

@@ -9,9 +9,29 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+
+from bckd.models.fpn import ExtraLevels
+
+
+@dataclass(frozen=True)
+class Defaults:
+    """What a family's official recipe has where a configuration says nothing.
+
+    Attributes:
+        extra_levels: what the levels above the backbone's are made of.
+        nms_iou: see `PostProcess`.
+        anchor_scale: side of an anchor, or of the smallest, in strides; read by no head
+            without anchors.
+    """
+
+    extra_levels: ExtraLevels
+    nms_iou: float
+    anchor_scale: float = 8.0
+
 
 PRIOR = 0.01  # initial score of every class at every location
 
@@ -27,6 +47,16 @@ class Scale(nn.Module):
         return x * self.scale
 
 
+class GroupNorm(nn.GroupNorm):
+    """PyTorch's, also where a group is one channel and the map one cell: 0, and then the bias.
+
+    PyTorch's own refuses that of a single image, though no image sees another one here.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.group_norm(x, self.num_groups, self.weight, self.bias, self.eps)
+
+
 def tower(channels: int, convs: int, groups: int | None) -> nn.Sequential:
     """3x3 convolutions with ReLU, and GroupNorm between unless `groups` is None."""
     return nn.Sequential(*(_layer(channels, groups) for _ in range(convs)))
@@ -34,13 +64,39 @@ def tower(channels: int, convs: int, groups: int | None) -> nn.Sequential:
 
 def _layer(channels: int, groups: int | None) -> nn.Sequential:
     conv = nn.Conv2d(channels, channels, 3, padding=1, bias=groups is None)
-    norm = [] if groups is None else [nn.GroupNorm(groups, channels)]
+    norm = [] if groups is None else [GroupNorm(groups, channels)]
     return nn.Sequential(conv, *norm, nn.ReLU(inplace=True))
 
 
+class ExactConv2d(nn.Conv2d):
+    """A convolution that computes in float32, also under autocast.
+
+    For what becomes pixels, or is multiplied with a score: of a number about 6, the logarithm of
+    a distance of 400 pixels, bfloat16 keeps steps of 1/32, which are 12 pixels.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.autocast(x.device.type, enabled=False):
+            return super().forward(x.float())
+
+
+def exact(conv: nn.Conv2d) -> ExactConv2d:
+    """The same convolution, with the same parameters, in float32."""
+    found = ExactConv2d(
+        conv.in_channels, conv.out_channels, conv.kernel_size, conv.stride, conv.padding
+    )
+    found.weight, found.bias = conv.weight, conv.bias
+    return found.train(conv.training)
+
+
 def predictor(channels: int, outputs: int) -> nn.Conv2d:
-    """The convolution behind a tower."""
+    """The convolution behind a tower that gives class logits."""
     return nn.Conv2d(channels, outputs, 3, padding=1)
+
+
+def exact_predictor(channels: int, outputs: int) -> ExactConv2d:
+    """The convolution behind a tower that gives boxes, or their quality."""
+    return ExactConv2d(channels, outputs, 3, padding=1)
 
 
 def initialise(head: nn.Module, cls: nn.Conv2d) -> None:

@@ -20,6 +20,7 @@ from bckd.datasets.coco_classes import COCO_CLASSES
 from bckd.errors import InputError
 from bckd.models.dense import DenseDetector
 from bckd.models.gfl import decode
+from bckd.models.head import ExactConv2d
 from bckd.models.official import LoadReport
 from bckd.models.postprocess import PostProcess
 from bckd.normalisation import Normalisation
@@ -132,7 +133,7 @@ class _Head(nn.Module):
         self.cls_convs = nn.ModuleList(
             nn.Sequential(*(_SeparableConv() for _ in range(CONVS))) for _ in STRIDES
         )
-        self.gfl_cls = nn.ModuleList(nn.Conv2d(CHANNELS, outputs, 1) for _ in STRIDES)
+        self.gfl_cls = nn.ModuleList(ExactConv2d(CHANNELS, outputs, 1) for _ in STRIDES)
 
     def forward(self, pyramid: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
         """Class logits (N, K, H, W) and side logits (N, 4 * 8, H, W) of each level."""

@@ -28,7 +28,6 @@ from torch import Tensor
 from bckd.errors import InputError
 from bckd.models.backbones import BackboneName
 from bckd.models.detector import Detector, DetectorConfig, HeadName
-from bckd.models.postprocess import PostProcess
 from bckd.models.retinanet import OCTAVES, RATIOS
 from bckd.normalisation import CAFFE
 
@@ -211,12 +210,10 @@ def config_of_official(state_dict: Mapping[str, Tensor]) -> tuple[DetectorConfig
             model = replace(model, reg_max=len(box) // 4 - 1)
         case "retinanet":
             per_cell = len(OCTAVES) * len(RATIOS)
-            model = replace(model, anchor_scale=4.0, postprocess=PostProcess(nms_iou=0.5))
         case "fcos":
             caffe = backbone in ("resnet50", "resnet101")
-            model = replace(model, caffe=caffe, postprocess=PostProcess(nms_iou=0.5))
-            model = replace(model, normalisation=CAFFE) if caffe else model
-    return model, len(cls) // per_cell
+            model = replace(model, caffe=True, normalisation=CAFFE) if caffe else model
+    return model.resolved(), len(cls) // per_cell
 
 
 def _sizes(state_dict: Mapping[str, Tensor]) -> dict[str, Any]:

@@ -18,7 +18,8 @@ class PostProcess:
 
     score_threshold: float = 0.05  # lower scores are dropped
     candidates_per_level: int = 1000  # highest scores of a level that enter NMS
-    nms_iou: float = 0.6  # of two boxes of a class that overlap more, the lower goes
+    # Of two boxes of a class that overlap more, the lower goes; None: the family's own value.
+    nms_iou: float | None = 0.6
     max_detections: int = 100  # of an image
     # A centerness multiplies the scores that passed the threshold (mmdetection), or its geometric
     # mean with each class score is the score, also for the threshold (torchvision).
@@ -35,6 +36,7 @@ def postprocess(output: DenseOutput, sizes: Tensor, settings: PostProcess) -> li
     Args:
         output: dense output of N images.
         sizes: (N, 2) height and width of the images without padding.
+        settings: with a number for `nms_iou`, as `DenseDetector.settings` has.
 
     Returns:
         N detections; boxes in pixels of the padded batch.

@@ -12,7 +12,15 @@ import torch
 from torch import Tensor, nn
 
 from bckd.geometry import deltas_to_boxes, grid, with_anchors
-from bckd.models.head import flatten_maps, initialise, predictor, shapes_of, tower
+from bckd.models.head import (
+    Defaults,
+    exact_predictor,
+    flatten_maps,
+    initialise,
+    predictor,
+    shapes_of,
+    tower,
+)
 from bckd.structures import DenseOutput
 
 OCTAVES = (0, 1 / 3, 2 / 3)  # the sides of a cell's anchors, in powers of two
@@ -30,6 +38,8 @@ class RetinaNetHead(nn.Module):
         anchor_scale: side of the smallest square anchor, in strides.
     """
 
+    defaults = Defaults(extra_levels="input", nms_iou=0.5, anchor_scale=4.0)
+
     def __init__(
         self,
         num_classes: int,
@@ -44,7 +54,7 @@ class RetinaNetHead(nn.Module):
         self.cls_tower = tower(channels, convs, groups=None)
         self.box_tower = tower(channels, convs, groups=None)
         self.cls = predictor(channels, per_cell * num_classes)
-        self.box = predictor(channels, per_cell * 4)
+        self.box = exact_predictor(channels, per_cell * 4)
         initialise(self, self.cls)
 
     def forward(self, pyramid: Sequence[Tensor]) -> DenseOutput:

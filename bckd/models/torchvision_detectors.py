@@ -28,6 +28,7 @@ from torchvision.models.detection.image_list import ImageList
 from bckd.datasets.coco import ImageSize
 from bckd.errors import InputError
 from bckd.models.dense import DenseDetector
+from bckd.models.head import exact
 from bckd.models.postprocess import PostProcess
 from bckd.normalisation import Normalisation
 from bckd.structures import DenseOutput, Level, Locations
@@ -66,6 +67,7 @@ class TorchvisionDetector(DenseDetector):
     def __init__(self, name: TorchvisionName, weights: str | None) -> None:
         super().__init__()
         self.model = _torchvision_model(name, weights)
+        _make_exact(self.model)
         categories = get_model_weights(name).COCO_V1.meta["categories"]
         columns = [k for k, category in enumerate(categories) if category not in NO_CLASS]
         self.class_names = tuple(categories[k] for k in columns)
@@ -113,6 +115,14 @@ class TorchvisionDetector(DenseDetector):
         return Locations(
             centres, strides, levels, None if isinstance(self.model, FCOS) else anchors
         )
+
+
+def _make_exact(model: nn.Module) -> None:
+    """What becomes boxes, or their centerness, in float32 under autocast too."""
+    head = model.head.regression_head
+    for name in ("bbox_reg", "bbox_ctrness"):
+        if hasattr(head, name):
+            setattr(head, name, exact(getattr(head, name)))
 
 
 def _torchvision_model(name: str, weights: str | None) -> nn.Module:

@@ -96,6 +96,5 @@ class TestCrowd:
 
 def test_one_an_image() -> None:
     positive = torch.tensor([[True, True, False], [False] * 3, [True, True, True]])
-    assert one_an_image(positive) == 2 + 1 + 3
+    assert one_an_image(positive).tolist() == [2, 1, 3]
     assert one_an_image(positive).dtype == torch.float32
-    assert one_an_image(torch.zeros(4, 3, dtype=torch.bool)) == 4

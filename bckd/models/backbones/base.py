@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Self
 
 import torch
@@ -37,6 +38,10 @@ class Backbone(nn.Module):
         self.frozen, self.norm_eval = frozen, norm_eval
         for stage in frozen:
             stage.requires_grad_(False)
+
+    def undecayed(self) -> Iterator[nn.Parameter]:
+        """Parameters that the backbone's official recipes keep out of weight decay; none."""
+        return iter(())
 
     def train(self, mode: bool = True) -> Self:
         """As in every module, but what is fixed stays in eval mode."""

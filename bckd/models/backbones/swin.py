@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torchvision.models.swin_transformer import ShiftedWindowAttention
 
 from bckd.models.backbones.base import Backbone, torchvision_model
 
@@ -43,6 +46,14 @@ class SwinT(Backbone):
         self.norms = nn.ModuleList(nn.LayerNorm(count) for count in self.channels)
         norms = self.norms[: max(frozen_stages - 1, 0)]  # the first stage gives no map
         self.freeze([*self.stages[:frozen_stages], *norms], norm_eval)
+
+    def undecayed(self) -> Iterator[nn.Parameter]:
+        """LayerNorms and position tables (mmdetection 2.28 `configs/swin`)."""
+        for part in self.modules():
+            if isinstance(part, nn.LayerNorm):
+                yield from part.parameters()
+            elif isinstance(part, ShiftedWindowAttention):
+                yield part.relative_position_bias_table
 
     def forward(self, images: Tensor) -> list[Tensor]:
         height, width = images.shape[-2:]
