@@ -47,7 +47,8 @@ class Annotations:
         images: in the order of their ids.
         class_names: the K names, in the order of the category ids.
         category_ids: the K ids; label k of the detector is category_ids[k].
-        objects: boxes by image id, only for images that have any.
+        objects: boxes to learn by image id, only for images that have any: those of at least
+            one pixel both ways and of an area (see `_learnable`), and crowd regions.
         content: what pycocotools needs, with `area` and `iscrowd` filled in.
     """
 
@@ -119,8 +120,9 @@ def read_annotations(path: Path) -> Annotations:
                 raise InputError(f"{path}: two annotations have the id {raw['id']}")
             seen.add(raw["id"])
         cleaned.append(annotation)
-        row = (box, label_of[annotation["category_id"]], bool(annotation["iscrowd"]))
-        rows.setdefault(annotation["image_id"], []).append(row)
+        if _learnable(annotation, box):
+            row = (box, label_of[annotation["category_id"]], bool(annotation["iscrowd"]))
+            rows.setdefault(annotation["image_id"], []).append(row)
     return Annotations(
         path=path,
         images=tuple(images[key] for key in sorted(images)),
@@ -204,6 +206,14 @@ def _annotation(
     box = [max(x, 0.0), max(y, 0.0), min(x + width, image.width), min(y + height, image.height)]
     # Ids count from 1: pycocotools takes a match with id 0 for none.
     return {**raw, "id": number, "area": area, "iscrowd": crowd}, box
+
+
+def _learnable(annotation: dict[str, Any], box: list[float]) -> bool:
+    """Whether training takes the box (mmdetection 2.28 `datasets/coco.py`, `_parse_ann_info`)."""
+    _, _, width, height = annotation["bbox"]
+    left, top, right, bottom = box  # what of it lies in the image
+    inside = right > left and bottom > top
+    return inside and annotation["area"] > 0 and width >= 1 and height >= 1
 
 
 def _whole(value: Any) -> int:

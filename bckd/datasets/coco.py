@@ -11,23 +11,14 @@ from typing import NamedTuple
 import numpy as np
 import torch
 import torchvision.transforms.v2.functional as transforms
-from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 from torchvision import tv_tensors
 
 from bckd.datasets.annotations import Annotations
+from bckd.datasets.decoding import decode_image, orientation_of
 from bckd.errors import InputError
 from bckd.normalisation import IMAGENET, Normalisation
 from bckd.structures import Batch, GroundTruth
-
-_NO_IMAGE = (
-    UnidentifiedImageError,
-    Image.DecompressionBombError,
-    OSError,
-    SyntaxError,
-    ValueError,
-)
-
 
 class Key(NamedTuple):
     """Which sample of a data set; a plain (epoch, index) serves as well.
@@ -210,19 +201,14 @@ class CocoDataset(torch.utils.data.Dataset[Sample]):
     def _decode(self, index: int) -> Tensor:
         entry = self.images[index]
         path = self.folder / entry.file_name
-        try:
-            with Image.open(path) as file:
-                if file.mode.startswith("I"):
-                    raise InputError(f"image {path} has 16 bits or more a channel; expected 8")
-                pixels = np.array(file.convert("RGB"))
-        except InputError:
-            raise
-        except _NO_IMAGE as error:
-            raise InputError(f"image {path} cannot be decoded: {error}") from error
+        pixels = decode_image(path)
         if pixels.shape[:2] != (entry.height, entry.width):
+            orientation = orientation_of(path)
+            turned = f", turned by its EXIF orientation {orientation}" if orientation != 1 else ""
+            wanted = "; expected sizes and boxes of the turned image" if turned else ""
             raise InputError(
-                f"image {path} is {pixels.shape[1]}x{pixels.shape[0]} pixels, but "
-                f"{self.annotations.path} says {entry.width}x{entry.height}"
+                f"image {path} is {pixels.shape[1]}x{pixels.shape[0]} pixels{turned}, but "
+                f"{self.annotations.path} says {entry.width}x{entry.height}{wanted}"
             )
         return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
 

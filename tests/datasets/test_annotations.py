@@ -87,9 +87,28 @@ class TestReading:
         path = write(tmp_path, update("annotations", 0, bbox=[-1.5, 0, 67, 49]))
         assert read_annotations(path).objects_of(8).boxes[0].tolist() == [0, 0, 64, 48]
 
-    def test_a_box_without_area_is_accepted(self, tmp_path: Path) -> None:
-        path = write(tmp_path, update("annotations", 0, bbox=[10, 10, 0, 5]))
-        assert read_annotations(path).objects_of(8).boxes[0].tolist() == [10, 10, 10, 15]
+    @pytest.mark.parametrize(
+        ("changes", "learnt"),
+        [
+            ({"bbox": [10, 10, 0, 5]}, False),
+            ({"bbox": [10, 10, 5, 0]}, False),
+            ({"bbox": [10, 10, 0.9, 30]}, False),
+            ({"bbox": [10, 10, 30, 0.9]}, False),
+            ({"bbox": [10, 10, 1, 1]}, True),
+            ({"bbox": [10, 10, 20, 10], "area": 0}, False),
+            ({"bbox": [64, 10, 2, 10]}, False),  # beside the image, which ends there
+            ({"bbox": [63.5, 10, 2, 10]}, True),
+        ],
+    )
+    def test_a_box_too_small_to_learn_is_there_to_be_found(
+        self, tmp_path: Path, changes: dict, learnt: bool
+    ) -> None:
+        """As the official code: below a pixel, of no area, or outside the image."""
+        before = read_annotations(write(tmp_path))
+        found = read_annotations(write(tmp_path, update("annotations", 0, **changes)))
+        assert len(found.content["annotations"]) == len(before.content["annotations"])
+        counts = [len(x.objects_of(8).labels) for x in (before, found)]
+        assert counts[0] - counts[1] == (0 if learnt else 1)
 
 
 class TestFirst:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import ExifTags, Image
 from torch import Tensor
 
 from bckd.datasets.annotations import read_annotations
@@ -141,7 +141,7 @@ class TestSample:
         bright = uint8_pixels(sample.image)[20 % 3] == 250
         rows, columns = bright.nonzero(as_tuple=True)
         extent = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
-        assert sample.boxes[1].tolist() == [int(side) for side in extent]
+        assert sample.boxes[0].tolist() == [int(side) for side in extent]
 
     def test_depends_on_seed_epoch_and_index_alone(self, custom_root: Path) -> None:
         keys = [(epoch, index) for epoch in range(6) for index in range(5)]
@@ -239,6 +239,14 @@ class TestErrors:
         path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
         data = one_image(tmp_path, path.name)()
         self.error_of(lambda: data[0, 0], path, "cannot be decoded")
+
+    def test_an_image_is_turned_and_its_annotation_is_not(self, custom_root: Path) -> None:
+        path = custom_root / "train" / "wide.png"
+        exif = Image.Exif()
+        exif[ExifTags.Base.Orientation] = 6
+        Image.new("RGB", (96, 64)).save(path, exif=exif)
+        words = (path, "64x96", "96x64", "EXIF orientation 6", "sizes and boxes of the turned")
+        self.error_of(lambda: dataset(custom_root)[0, 0], *words)
 
     def test_an_image_is_of_another_size(self, custom_root: Path) -> None:
         path = custom_root / "train" / "wide.png"
