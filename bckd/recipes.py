@@ -13,7 +13,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+import tyro
 
 from bckd.assigners import Crowd, RegionKind
 from bckd.datasets.coco import ImageSize
@@ -87,7 +89,7 @@ class LossWeights:
 
 @dataclass(frozen=True)
 class LossOptions:
-    """How the terms are computed; the defaults are the official COCO recipe's."""
+    """How the terms are computed; the defaults are the official COCO recipe's, but for `crowd`."""
 
     divisor: Divisor = "bckd"
     """of GFL's giou and dfl: of the plain GFL head, or of the BCKD/LD head"""
@@ -113,8 +115,8 @@ class LossOptions:
     """T of LD"""
     ld_region_kind: RegionKind = "official"
     """the official code's valuable region, or the paper's"""
-    crowd: Crowd = "background"
-    """crowd regions (iscrowd 1) are background (official code), or ignored"""
+    crowd: Crowd = "ignored"
+    """crowd regions (iscrowd 1) are ignored, or background (official code, the COCO presets)"""
 
 
 @dataclass(frozen=True)
@@ -162,8 +164,9 @@ class Recipe:
     """classes that the teacher calls by another name, as ours=theirs"""
     teacher_check: int = 32
     """validation images on which the teacher has to prove itself first; 0 trusts it"""
-    start: Path | None = None
-    """weights that the student starts from; without them, from the seed (and the backbone's)"""
+    start: Annotated[Path | None, tyro.conf.arg(aliases=["--start-from"])] = None
+    """weights that the student starts from; without them, from the seed (and the backbone's);
+    under torchrun, which takes --start for one of its own, --start-from"""
     out: Path = Path("runs/run")
     """folder of the run: student, log, resume state"""
     steps: int = 87_960
@@ -192,7 +195,9 @@ class Recipe:
 
 def _coco(backbone: str, out: str, **model: Any) -> Recipe:
     model = DetectorConfig(backbone=backbone, **model)
-    return Recipe(model=model, images_per_group=2, out=Path(out))
+    return Recipe(
+        model=model, losses=LossOptions(crowd="background"), images_per_group=2, out=Path(out)
+    )
 
 
 # MobileNetV2 as mmdetection has it by default: nothing is frozen, every BatchNorm learns.
@@ -214,7 +219,7 @@ def _coco_head(head: HeadName) -> Recipe:
     return replace(
         recipe,
         weights=LossWeights(binary=0.4, iou=0.75),
-        losses=LossOptions(iou_kind="iou"),
+        losses=replace(recipe.losses, iou_kind="iou"),
         optimisation=optimisation,
     )
 
@@ -262,7 +267,6 @@ _CUSTOM = Recipe(
     model=DetectorConfig(
         backbone="mobilenet_v2", frozen_stages=0, norm_eval=False, channels=96, head_convs=2
     ),
-    losses=LossOptions(crowd="ignored"),
     data=DataConfig(
         root=Path("data/custom"),
         train_images="train",

@@ -23,7 +23,7 @@ def assign(
     padded_sizes: Tensor,
     region: RegionKind | None = None,
     canvas_sizes: Tensor | None = None,
-    crowd: Crowd = "background",
+    crowd: Crowd = "ignored",
     images_per_group: int | None = None,
 ) -> Assignment:
     """What each location of a batch shall learn, in the head's own way.
@@ -36,7 +36,7 @@ def assign(
         region: also compute `localisation_region` (GFL and ATSS).
         canvas_sizes: (N, 2) height and width of each image's canvas (see `Batch`); None: the
             whole batch has one.
-        crowd: what crowd regions are: "background" (official code), or "ignored".
+        crowd: what crowd regions are: "ignored", or "background" (official code).
         images_per_group: see `bckd.groups`.
     """
     known = (output.locations, ground_truth)

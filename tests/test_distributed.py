@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -17,7 +18,7 @@ import torch.multiprocessing as multiprocessing
 from safetensors.torch import load_file
 
 from bckd import trainer
-from bckd.checkpoints import STUDENT
+from bckd.checkpoints import STUDENT, load_detector
 from bckd.command_line import main, run
 from bckd.distributed import (
     first_process_first,
@@ -27,28 +28,35 @@ from bckd.distributed import (
     mean_over_processes,
     own_device,
     process_name,
+    rows_of_all_processes,
+    share_statistics,
     shared,
 )
 from bckd.errors import InputError
-from bckd.recipes import Recipe
+from bckd.evaluation import evaluate
+from bckd.preparation import validation_data
+from bckd.recipes import PRESETS, Recipe
+from bckd.resuming import agreed_state
 from bckd.run_log import read_log
+from bckd.serialisation import from_plain
 
 ROOT = Path(__file__).parents[1]
 TEACHER = ROOT / "data" / "weights" / "scenes_teacher.safetensors"
-STEPS = 6
-# Nothing here looks at the other images of its batch but the losses' divisors.
+STEPS = 4
+# Trained further, with a BatchNorm that learns, levels without a positive and sums over images:
+# each group of two images is what a process alone would see.
 OPTIONS = """
-    train scenes --model.width 4 --model.channels 8 --model.head-groups 2
-    --model.head-convs 1 --model.norm-eval
-    --losses.no-gate-levels --weights.softmax 0.75
+    train scenes-teacher --images-per-group 2
+    --weights.softmax 0.75 --weights.ld 0.25 --weights.ld-region 0.25
     --optimisation.optimizer sgd --optimisation.warmup-steps 0
     --batch-size 4 --checkpoint-every 2 --evaluate-every 3 --log-every 1
-    --device cpu --teacher-check 4
+    --device cpu --teacher-check 0
 """.split()
 
 
 def command(scenes: Path, out: Path, *more: str) -> list[str]:
-    paths = ["--data.root", str(scenes), "--teacher", str(TEACHER), "--out", str(out)]
+    paths = ["--data.root", str(scenes), "--out", str(out)]
+    paths += ["--teacher", str(TEACHER), "--start-from", str(TEACHER)]
     return [*OPTIONS, *paths, "--steps", str(STEPS), *more]
 
 
@@ -91,8 +99,19 @@ def assert_same_run(ours: Path, expected: Path) -> None:
     )
     for metrics in (results, other_results):
         del metrics["seconds"]
-    assert results.pop("per_class") == pytest.approx(other_results.pop("per_class"), abs=1e-4)
-    assert results == pytest.approx(other_results, abs=1e-4)
+    assert results["AP"] > 0.3
+    assert results.pop("per_class") == pytest.approx(other_results.pop("per_class"), abs=2e-3)
+    assert results == pytest.approx(other_results, abs=2e-3, nan_ok=True)
+
+
+def assert_metrics_are_the_students(out: Path, scenes: Path) -> None:
+    """Every process evaluated the student that was saved: its running statistics too."""
+    recipe = from_plain(Recipe, json.loads((out / "recipe.json").read_text()), "recipe.json")
+    student = load_detector(out).detector
+    expected, _ = evaluate(student, validation_data(replace(recipe.data, root=scenes)), 1)
+    found = json.loads((out / "results.json").read_text())
+    assert found["AP"] == pytest.approx(expected.AP, abs=1e-9)
+    assert found["per_class"] == pytest.approx(expected.per_class, abs=1e-9)
 
 
 def test_two_processes_train_the_student_of_one(
@@ -104,9 +123,8 @@ def test_two_processes_train_the_student_of_one(
     assert done.returncode == 0, done.stderr
     assert_same_run(two, one)
     assert files(two) == files(one)
-    # Said once, by one of them.
-    assert done.stdout.count("the student and its log are in") == 1
-    assert done.stdout.count("validation images") == 1
+    assert done.stdout.count("the student and its log are in") == 1  # said by one of them
+    assert_metrics_are_the_students(two, scenes_root)
 
     stop_at_first_state(lambda: run(command(scenes_root, resumed)))
     assert 0 < len(read_log(resumed)) < STEPS
@@ -137,7 +155,7 @@ def test_a_message_says_whose_it_is(
     assert capsys.readouterr().err.startswith(f"{who}: error: preset 'nothing' is unknown")
 
 
-def _process(rank: int, folder: str) -> None:
+def _process(rank: int, folder: str, scenes: str) -> None:
     dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
     value = torch.tensor([1.0 + 2 * rank, 5.0])
     mean = mean_over_processes(value)
@@ -150,7 +168,21 @@ def _process(rank: int, folder: str) -> None:
             mark.touch()
         return [process_name(), seen]
 
+    norms = torch.nn.Sequential(torch.nn.BatchNorm1d(2), torch.nn.BatchNorm1d(2))
+    for norm in norms:
+        norm.running_mean[:] = torch.tensor([rank, 0.1])
+        norm.running_var[:] = torch.tensor([3.0, 4.0 * rank])
+    norms[1].eval()
+    share_statistics(norms)
+
+    dataset = validation_data(replace(PRESETS["scenes"][1].data, root=Path(scenes)))
+    detector = load_detector(TEACHER).detector
+    metrics, results = evaluate(detector, dataset, 3, progress=False)
     found = {
+        "AP": metrics.AP,
+        "results": results,
+        "statistics": [(x.running_mean.tolist(), x.running_var.tolist()) for x in norms],
+        "rows": rows_of_all_processes(torch.tensor([[rank], [7]])).tolist(),
         "value": value.tolist(),
         "mean": mean.tolist(),
         "joined": joined_lists([f"{rank}a", f"{rank}b"][: 2 - rank]),
@@ -161,16 +193,63 @@ def _process(rank: int, folder: str) -> None:
     dist.destroy_process_group()
 
 
-def test_what_processes_agree_on(tmp_path: Path) -> None:
-    multiprocessing.spawn(_process, args=(str(tmp_path),), nprocs=2)
+def test_what_processes_agree_on(tmp_path: Path, scenes_root: Path) -> None:
+    multiprocessing.spawn(_process, args=(str(tmp_path), str(scenes_root)), nprocs=2)
     found = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2)]
     for rank, own in enumerate(found):
         assert own["value"] == [1 + 2 * rank, 5]  # the input is left as it was
         assert own["mean"] == [2, 5]
         assert own["joined"] == ["0a", "0b", "1a"]
         assert own["from first"] == "by 0"
+        assert own["rows"] == [[0], [7], [1], [7]]
+        learning, fixed = own["statistics"]
+        assert learning == [pytest.approx([0.5, 0.1]), [3, 2]]
+        assert fixed == [pytest.approx([rank, 0.1]), [3, 4 * rank]], "to the last bit"
+    dataset = validation_data(replace(PRESETS["scenes"][1].data, root=scenes_root))
+    metrics, results = evaluate(load_detector(TEACHER).detector, dataset, 1, progress=False)
+    assert metrics.AP > 0.3
+    for own in found:
+        assert own["AP"] == pytest.approx(metrics.AP, abs=1e-6)
+        assert len(own["results"]) == len(results), "each image once"
+        assert [x["image_id"] for x in own["results"]] == [x["image_id"] for x in results]
     assert found[0]["first first"] == ["", False]
     assert found[1]["first first"] == [" (process 1)", True]
+
+
+def _machine(rank: int, folder: str, recipe: Recipe) -> None:
+    """One of two machines: the same path is another disk's."""
+    meeting = f"file://{folder}/machines"
+    dist.init_process_group("gloo", init_method=meeting, rank=rank, world_size=2)
+    os.chdir(Path(folder) / str(rank))
+    said = []
+    for out, resume in (("both", True), ("one", True), ("none", True), ("both", False)):
+        try:
+            state = agreed_state(replace(recipe, out=Path(out)), resume)
+            said.append(state and state.step)
+        except InputError as error:
+            said.append(str(error))
+    (Path(folder) / f"machine{rank}.json").write_text(json.dumps(said))
+    dist.destroy_process_group()
+
+
+def test_machines_that_find_different_states_are_told(
+    tiny_recipe: Recipe, tmp_path: Path, stop_at_first_state: Callable[..., None]
+) -> None:
+    out = tmp_path / "0" / "both"
+    recipe = replace(tiny_recipe, out=out)
+    stop_at_first_state(lambda: trainer.train(recipe, progress=False))
+    shutil.copytree(out, tmp_path / "0" / "one")
+    shutil.copytree(out, tmp_path / "1" / "both")
+    multiprocessing.spawn(_machine, args=(str(tmp_path), recipe), nprocs=2)
+    first, second = (json.loads((tmp_path / f"machine{n}.json").read_text()) for n in (0, 1))
+    assert first == second
+    assert first == [
+        3,
+        "process 0 finds a run of 3 steps in one, process 1 no run; expected one folder that all "
+        "processes see",
+        None,
+        "both already holds a run; --resume continues it, another --out starts anew",
+    ]
 
 
 def test_a_single_process_is_left_as_it_is() -> None:

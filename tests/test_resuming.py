@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -17,7 +18,9 @@ from safetensors.torch import load_file
 
 from bckd.checkpoints import STUDENT
 from bckd.command_line import run
+from bckd.datasets.scene_drawing import class_names
 from bckd.errors import InputError
+from bckd.preparation import build_student
 from bckd.recipes import LossWeights, Optimisation, Recipe
 from bckd.resuming import STATE
 from bckd.run_log import LOG, read_log
@@ -25,6 +28,7 @@ from bckd.trainer import train
 
 ROOT = Path(__file__).parents[1]
 STEPS, KILLED_AFTER = 36, 8
+NAMES = class_names("standard")
 
 
 def arguments(recipe: Recipe, out: Path, teacher: Path | None) -> list[str]:
@@ -152,6 +156,51 @@ class TestResume:
         stop_at_first_state(lambda: train(recipe, progress=False))
         assert_equal(finish(recipe), uninterrupted(recipe))
 
+    def test_fp16_goes_on_with_its_loss_scale(
+        self, tiny_recipe: Recipe, stop_at_first_state: Callable[..., None]
+    ) -> None:
+        """The scale had been halved by then, and two good steps counted since."""
+        recipe = replace(tiny_recipe, precision="fp16")
+        scaler = torch.amp.GradScaler
+        made = []
+
+        def make(*arguments: object, **options: object) -> torch.amp.GradScaler:
+            made.append(scaler(*arguments, **options, init_scale=2.0**120))
+            made[-1].set_backoff_factor(2.0**-110)
+            return made[-1]
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(torch.amp, "GradScaler", make)
+            stop_at_first_state(lambda: train(recipe, progress=False))
+            expected = uninterrupted(recipe)
+        stopped_at, ended_at = (x.state_dict() for x in made)
+        assert stopped_at["scale"] == 2.0**10 and stopped_at["_growth_tracker"] == 2
+        assert_equal(finish(recipe), expected)
+        assert ended_at["_growth_tracker"] == 5
+
+    def test_a_state_of_an_earlier_version(self, tiny_recipe: Recipe, tmp_path: Path) -> None:
+        """It numbers the parameters, and knows no groups, crowds or factors of biases."""
+        recipe = replace(tiny_recipe, out=tmp_path / "earlier")
+        recipe.out.mkdir()
+        shutil.copy(
+            ROOT / "tests" / "states" / "tiny_scenes_at_3_of_6.safetensors", recipe.out / STATE
+        )
+        found, expected = finish(recipe), uninterrupted(recipe)
+        assert found.keys() == expected.keys()
+        for name, value in expected.items():  # it was written on another machine
+            torch.testing.assert_close(found[name], value, rtol=1e-3, atol=1e-4, msg=name)
+
+    def test_buffers_find_their_parameters_by_name(
+        self, tiny_recipe: Recipe, stop_at_first_state: Callable[..., None]
+    ) -> None:
+        """Biases in a group of their own change the order of the parameters."""
+        settings = replace(tiny_recipe.optimisation, bias_rate=2.0, bias_decay=0.0)
+        recipe = replace(tiny_recipe, optimisation=settings)
+        stop_at_first_state(lambda: train(recipe, progress=False))
+        names = {name.split("/")[1] for name in load_file(recipe.out / STATE) if "exp_avg" in name}
+        assert names == {name for name, _ in build_student(recipe, NAMES).named_parameters()}
+        assert_equal(finish(recipe), uninterrupted(recipe))
+
     def test_what_does_not_touch_the_weights_may_differ(self, stopped: Recipe) -> None:
         changed = replace(stopped, log_every=2, checkpoint_every=100, evaluate_every=4)
         assert_equal(finish(changed), uninterrupted(stopped))
@@ -187,6 +236,7 @@ class TestRefusals:
             ({"steps": 9}, "steps was 6, now 9"),
             ({"batch_size": 2}, "batch_size was 4, now 2"),
             ({"weights": LossWeights(giou=1.5)}, "weights.giou was 2.0, now 1.5"),
+            ({"images_per_group": 2}, "images_per_group was None, now 2"),
         ],
     )
     def test_another_recipe(self, stopped: Recipe, change: dict, words: str) -> None:

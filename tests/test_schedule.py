@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 import torch
 from torch import nn
 
+from bckd.models.backbones import build_backbone
+from bckd.models.detector import Detector
 from bckd.recipes import Optimisation
-from bckd.schedule import build_optimizer, learning_rate
+from bckd.schedule import build_optimizer, learning_rate, set_learning_rate
 
 COCO = Optimisation()
 EPOCH, STEPS = 7330, 87_960  # 12 epochs of COCO at batch 16
@@ -46,6 +49,12 @@ class TestLearningRate:
         assert rates == sorted(rates, reverse=True)
         assert 0 < rates[-1] < 1e-5
 
+    def test_constant_warm_up_is_low_until_its_end(self) -> None:
+        """FCOS's: a third of the rate for 500 steps."""
+        settings = replace(COCO, warmup="constant", warmup_start=1 / 3)
+        rates = [learning_rate(settings, step, STEPS, 16) for step in (0, 1, 250, 499, 500)]
+        assert rates == pytest.approx([0.01 / 3] * 4 + [0.01], rel=1e-12)
+
     def test_warm_up_multiplies_the_schedule(self) -> None:
         settings = replace(COCO, schedule="cosine", warmup_steps=10, warmup_start=0.5)
         plain = replace(settings, warmup_steps=0)
@@ -73,6 +82,54 @@ class TestOptimizer:
         module[0].requires_grad_(False)
         (group,) = build_optimizer(module, COCO).param_groups
         assert {id(p) for p in group["params"]} == {id(p) for p in module[1].parameters()}
+
+    def test_biases_may_have_a_rate_and_a_decay_of_their_own(
+        self, tiny_detector: Callable[..., Detector]
+    ) -> None:
+        """FCOS's recipe: twice the rate, no decay; biases of normalisation layers are no biases."""
+        settings = replace(COCO, bias_rate=2.0, bias_decay=0.0)
+        detector = tiny_detector(head="fcos")
+        optimizer = build_optimizer(detector, settings)
+        set_learning_rate(optimizer, 0.25)
+        groups = {
+            id(p): (group["lr"], group["weight_decay"])
+            for group in optimizer.param_groups
+            for p in group["params"]
+        }
+        found = {name: groups[id(p)] for name, p in detector.named_parameters()}
+        biases = {name for name, value in found.items() if value == (0.5, 0.0)}
+        convolutions = (nn.Conv2d, nn.Linear)
+        expected = {
+            f"{path}.bias"
+            for path, module in detector.named_modules()
+            if isinstance(module, convolutions) and module.bias is not None
+        }
+        assert biases == expected and len(expected) > 8
+        others = {value for name, value in found.items() if name not in biases}
+        assert others == {(0.25, COCO.weight_decay)}
+
+    @pytest.mark.parametrize("frozen_stages", [0, 1])
+    def test_swins_norms_and_position_tables_do_not_decay(self, frozen_stages: int) -> None:
+        backbone = build_backbone("swin_t", frozen_stages=frozen_stages)
+        module = nn.ModuleDict({"backbone": backbone, "head": nn.LayerNorm(3)})
+        optimizer = build_optimizer(module, replace(COCO, optimizer="adamw", weight_decay=0.05))
+        decays = {
+            id(p): group["weight_decay"]
+            for group in optimizer.param_groups
+            for p in group["params"]
+        }
+        found = {n: decays[id(p)] for n, p in module.named_parameters() if p.requires_grad}
+        kept_out = {name for name, decay in found.items() if decay == 0}
+        norms = {
+            f"{path}.{part}"
+            for path, m in module.named_modules()
+            for part in ("weight", "bias")
+            if isinstance(m, nn.LayerNorm) and path != "head"
+        }
+        tables = {name for name in found if name.endswith("relative_position_bias_table")}
+        assert len(tables) == 12 - 2 * frozen_stages
+        assert kept_out == (norms & set(found)) | tables
+        assert {decay for name, decay in found.items() if name not in kept_out} == {0.05}
 
     @pytest.mark.parametrize("name", ["sgd", "adamw"])
     def test_a_step_is_that_of_the_textbook(self, name: str) -> None:

@@ -9,9 +9,11 @@ from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -21,9 +23,11 @@ from bckd.datasets.batches import TrainingBatches
 from bckd.datasets.coco import ImageSize, collate
 from bckd.datasets.scene_drawing import class_names
 from bckd.errors import InputError
+from bckd.evaluation import evaluate
 from bckd.models.detector import Detector
+from bckd.normalisation import Normalisation
 from bckd.objective import compute_terms
-from bckd.preparation import build_student, load_teacher, training_data
+from bckd.preparation import build_student, load_teacher, training_data, validation_data
 from bckd.recipes import LossWeights, Optimisation, Recipe
 from bckd.run_log import read_log
 from bckd.structures import Batch
@@ -121,6 +125,94 @@ def one_step(recipe: Recipe, clip_norm: float | None) -> tuple[Detector, Detecto
 
 def parameter_pairs(before: Detector, after: Detector) -> list:
     return list(zip(before.named_parameters(), after.named_parameters(), strict=True))
+
+
+class TestData:
+    """What the student sees: the recipe's images as the recipe says, in training as after it."""
+
+    @pytest.fixture
+    def seen(self, monkeypatch: pytest.MonkeyPatch) -> list[Batch]:
+        """The batches of every step."""
+        batches: list[Batch] = []
+        compute = trainer.compute_terms
+
+        def recorded(student: Detector, teaching: object, batch: Batch, *more: object) -> object:
+            batches.append(batch)
+            return compute(student, teaching, batch, *more)
+
+        monkeypatch.setattr(trainer, "compute_terms", recorded)
+        return batches
+
+    def custom(self, recipe: Recipe, root: Path, **data: object) -> Recipe:
+        return replace(recipe, data=replace(recipe.data, root=root, **data), steps=12)
+
+    @pytest.mark.parametrize(("flip", "low", "high"), [(0.0, 0, 0), (0.5, 9, 39), (1.0, 48, 48)])
+    def test_images_are_flipped_as_often_as_the_recipe_says(
+        self, tiny_recipe: Recipe, seen: list[Batch], flip: float, low: int, high: int
+    ) -> None:
+        data = replace(tiny_recipe.data, flip=flip)
+        run(replace(tiny_recipe, data=data, steps=12))
+        assert low <= sum(sum(batch.flipped) for batch in seen) <= high
+
+    def test_the_order_is_shuffled_anew_each_epoch(
+        self, tiny_recipe: Recipe, seen: list[Batch]
+    ) -> None:
+        run(replace(tiny_recipe, steps=12))
+        epochs = [sum((b.indices for b in seen[n : n + 6]), ()) for n in (0, 6)]
+        assert all(sorted(epoch) == list(range(24)) for epoch in epochs)
+        assert epochs[0] != epochs[1]
+        assert all(list(epoch) != sorted(epoch) for epoch in epochs)
+
+    def test_images_without_a_box_are_left_out(
+        self, tiny_recipe: Recipe, custom_root: Path, seen: list[Batch]
+    ) -> None:
+        run(self.custom(tiny_recipe, custom_root))
+        names = {name for batch in seen for name in batch.file_names}
+        assert names == {"wide.png", "tall.png", "crowd.png", "flat.png"}
+
+    def test_images_are_normalised_as_the_model_says(
+        self, tiny_recipe: Recipe, custom_root: Path, seen: list[Batch]
+    ) -> None:
+        normalisation = Normalisation((0.1, 0.2, 0.3), (0.5, 0.6, 0.7), bgr=True)
+        model = replace(tiny_recipe.model, normalisation=normalisation)
+        size = ImageSize(short_side=64, long_side=96)  # leaves wide.png as it is
+        recipe = self.custom(tiny_recipe, custom_root, size=size, flip=0.0)
+        run(replace(recipe, model=model))
+        found = next(b for b in seen if "wide.png" in b.file_names)
+        image = found.images[found.file_names.index("wide.png"), :, :64, :96]
+        pixels = np.array(Image.open(custom_root / "train" / "wide.png")) / 255
+        expected = (pixels[..., ::-1] - [0.1, 0.2, 0.3]) / [0.5, 0.6, 0.7]
+        torch.testing.assert_close(image.permute(1, 2, 0), torch.tensor(expected).float())
+
+    def test_groups_are_the_recipes(
+        self, tiny_recipe: Recipe, mixed_root: Path, seen: list[Batch]
+    ) -> None:
+        """Of two images each: on a canvas of their own, all wide or all tall."""
+        size = ImageSize(short_side=48, long_side=96)
+        recipe = self.custom(tiny_recipe, mixed_root, val_images="train", size=size)
+        run(replace(recipe, images_per_group=2))
+        mixed = 0
+        for batch in seen:
+            pairs = [slice(0, 2), slice(2, 4)]
+            for pair in pairs:
+                height, width = batch.padded_sizes[pair].amax(dim=0).tolist()
+                assert set(batch.canvases[pair]) == {(height, width)}
+                sizes = batch.original_sizes[pair]
+                assert len(set((sizes[:, 1] > sizes[:, 0]).tolist())) == 1
+            mixed += len(set(batch.canvases)) > 1
+        assert mixed > 2
+
+    def test_it_is_evaluated_on_the_validation_images(
+        self, tiny_recipe: Recipe, custom_root: Path
+    ) -> None:
+        result = run(self.custom(tiny_recipe, custom_root, val_images="val"))
+        expected, _ = evaluate(
+            result.detector,
+            validation_data(replace(tiny_recipe.data, root=custom_root)),
+            1,
+            progress=False,
+        )
+        assert repr(result.metrics) == repr(expected)
 
 
 class TestLog:

@@ -30,7 +30,7 @@ def assign_atss(
     padded_sizes: Tensor,
     num_classes: int,
     region: RegionKind | None = None,
-    crowd: Crowd = "background",
+    crowd: Crowd = "ignored",
     images_per_group: int | None = None,
 ) -> Assignment:
     """Assign every location of the batch to a box, to background, or to nothing.

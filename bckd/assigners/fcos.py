@@ -24,7 +24,7 @@ def assign_fcos(
     ground_truth: GroundTruth,
     num_classes: int,
     canvas_sizes: Tensor | None = None,
-    crowd: Crowd = "background",
+    crowd: Crowd = "ignored",
     images_per_group: int | None = None,
 ) -> Assignment:
     """Assign every point of the batch to a box, to background, or to nothing.

@@ -24,7 +24,7 @@ def assign_max_iou(
     ground_truth: GroundTruth,
     padded_sizes: Tensor,
     num_classes: int,
-    crowd: Crowd = "background",
+    crowd: Crowd = "ignored",
     images_per_group: int | None = None,
 ) -> Assignment:
     """Assign every anchor of the batch to a box, to background, or to nothing.

@@ -1,14 +1,18 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import get_args
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from bckd.command_line import TrainOptions, parse
 from bckd.errors import InputError
 from bckd.models.backbones import BackboneName
 from bckd.models.detector import Detector, DetectorConfig, HeadName
+from bckd.models.postprocess import PostProcess
+from bckd.recipes import PRESETS
 from bckd.structures import DenseOutput, GroundTruth
 from bckd.supervision import assign, supervised_losses
 
@@ -116,6 +120,37 @@ def test_the_pyramid_of_each_family_is_its_recipes() -> None:
         "fcos": "output, relu",
         "atss": "output",
     }
+
+
+class TestOwnValues:
+    """A family has its anchors and its NMS threshold wherever nothing else is said."""
+
+    OWN = {"gfl": (8.0, 0.6), "retinanet": (4.0, 0.5), "fcos": (8.0, 0.5), "atss": (8.0, 0.6)}
+
+    @pytest.mark.parametrize("head", HEADS)
+    def test_of_another_head_on_any_preset(self, head: HeadName) -> None:
+        parsed = parse(
+            TrainOptions,
+            ["--model.head", head],
+            "train coco-r18",
+            default=TrainOptions(PRESETS["coco-r18"][1]),
+        )
+        config = replace(parsed.recipe.model, backbone="small_resnet", pretrained=False)
+        found = Detector(replace(config, frozen_stages=0, channels=32), NAMES)
+        scale, nms_iou = self.OWN[head]
+        assert (found.config.anchor_scale, found.settings.nms_iou) == (scale, nms_iou)
+        anchors = found(images(1)).locations.anchors
+        if head == "fcos":
+            assert anchors is None
+        else:
+            assert (anchors[0, 2] - anchors[0, 0]) * (anchors[0, 3] - anchors[0, 1]) == (
+                pytest.approx((8 * scale) ** 2)
+            )
+
+    def test_what_is_said_counts(self) -> None:
+        settings = PostProcess(nms_iou=0.7, score_threshold=0.2)
+        found = detector("retinanet", anchor_scale=3.0, postprocess=settings)
+        assert (found.config.anchor_scale, found.settings) == (3.0, settings)
 
 
 def test_only_retinanets_towers_have_no_norm() -> None:

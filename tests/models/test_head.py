@@ -1,12 +1,26 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
 from torch import nn
 
-from bckd.models.head import PRIOR, Scale, flatten_maps, initialise, predictor, shapes_of, tower
+from bckd.models.detector import Detector
+from bckd.models.head import (
+    PRIOR,
+    ExactConv2d,
+    GroupNorm,
+    Scale,
+    exact,
+    exact_predictor,
+    flatten_maps,
+    initialise,
+    predictor,
+    shapes_of,
+    tower,
+)
 
 
 class TestFlattenMaps:
@@ -74,3 +88,58 @@ def test_initialise_starts_small_and_at_the_prior() -> None:
     scores = cls(torch.zeros(1, 32, 2, 2)).sigmoid()
     torch.testing.assert_close(scores, torch.full_like(scores, PRIOR))
     assert cls.bias[0].item() == pytest.approx(-math.log(99))
+
+
+class TestExact:
+    """What becomes pixels, or is multiplied with a score, is float32 under autocast too."""
+
+    @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+    def test_a_convolution_in_float32(self, dtype: torch.dtype) -> None:
+        conv = exact_predictor(8, 4)
+        x = torch.randn(2, 8, 5, 6, generator=torch.Generator().manual_seed(0)).to(dtype)
+        with torch.autocast("cpu", dtype):
+            found = conv(x)
+        assert found.dtype == torch.float32
+        plain = nn.functional.conv2d(x.float(), conv.weight, conv.bias, padding=1)
+        assert torch.equal(found, plain)
+
+    def test_the_same_convolution_exact(self) -> None:
+        conv = nn.Conv2d(3, 5, (3, 1), stride=2, padding=(1, 0)).eval()
+        found = exact(conv)
+        x = torch.randn(1, 3, 9, 9)
+        assert torch.equal(found(x), conv(x))
+        assert found.weight is conv.weight and found.bias is conv.bias and not found.training
+
+    def test_group_norm_of_a_single_value_is_its_bias(self) -> None:
+        """In company or alone: PyTorch's own refuses it for one image."""
+        norm = GroupNorm(4, 4)
+        nn.init.constant_(norm.bias, 0.25)
+        x = torch.randn(2, 4, 1, 1)
+        assert (norm(x) - 0.25).abs().max() < 1e-4
+        assert torch.equal(norm(x[:1]), norm(x)[:1])
+        y = torch.randn(2, 4, 3, 3)
+        assert torch.equal(norm(y), nn.GroupNorm.forward(norm, y))
+
+
+@pytest.mark.parametrize("head", ["gfl", "retinanet", "fcos", "atss"])
+def test_every_head_predicts_boxes_and_quality_exactly(
+    head: str, tiny_detector: Callable[..., Detector]
+) -> None:
+    found = tiny_detector(head=head).head
+    exact_ones = {name for name, m in found.named_modules() if isinstance(m, ExactConv2d)}
+    assert exact_ones == {"box"} | ({"quality"} if head in ("fcos", "atss") else set())
+
+
+def test_boxes_of_large_objects_keep_their_pixels_in_bf16(
+    tiny_detector: Callable[..., Detector],
+) -> None:
+    """FCOS predicts the logarithm of a distance: of 400 pixels bfloat16 keeps steps of 12."""
+    detector = tiny_detector(head="fcos")
+    nn.init.constant_(detector.head.box.bias, math.log(400))
+    images = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        expected = detector(images).boxes
+        with torch.autocast("cpu", torch.bfloat16):
+            found = detector(images).boxes
+    assert (expected[..., 2] - expected[..., 0]).mean() > 700
+    assert (found - expected).abs().max() < 1
