@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -276,8 +277,12 @@ def _own_randomness(device: torch.device) -> AbstractContextManager[None]:
 
 
 def _seed_step(recipe: Recipe, step: int) -> None:
-    """Swin's stochastic depth is random within a step; each process has other images."""
-    torch.manual_seed(recipe.seed * recipe.steps + step + (process_index() << 40))
+    """Swin's stochastic depth is random within a step; each process has other images.
+
+    Mixed into the 32 bits that a generator on the CPU looks at.
+    """
+    mixed = np.random.SeedSequence((recipe.seed, step, process_index()))
+    torch.manual_seed(int(mixed.generate_state(1)[0]))
 
 
 def _gradients(weighted: dict[str, Tensor], terms: Terms) -> dict[str, Any]:

@@ -28,6 +28,7 @@ from bckd.distributed import (
     mean_over_processes,
     own_device,
     process_name,
+    processes_joined,
     rows_of_all_processes,
     share_statistics,
     shared,
@@ -260,6 +261,16 @@ def test_a_single_process_is_left_as_it_is() -> None:
     assert from_first(lambda: 4) == first_process_first(lambda: 4) == 4
     assert is_first() and process_name() == ""
     assert own_device("auto") == "auto" and own_device("cuda:1") == "cuda:1"
+
+
+def test_processes_wait_for_one_that_scores_all_of_coco(monkeypatch: pytest.MonkeyPatch) -> None:
+    """PyTorch's own limit, 10 minutes with NCCL, would end the run."""
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "x")
+    calls = []
+    monkeypatch.setattr(dist, "init_process_group", lambda *a, **k: calls.append(k["timeout"]))
+    monkeypatch.setattr(dist, "destroy_process_group", lambda: None)
+    with processes_joined(torch.device("cpu")):
+        assert calls[0].total_seconds() >= 3600
 
 
 class TestDevice:

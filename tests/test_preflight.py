@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
+from bckd import preflight
 from bckd.checkpoints import Checkpoint, load_detector
 from bckd.datasets.coco import ImageSize
 from bckd.errors import InputError
-from bckd.preflight import check_teacher, examine
+from bckd.preflight import Preflight, check_teacher, examine
 from bckd.preparation import validation_data
 from bckd.recipes import SCENES_TEACHER, Recipe
 from bckd.trainer import train
@@ -77,6 +78,24 @@ def test_a_teacher_far_below_its_record(recipe: Recipe, tiny_detector: Make) -> 
     teacher = replace(load_detector(ROOT / SCENES_TEACHER), record={"AP": 3.0})
     with pytest.raises(InputError, match="far below its recorded AP.*recorded 3.000"):
         check_teacher(recipe, teacher, tiny_detector(), validation_data(recipe.data))
+
+
+@pytest.mark.parametrize(("share", "refused"), [(0.55, False), (0.45, True)])
+def test_half_of_its_record_is_enough(
+    recipe: Recipe,
+    tiny_detector: Make,
+    monkeypatch: pytest.MonkeyPatch,
+    share: float,
+    refused: bool,
+) -> None:
+    found = Preflight(images=32, AP=0.4 * share, chance=0.0, student=None, recorded=0.4)
+    monkeypatch.setattr(preflight, "examine", lambda *arguments: found)
+    arguments = (recipe, Checkpoint(tiny_detector(), recipe.data.size), tiny_detector(), None)
+    if refused:
+        with pytest.raises(InputError, match="far below its recorded AP"):
+            check_teacher(*arguments)
+    else:
+        check_teacher(*arguments)
 
 
 def test_a_teacher_that_was_trained_too_briefly(recipe: Recipe, tiny_detector: Make) -> None:

@@ -58,3 +58,15 @@ def test_tensorboard_gets_every_number(tmp_path: Path) -> None:
         (1, 0.5),
         (2, 1.0),
     ]
+
+
+def test_tensorboard_forgets_steps_that_are_done_again(tmp_path: Path) -> None:
+    """Killed after step 5, gone on from step 3 with another learning rate: one curve."""
+    write_steps(tmp_path, 0, range(6))
+    log = RunLog(tmp_path, 3)
+    for step in (3, 4):
+        log.write(step, {"loss": 100.0})
+    log.close()
+    board = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    found = [(event.step, event.value) for event in board.Scalars("loss")]
+    assert found == [(0, 0.0), (1, 0.5), (2, 1.0), (3, 100.0), (4, 100.0)]

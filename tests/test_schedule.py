@@ -73,6 +73,7 @@ class TestOptimizer:
             nn.Linear(2, 3), replace(COCO, optimizer=name, momentum=0.7, weight_decay=0.03)
         )
         assert type(optimizer) is kind
+        assert optimizer.defaults["fused"], "one kernel for all parameters"
         (group,) = optimizer.param_groups
         assert group["weight_decay"] == 0.03
         assert group.get("momentum", 0.7) == 0.7

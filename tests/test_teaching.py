@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 from bckd.checkpoints import load_detector
 from bckd.datasets.annotations import read_annotations
 from bckd.datasets.coco import CocoDataset, ImageSize, collate
+from bckd.datasets.scene_drawing import class_names
 from bckd.models.detector import Detector
 from bckd.preparation import training_data
 from bckd.recipes import Recipe
 from bckd.structures import Batch
 from bckd.teaching import TeacherTargets, live_teaching
+from bckd.trainer import make_teaching
 
 FIELDS = ("cls_logits", "boxes", "box_logits")
 
@@ -67,3 +71,44 @@ def test_images_of_mixed_sizes_are_refused(
     mixed = CocoDataset(custom_root / "train", annotations, ImageSize(64, 96))
     with pytest.raises(ValueError, match="one size"):
         TeacherTargets(tiny_detector(annotations.class_names), mixed, progress=False)
+
+
+@pytest.mark.parametrize(
+    ("cache", "size", "stored"),
+    [
+        (True, ImageSize(48, 48), True),
+        (False, ImageSize(48, 48), False),
+        (True, ImageSize(48, 96), False),
+        (False, ImageSize(48, 96), False),
+    ],
+)
+def test_answers_are_stored_where_small_images_of_one_size_are(
+    tiny_recipe: Recipe,
+    tiny_teacher: Path,
+    tmp_path: Path,
+    cache: bool,
+    size: ImageSize,
+    stored: bool,
+) -> None:
+    """Two answers an image: of images kept in memory, all of one size once resized."""
+    write_pictures(tmp_path, [(40, 40), (60, 60)] if size.long_side == 48 else [(40, 60), (60, 40)])
+    data = replace(tiny_recipe.data, root=tmp_path, cache=cache, size=size)
+    recipe = replace(tiny_recipe, data=data, teacher=tiny_teacher)
+    training = training_data(data, 0)
+    found = make_teaching(recipe, training, torch.device("cpu"), progress=False)
+    assert isinstance(found, TeacherTargets) == stored
+
+
+def write_pictures(root: Path, sizes: list[tuple[int, int]]) -> None:
+    """One box an image, in the scenes' classes."""
+    (root / "train").mkdir()
+    (root / "annotations").mkdir()
+    images, annotations = [], []
+    for n, (width, height) in enumerate(sizes, 1):
+        images.append({"id": n, "file_name": f"{n}.png", "width": width, "height": height})
+        annotations.append({"id": n, "image_id": n, "category_id": 1, "bbox": [5, 5, 20, 20]})
+        Image.new("RGB", (width, height)).save(root / "train" / f"{n}.png")
+    categories = [{"id": n, "name": name} for n, name in enumerate(class_names("standard"), 1)]
+    content = {"images": images, "annotations": annotations, "categories": categories}
+    path = root / "annotations" / "instances_train.json"
+    path.write_text(json.dumps(content), encoding="utf-8")

@@ -296,6 +296,55 @@ class TestFiles:
         assert not tiny_recipe.out.exists()
 
 
+def test_the_network_is_in_channels_last_memory(
+    tiny_recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The layout in which convolutions are fastest, of the student and of a live teacher."""
+    seen = []
+    compute = trainer.compute_terms
+
+    def recorded(student: Detector, *more: object) -> object:
+        seen.append(student.backbone.stages[0].conv1[0].weight)
+        return compute(student, *more)
+
+    monkeypatch.setattr(trainer, "compute_terms", recorded)
+    run(replace(tiny_recipe, steps=1))
+    assert seen[0].is_contiguous(memory_format=torch.channels_last)
+    assert not seen[0].is_contiguous()
+
+
+def test_evaluation_takes_batches_of_the_images_of_a_process(
+    tiny_recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What fits a card in training fits it then."""
+    sizes = []
+
+    def recorded(detector: Detector, dataset: object, batch_size: int, *more: object) -> object:
+        sizes.append(batch_size)
+        return evaluate(detector, dataset, batch_size, *more)
+
+    monkeypatch.setattr(trainer, "evaluate", recorded)
+    run(replace(tiny_recipe, evaluate_every=3))
+    assert sizes == [4, 4]
+    monkeypatch.setattr(trainer, "process_count", lambda: 2)
+    assert trainer._own_share(tiny_recipe) == 2
+
+
+def test_each_process_and_each_step_draw_numbers_of_their_own(
+    tiny_recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def drawn(process: int, step: int, seed: int) -> float:
+        monkeypatch.setattr(trainer, "process_index", lambda: process)
+        trainer._seed_step(replace(tiny_recipe, seed=seed), step)
+        return torch.rand(1).item()
+
+    cases = [(process, step, seed) for process in (0, 1) for step in (0, 1, 5) for seed in (0, 1)]
+    with torch.random.fork_rng():
+        found = [drawn(*case) for case in cases]
+        assert found == [drawn(*case) for case in cases]
+    assert len(set(found)) == len(cases)
+
+
 class TestSeed:
     def test_the_seed_decides_everything(self, distilling: Recipe) -> None:
         recipes = {

@@ -20,6 +20,7 @@ from bckd.errors import InputError
 from bckd.normalisation import IMAGENET, Normalisation
 from bckd.structures import Batch, GroundTruth
 
+
 class Key(NamedTuple):
     """Which sample of a data set; a plain (epoch, index) serves as well.
 

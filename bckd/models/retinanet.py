@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
+import numpy as np
 from torch import Tensor, nn
 
 from bckd.geometry import deltas_to_boxes, grid, with_anchors
@@ -89,8 +89,11 @@ def decode(
 
 
 def anchor_shapes(scale: float) -> list[tuple[float, float]]:
-    """(width, height) of a cell's nine anchors in strides: each ratio in all sizes."""
-    stretch = torch.tensor(RATIOS).sqrt()
-    sizes = scale * torch.tensor([2**octave for octave in OCTAVES])
-    widths, heights = (1 / stretch)[:, None] * sizes, stretch[:, None] * sizes
-    return list(zip(widths.flatten().tolist(), heights.flatten().tolist(), strict=True))
+    """(width, height) of a cell's nine anchors in strides: each ratio in all sizes.
+
+    In float32, as the official code computes them, and on the host.
+    """
+    stretch = np.sqrt(np.float32(RATIOS))[:, None]
+    sizes = np.float32(scale) * np.float32([2**octave for octave in OCTAVES])
+    widths, heights = 1 / stretch * sizes, stretch * sizes
+    return list(zip(widths.ravel().tolist(), heights.ravel().tolist(), strict=True))

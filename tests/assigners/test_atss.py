@@ -135,7 +135,7 @@ def test_a_batch_is_its_images() -> None:
     alone = [assign_all(boxes[n : n + 1], labels[n : n + 1], padded[n : n + 1]) for n in range(4)]
     assert together.num_positives == sum(one.num_positives for one in alone)
     for field in fields(Assignment):
-        if field.name != "num_positives":
+        if field.name not in ("num_positives", "images_per_group"):
             joined = torch.cat([getattr(one, field.name) for one in alone])
             assert torch.equal(getattr(together, field.name), joined), field.name
 
@@ -219,3 +219,17 @@ def test_regions_agree_where_the_anchor_contains_the_box() -> None:
     assert paper[contains].any()
     torch.testing.assert_close(paper[contains], official[contains])
     assert not torch.equal(paper, official)
+
+
+@pytest.mark.parametrize(("margin", "positives"), [(0.005, 1), (0.02, 4)])
+def test_a_centre_at_the_border_of_a_box_is_not_inside(margin: float, positives: int) -> None:
+    """By a hundredth of a pixel, as in the official assigner.
+
+    Four locations, 0 and 8 pixels along both sides; their anchors contain the box alike.
+    """
+    locations = with_anchors(grid([(2, 2)], [8]), [(8.0, 8.0)])
+    box = torch.tensor([[-4.0, -4.0, 8 + margin, 8 + margin]])
+    truth = GroundTruth.from_lists([box], [torch.tensor([0])])
+    found = assign_atss(locations, truth, torch.tensor([[16, 16]]), NUM_CLASSES)
+    assert found.positive.sum() == positives
+    assert found.positive[0, 0]

@@ -101,6 +101,22 @@ class TestSample:
             expected = data.annotations.objects_of(entry.id).boxes * torch.tensor([x, y, x, y])
             torch.testing.assert_close(sample.boxes, expected)
 
+    def test_resizing_looks_at_the_four_nearest_pixels(self, tmp_path: Path) -> None:
+        """Bilinear, as OpenCV's in the official pipeline: what lies between is passed over."""
+        pixels = np.random.default_rng(0).integers(0, 255, (30, 40, 3), np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "image.png")
+        data = one_image(tmp_path, "image.png", ImageSize(10, 80))()
+        found = uint8_pixels(data.sample(0, False).image)
+        assert found.shape == (3, 10, 13)
+        at_row, at_column = (np.arange(10) + 0.5) * 3 - 0.5, (np.arange(13) + 0.5) * 40 / 13 - 0.5
+        top, left = np.floor(at_row).astype(int), np.floor(at_column).astype(int)
+        down, right = (at_row - top)[:, None, None], (at_column - left)[None, :, None]
+        corners = [pixels[np.ix_(top + y, left + x)] for y in (0, 1) for x in (0, 1)]
+        upper = corners[0] * (1 - right) + corners[1] * right
+        lower = corners[2] * (1 - right) + corners[3] * right
+        expected = upper * (1 - down) + lower * down
+        assert np.abs(found.permute(1, 2, 0).numpy() - expected).max() <= 1
+
     @pytest.mark.parametrize("size", [SIZE, AS_IT_IS])
     def test_flip_turns_pixels_and_boxes_together(self, custom_root: Path, size: ImageSize) -> None:
         data = dataset(custom_root, size)
@@ -198,7 +214,7 @@ class TestModes:
         assert (pixels >= 250).all()
 
 
-def one_image(folder: Path, name: str) -> Callable[[], CocoDataset]:
+def one_image(folder: Path, name: str, size: ImageSize = SIZE) -> Callable[[], CocoDataset]:
     content = {
         "images": [{"id": 1, "file_name": name, "width": 40, "height": 30}],
         "annotations": [],
@@ -206,7 +222,7 @@ def one_image(folder: Path, name: str) -> Callable[[], CocoDataset]:
     }
     path = folder / "one.json"
     path.write_text(json.dumps(content))
-    return lambda: CocoDataset(folder, read_annotations(path), SIZE)
+    return lambda: CocoDataset(folder, read_annotations(path), size)
 
 
 class TestErrors:

@@ -123,3 +123,14 @@ def test_every_weight_learns(extra: ExtraLevels) -> None:
 def test_starts_with_zero_biases() -> None:
     pyramid = FPN(CHANNELS, 5, 5)
     assert not any(conv.bias.any() for conv in [*pyramid.lateral, *pyramid.output])
+
+
+def test_starts_with_xavier_weights() -> None:
+    """Uniform within sqrt(6 / (fan in + fan out)), as mmdetection 2.28 `necks/fpn.py`."""
+    torch.manual_seed(0)
+    pyramid = FPN((40, 60, 80), 50, 5)
+    for conv in [*pyramid.lateral, *pyramid.output]:
+        area = conv.kernel_size[0] * conv.kernel_size[1]
+        bound = (6 / (area * (conv.in_channels + conv.out_channels))) ** 0.5
+        assert 0.99 * bound < conv.weight.abs().max() <= bound
+        assert conv.weight.std().item() == pytest.approx(bound / 3**0.5, rel=0.05)

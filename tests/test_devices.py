@@ -1,0 +1,174 @@
+"""A training step on a GPU: traced without one on fake CUDA tensors, and run where there is one.
+
+A fake tensor has a device and a shape and no values. An operation on tensors of two devices
+raises there as it would on a GPU. Autograd's engine needs a real device, so the backward pass,
+which follows the forward pass from tensor to tensor, runs on a GPU alone.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor, is_tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorDeviceMismatchError, FakeTensorMode
+from torch.fx.experimental.symbolic_shapes import ShapeEnv
+
+from bckd.correspondence import matched
+from bckd.loss_window import LossWindow
+from bckd.models.dense import DenseDetector
+from bckd.models.detector import Detector, DetectorConfig
+from bckd.models.nanodet import NanoDet
+from bckd.models.torchvision_detectors import TorchvisionDetector
+from bckd.normalisation import CAFFE
+from bckd.objective import compute_terms
+from bckd.recipes import LossWeights, Recipe
+from bckd.schedule import build_optimizer, set_learning_rate
+from bckd.structures import Batch, GroundTruth
+from bckd.teaching import live_teaching
+
+NAMES = ("truck", "bus", "car")
+SUPERVISED = {
+    "gfl": {"qfl", "dfl", "giou"},
+    "retinanet": {"focal", "l1"},
+    "fcos": {"focal", "log_iou", "centerness"},
+    "atss": {"focal", "giou", "centerness"},
+}
+CANVASES = ((64, 96), (64, 96), (96, 64), (96, 64))
+
+
+def batch_on(device: str) -> Batch:
+    """Four images on two canvases, two boxes each, one of them a crowd region."""
+    boxes = torch.tensor([[[4.0, 4, 40, 44], [30, 10, 60, 60]]]).repeat(4, 1, 1)
+    labels = torch.tensor([[0, 2]]).repeat(4, 1)
+    crowd = torch.tensor([[False, True]]).repeat(4, 1)
+    sizes = torch.tensor(CANVASES)
+    images = torch.randn(4, 3, 96, 96, generator=torch.Generator().manual_seed(0))
+    return Batch(
+        images=images,
+        sizes=sizes,
+        padded_sizes=sizes,
+        canvases=CANVASES,
+        canvas_sizes=sizes,
+        original_sizes=sizes,
+        frames=torch.zeros(4, 4, dtype=torch.long),
+        ground_truth=GroundTruth(boxes, labels, crowd),
+        indices=(0, 1, 2, 3),
+        flipped=(False,) * 4,
+        image_ids=(1, 2, 3, 4),
+        file_names=("",) * 4,
+    ).to(device)
+
+
+def recipe_of(tiny: Recipe, head: str, teacher: str) -> Recipe:
+    bins = float(head == "gfl" and teacher == "gfl")
+    weights = LossWeights(softmax=0.5, ld=bins, ld_region=bins)
+    model = replace(tiny.model, head=head)
+    return replace(tiny, model=model, weights=weights, images_per_group=2)
+
+
+def teacher_of(kind: str, model: DetectorConfig) -> DenseDetector:
+    """A detector of another head, other levels, classes and normalisation, or of another make."""
+    if kind == "nanodet":
+        return NanoDet()
+    if kind == "torchvision":
+        return TorchvisionDetector("fcos_resnet50_fpn", None)
+    if kind == "unlike":
+        unlike = replace(model, head="fcos", strides=(8, 16, 32, 64), normalisation=CAFFE)
+        return Detector(unlike, ("sky", *NAMES[::-1]))
+    return Detector(replace(model, head=kind), NAMES)
+
+
+def placed(build: Callable[[], nn.Module], device: str, real: bool) -> nn.Module:
+    """The module on the device; one of fake tensors is made there, since it can't be moved."""
+    if real:
+        return build().to(device)
+    with torch.device(device):
+        module = build()
+    # What is neither parameter nor buffer would have stayed where it was made.
+    left = {type(m).__name__ for m in module.modules() for x in vars(m).values() if is_tensor(x)}
+    assert not left, f"plain tensors in {left}"
+    return module
+
+
+def step(recipe: Recipe, teacher_kind: str, device: str, real: bool) -> dict[str, Tensor]:
+    """From a batch on the device to new weights; the terms by name."""
+    torch.manual_seed(0)
+    model, teaching = recipe.model, None
+    student = placed(lambda: Detector(model, NAMES), device, real)
+    if teacher_kind != "none":
+        teacher = placed(lambda: teacher_of(teacher_kind, model), device, real)
+        teacher = matched(teacher, "", NAMES, model.strides, model.normalisation)
+        teaching = live_teaching(teacher.requires_grad_(False).eval())
+    student = student.train()
+    optimizer = build_optimizer(student, recipe.optimisation)
+    window = LossWindow()
+    batch = batch_on(device)
+    values = compute_terms(student, teaching, batch, recipe, recipe.weights).values
+    weighted = {name: getattr(recipe.weights, name) * x for name, x in values.items()}
+    total = torch.stack(list(weighted.values())).sum()
+    set_learning_rate(optimizer, 1e-3)
+    if real:
+        total.backward()
+    else:
+        for parameter in student.parameters():
+            parameter.grad = torch.zeros_like(parameter)
+    torch.nn.utils.clip_grad_norm_(student.parameters(), 1.0)
+    optimizer.step()
+    window.add(values, weighted, len(batch.images))
+    assert {p.device.type for p in student.parameters()} == {torch.device(device).type}
+    return values
+
+
+@pytest.fixture
+def fake() -> Iterator[FakeTensorMode]:
+    """Tensors made in here have no values; what depends on values has a size of its own."""
+    env = ShapeEnv(allow_scalar_outputs=True, allow_dynamic_output_shape_ops=True)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "CUDA is not available")
+        with FakeTensorMode(shape_env=env) as mode:
+            yield mode
+
+
+PAIRS = [
+    (head, teacher) for head in SUPERVISED for teacher in ("none", "gfl", "retinanet", "unlike")
+]
+PAIRS += [("gfl", "nanodet"), ("gfl", "torchvision")]
+
+
+@pytest.mark.parametrize(("head", "teacher"), PAIRS)
+def test_a_step_mixes_no_devices(
+    tiny_recipe: Recipe, fake: FakeTensorMode, head: str, teacher: str
+) -> None:
+    recipe = recipe_of(tiny_recipe, head, teacher)
+    values = step(recipe, teacher, "cuda", real=False)
+    distilled = set() if teacher == "none" else {"binary", "iou", "softmax"}
+    distilled |= {"ld", "ld_region"} if head == teacher == "gfl" else set()
+    assert set(values) == SUPERVISED[head] | distilled
+    assert {value.device.type for value in values.values()} == {"cuda"}
+
+
+def test_a_tensor_left_on_the_host_is_seen(tiny_recipe: Recipe, fake: FakeTensorMode) -> None:
+    """The test above can fail: its batch without one of its moves."""
+    student = placed(lambda: Detector(tiny_recipe.model, NAMES), "cuda", real=False).train()
+    batch = batch_on("cuda")
+    stray = replace(batch, padded_sizes=batch.padded_sizes.to("cpu"))
+    with pytest.raises(FakeTensorDeviceMismatchError):
+        compute_terms(student, None, stray, tiny_recipe, tiny_recipe.weights)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+@pytest.mark.parametrize("teacher", ["none", "gfl", "unlike"])
+@pytest.mark.parametrize("head", SUPERVISED)
+def test_a_step_on_a_gpu_is_that_of_the_cpu(
+    tiny_recipe: Recipe, head: str, teacher: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+    recipe = recipe_of(tiny_recipe, head, teacher)
+    found = step(recipe, teacher, "cuda", real=True)
+    expected = step(recipe, teacher, "cpu", real=True)
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name].cpu(), value, rtol=1e-4, atol=1e-5, msg=name)
