@@ -54,8 +54,12 @@ class Agreement:
 def agreement(
     student: DenseDetector, teacher: DenseDetector, loader: DataLoader[Batch]
 ) -> Agreement:
-    """Compare two detectors of the same locations and classes on a data set."""
+    """Compare two detectors of the same locations and classes on a data set.
+
+    They are put into eval mode and left as they were found.
+    """
     device = next(student.parameters()).device
+    modes = [(detector, detector.training) for detector in (student, teacher)]
     student.eval()
     teacher.eval()
     running = {field.name: _Running() for field in fields(Agreement)}
@@ -66,6 +70,8 @@ def agreement(
         a, b = (x.cls_logits[valid].cpu().double() for x in (ours, theirs))
         for name, values in _differences(a, b).items():
             running[name].add(values)
+    for detector, training in modes:
+        detector.train(training)
     found = {name: values.mean() for name, values in running.items()}
     return Agreement(**{**found, "shift_spread": running["shift_spread"].deviation()})
 

@@ -239,9 +239,14 @@ def _draw_score_maps(detector: DenseDetector, dataset: CocoDataset, path: Path) 
 
 
 def _recorded_data(path: Path) -> DataConfig:
-    """What to evaluate on by default: the run's own data set, and the size of its images."""
-    recipe = (path if path.is_dir() else path.parent) / "recipe.json"
-    if not recipe.is_file():
+    """What to evaluate on by default: the run's own data set, and the size of its images.
+
+    The run is the folder itself, that of its student, or the one above its snapshots.
+    """
+    folders = [path] if path.is_dir() else [path.parent, path.parent.parent]
+    found = (folder / "recipe.json" for folder in folders)
+    recipe = next((file for file in found if file.is_file()), None)
+    if recipe is None:
         return DataConfig(size=recorded_size(path))
     try:
         data = json.loads(recipe.read_text(encoding="utf-8"))["data"]

@@ -36,6 +36,10 @@ class LossWindow:
             self.counts[name] += 1
         self.steps, self.images = self.steps + 1, self.images + images
 
+    def skip(self, seconds: float) -> None:
+        """Leave out time that no step took, such as an evaluation's."""
+        self.since += seconds
+
     def close(self) -> dict[str, Any]:
         """Unweighted and weighted means, images a second; starts the next window."""
         sums, totals = (_means_over_processes(x) for x in (self.sums, self.weighted))

@@ -242,7 +242,9 @@ def _loop(
                     save_state(recipe.out, student, optimizer, scaler, done, so_far, recipe)
             if recipe.evaluate_every and done % recipe.evaluate_every == 0 and done < recipe.steps:
                 share_statistics(student)
+                began = time.perf_counter()
                 metrics, _ = evaluate(student, validation, *loading, progress)
+                window.skip(time.perf_counter() - began)
                 log.write(step, {"metrics": asdict(metrics)})
                 record = {"AP": round(metrics.AP, 4), "seed": recipe.seed, "steps": done}
                 if is_first():

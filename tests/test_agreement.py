@@ -146,3 +146,17 @@ def test_without_foreground_its_measures_are_nan(
         assert math.isnan(value)
     assert found.background_error == pytest.approx(found.score_error)
     assert found.background_shift == pytest.approx(found.logit_shift)
+
+
+@pytest.mark.parametrize("modes", [(True, False), (False, True)])
+def test_both_detectors_are_left_in_their_mode(
+    loader: torch.utils.data.DataLoader[Batch],
+    tiny_detector: Callable[..., Detector],
+    modes: tuple[bool, bool],
+) -> None:
+    pair = [tiny_detector(CLASSES, seed=n).train(mode) for n, mode in enumerate(modes)]
+    before = copy.deepcopy(pair[0].state_dict())
+    agreement(*pair, loader)
+    assert tuple(detector.training for detector in pair) == modes
+    for name, value in pair[0].state_dict().items():
+        assert torch.equal(value, before[name]), f"{name} changed by looking"

@@ -16,6 +16,7 @@ from bckd.datasets.annotations import read_annotations
 from bckd.datasets.coco import ImageSize
 from bckd.models.detector import Detector
 from bckd.recipes import PRESETS
+from bckd.trainer import snapshot
 
 ROOT = Path(__file__).parents[1]
 TINY = """
@@ -239,7 +240,7 @@ def test_a_round_on_a_data_set_of_ones_own(
     options = """
         --model.no-pretrained --model.channels 32 --data.size.short-side 64
         --data.size.long-side 96 --data.workers 0 --steps 3 --batch-size 2 --log-every 1
-        --device cpu
+        --device cpu --evaluate-every 2
     """.split()
     code, text, _ = call("train", "custom", "--data.root", custom_root, "--out", out, *options)
     assert code == 0
@@ -253,6 +254,8 @@ def test_a_round_on_a_data_set_of_ones_own(
         code, text, _ = call("eval", path, "--device", "cpu")
         assert code == 0
         assert text.splitlines() == trained
+    code, _, error = call("eval", snapshot(out, 2), "--device", "cpu")
+    assert code == 0, error
 
     detections = tmp_path / "x.json"
     code, text, _ = call("eval", out, "--detections", detections, "--device", "cpu")

@@ -47,3 +47,12 @@ def test_the_line_is_that_of_all_processes(monkeypatch: pytest.MonkeyPatch) -> N
     record = window.close()
     assert record["unweighted"] == {"qfl": 2.0}
     assert record["images_per_second"] == 3 * 4 / 2
+
+
+def test_time_that_no_step_took_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    ticks = iter([10.0, 16.0, 16.0])
+    monkeypatch.setattr(loss_window.time, "perf_counter", lambda: next(ticks))
+    window = LossWindow()
+    add(window, qfl=1.0)
+    window.skip(4.0)
+    assert window.close()["images_per_second"] == 4 / 2

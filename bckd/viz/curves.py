@@ -14,8 +14,12 @@ from bckd.viz.style import figure
 
 TITLES = {
     "qfl": "quality focal loss",
+    "focal": "focal loss",
     "giou": "GIoU loss",
+    "l1": "L1 loss of the deltas",
+    "log_iou": "-log IoU",
     "dfl": "distribution focal loss",
+    "centerness": "centerness loss",
     "binary": "L_cls (binary)",
     "iou": "L_loc (IoU)",
     "softmax": "softmax KD",
@@ -40,7 +44,7 @@ def training_curves(logs: dict[str, list[dict[str, Any]]], smooth: int = 5) -> F
     """
     steps_of = {name: [r for r in records if "unweighted" in r] for name, records in logs.items()}
     present = {term for records in steps_of.values() for r in records for term in r["unweighted"]}
-    terms = [term for term in TITLES if term in present]
+    terms = [term for term in TITLES if term in present] + sorted(present - set(TITLES))
     drawing = figure(9.5, 2.7 * -(-len(terms) // 3))
     panels = drawing.subplots(-(-len(terms) // 3), 3, squeeze=False).ravel()
     for panel, term in zip(panels, terms, strict=False):
@@ -54,7 +58,7 @@ def training_curves(logs: dict[str, list[dict[str, Any]]], smooth: int = 5) -> F
                 own = style_of(name, list(steps_of))["color"]
                 style = {"color": own, "label": name_of(name), "marker": marker}
                 panel.plot(steps[len(kernel) - 1 :], mean, **style)
-        panel.set_title(TITLES[term], fontsize=9)
+        panel.set_title(TITLES.get(term, term), fontsize=9)
         panel.set_xlabel("step", fontsize=8)
         panel.tick_params(which="both", labelsize=7)
         _plain_log_scale(panel)

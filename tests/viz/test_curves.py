@@ -97,3 +97,15 @@ def test_values_are_running_means(steps: int, smooth: int) -> None:
 def test_every_term_of_the_trainer_is_drawn(term: str) -> None:
     figure = training_curves({"run": log(3, "qfl", term)})
     assert len(titled(figure.axes)) == len({"qfl", term})
+
+
+@pytest.mark.parametrize(
+    ("terms", "titles"),
+    [
+        (("focal", "l1"), {"focal loss", "L1 loss of the deltas"}),
+        (("focal", "log_iou", "centerness"), {"focal loss", "-log IoU", "centerness loss"}),
+        (("focal", "my_own"), {"focal loss", "my_own"}),
+    ],
+)
+def test_every_familys_terms_have_a_panel(terms: tuple[str, ...], titles: set[str]) -> None:
+    assert set(titled(training_curves({"run": log(4, *terms)}).axes)) == titles
