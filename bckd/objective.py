@@ -115,7 +115,6 @@ def compute_terms(
         batch.ground_truth,
         batch.padded_sizes,
         region,
-        batch.canvas_sizes,
         recipe.losses.crowd,
         recipe.images_per_group,
     )

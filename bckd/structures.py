@@ -152,7 +152,6 @@ class Batch:
             multiple. Locations beyond it take no part in training.
         canvases: height and width of what the network is to see of each image: the largest
             padded size of its group (see `bckd.groups`).
-        canvas_sizes: (N, 2) the same on the device.
         original_sizes: (N, 2) height and width of the file.
         frames: (N, 4) xyxy pixels that the file's picture takes up; what else lies within
             `sizes` are black margins (see `ImageSize.centred`).
@@ -167,7 +166,6 @@ class Batch:
     sizes: Tensor
     padded_sizes: Tensor
     canvases: tuple[tuple[int, int], ...]
-    canvas_sizes: Tensor
     original_sizes: Tensor
     frames: Tensor
     ground_truth: GroundTruth
@@ -183,7 +181,6 @@ class Batch:
             images=self.images.to(device),
             sizes=self.sizes.to(device),
             padded_sizes=self.padded_sizes.to(device),
-            canvas_sizes=self.canvas_sizes.to(device),
             original_sizes=self.original_sizes.to(device),
             frames=self.frames.to(device),
             ground_truth=self.ground_truth.to(device),

@@ -22,7 +22,6 @@ def assign(
     ground_truth: GroundTruth,
     padded_sizes: Tensor,
     region: RegionKind | None = None,
-    canvas_sizes: Tensor | None = None,
     crowd: Crowd = "ignored",
     images_per_group: int | None = None,
 ) -> Assignment:
@@ -34,8 +33,6 @@ def assign(
         ground_truth: boxes (N, G, 4) and labels; images without boxes are fine.
         padded_sizes: (N, 2) height and width beyond which nothing is valid.
         region: also compute `localisation_region` (GFL and ATSS).
-        canvas_sizes: (N, 2) height and width of each image's canvas (see `Batch`); None: the
-            whole batch has one.
         crowd: what crowd regions are: "ignored", or "background" (official code).
         images_per_group: see `bckd.groups`.
     """
@@ -47,7 +44,7 @@ def assign(
         case "retinanet":
             return assign_max_iou(*known, padded_sizes, num_classes, *grouped)
         case "fcos":
-            return assign_fcos(*known, num_classes, canvas_sizes, *grouped)
+            return assign_fcos(*known, num_classes, *grouped)
 
 
 def supervised_losses(

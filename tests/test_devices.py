@@ -52,7 +52,6 @@ def batch_on(device: str) -> Batch:
         sizes=sizes,
         padded_sizes=sizes,
         canvases=CANVASES,
-        canvas_sizes=sizes,
         original_sizes=sizes,
         frames=torch.zeros(4, 4, dtype=torch.long),
         ground_truth=GroundTruth(boxes, labels, crowd),

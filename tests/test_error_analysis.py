@@ -116,6 +116,16 @@ class TestCalibration:
         )
         assert analysis.calibration_error == pytest.approx(0.4 * 0.45 + 0.6 * 0.45)
 
+    def test_a_bin_is_a_tenth_wide(self, nuts: Annotations) -> None:
+        """.12 and .18 share one, .22 has the next."""
+        scores = (0.12, 0.18, 0.22)
+        results = [found(n, NUT, HERE, score) for n, score in enumerate(scores, 1)]
+        analysis = analyse_errors(results, nuts)
+        assert analysis.reliability == (
+            pytest.approx((0.15, 1.0, 2)),
+            pytest.approx((0.22, 1.0, 1)),
+        )
+
     def test_what_lies_in_a_crowd_does_not_count(self, annotate: Annotate) -> None:
         annotations = annotate((1, NUT, HERE, 0), (2, NUT, [0, 0, 100, 100], 1))
         results = [found(1, NUT, HERE, 0.9), found(2, NUT, [20, 20, 30, 30], 0.7)]

@@ -53,7 +53,6 @@ def batch_of(boxes: list[list[float]], crowd: list[bool]) -> Batch:
         sizes=size,
         padded_sizes=size,
         canvases=((64, 96),),
-        canvas_sizes=size,
         original_sizes=size,
         frames=frames,
         ground_truth=truth,

@@ -90,7 +90,6 @@ def test_a_batch_moves_with_its_ground_truth() -> None:
         sizes=sizes,
         padded_sizes=sizes,
         canvases=((32, 64),),
-        canvas_sizes=sizes,
         original_sizes=sizes,
         frames=torch.tensor([[0, 0, 40, 30]]),
         ground_truth=truth,
@@ -102,7 +101,7 @@ def test_a_batch_moves_with_its_ground_truth() -> None:
     moved = batch.to("meta")
     tensors = {x.name: getattr(moved, x.name) for x in fields(moved)}
     found = {name for name, value in tensors.items() if isinstance(value, torch.Tensor)}
-    assert found == {"images", "sizes", "padded_sizes", "canvas_sizes", "original_sizes", "frames"}
+    assert found == {"images", "sizes", "padded_sizes", "original_sizes", "frames"}
     assert all(tensors[name].device.type == "meta" for name in found)
     assert moved.canvases == ((32, 64),)
     assert moved.ground_truth.boxes.device.type == "meta"

@@ -102,9 +102,13 @@ class TestLearning:
             expected = old.detach() - PLAIN_RATE * old.grad
             torch.testing.assert_close(new.detach(), expected, msg=name)
 
-    def test_the_gradient_is_clipped(self, tiny_recipe: Recipe) -> None:
-        """Without momentum and decay a step is as long as rate times norm of the gradient."""
-        before, after = one_step(tiny_recipe, clip_norm=0.01)
+    @pytest.mark.parametrize("precision", ["float32", "fp16"])
+    def test_the_gradient_is_clipped(self, tiny_recipe: Recipe, precision: str) -> None:
+        """Without momentum and decay a step is as long as rate times norm of the gradient.
+
+        The gradient itself, not that of a loss scaled for fp16.
+        """
+        before, after = one_step(replace(tiny_recipe, precision=precision), clip_norm=0.01)
         moved = [(b - a).norm() for (_, b), (_, a) in parameter_pairs(before, after)]
         assert torch.stack(moved).norm().item() == pytest.approx(PLAIN_RATE * 0.01, rel=1e-3)
 

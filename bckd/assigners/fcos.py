@@ -23,7 +23,6 @@ def assign_fcos(
     locations: Locations,
     ground_truth: GroundTruth,
     num_classes: int,
-    canvas_sizes: Tensor | None = None,
     crowd: Crowd = "ignored",
     images_per_group: int | None = None,
 ) -> Assignment:
@@ -32,13 +31,13 @@ def assign_fcos(
     A point can learn the boxes that it lies in and whose farthest side is within its
     level's range (of `REACH` strides of the level below to those of its own; the first
     level has no least, the last no largest distance), and takes the smallest of them.
-    Every point that the image's group has is valid, padding included, as in the official code.
+    Every point is valid, padding included, as in the official code. (Beyond an image's canvas
+    all scores are 0, student's and teacher's; nothing is learnt there.)
 
     Args:
         locations: the A points of the detector's output.
         ground_truth: boxes (N, G, 4) and labels; images without boxes are fine.
         num_classes: K, the label of background.
-        canvas_sizes: (N, 2) height and width of each image's canvas; None: all points are its.
         crowd: "ignored": points in a crowd region are, unless positive. "background": they
             are background, as in the official code.
         images_per_group: see `bckd.groups`.
@@ -51,16 +50,14 @@ def assign_fcos(
     smallest, owner = padded(areas, torch.inf).min(dim=1)
     positive = smallest.isfinite()
     labels, boxes = targets_of(ground_truth, owner, positive, num_classes)
-    valid = torch.ones_like(positive)
-    if canvas_sizes is not None:
-        valid = locations.inside(canvas_sizes)
+    everywhere = torch.ones_like(positive)
     groups = group_count(len(positive), images_per_group)
     in_a_group = mean_over_processes(positive.sum().float()) / groups
     return Assignment(
         labels=labels,
         boxes=boxes,
-        valid=valid,
-        counted=valid & ~ignored_places(locations, ground_truth, positive, crowd),
+        valid=everywhere,
+        counted=everywhere & ~ignored_places(locations, ground_truth, positive, crowd),
         positive=positive,
         num_positives=groups * in_a_group.clamp(min=1),
         images_per_group=images_per_group,

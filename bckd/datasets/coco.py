@@ -247,7 +247,6 @@ def collate(samples: Sequence[Sample], size: ImageSize) -> Batch:
         sizes=torch.tensor(sizes),
         padded_sizes=torch.tensor(padded),
         canvases=tuple(canvases),
-        canvas_sizes=torch.tensor(canvases),
         original_sizes=torch.tensor([sample.original_size for sample in samples]),
         frames=torch.tensor([sample.frame for sample in samples]),
         ground_truth=GroundTruth.from_lists(

@@ -42,7 +42,8 @@ def forward_in_groups(
 
     Returns:
         Output at the A locations of the largest canvas; beyond an image's own all logits of
-        classes are `NO_SCORE`, everything else 0.
+        classes are `NO_SCORE`, everything else 0. Of a student and its teacher these are equal,
+        and background: they add nothing to any loss.
     """
     norms = _learning_norms(network) if images_per_group else []
     parts = _groups(canvases, images_per_group) if norms else _same_canvas(canvases)

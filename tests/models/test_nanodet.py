@@ -46,6 +46,13 @@ class TestDetector:
         assert [tuple(x.shape) for x in output.features] == shapes
 
     @torch.no_grad()
+    def test_boxes_are_not_rounded_under_autocast(self, detector: NanoDet) -> None:
+        with torch.autocast("cpu", torch.bfloat16):
+            sides = detector(torch.randn(1, 3, 64, 96)).box_logits
+        assert sides.dtype == torch.float32
+        assert not torch.equal(sides, sides.bfloat16().float())
+
+    @torch.no_grad()
     def test_centres_are_in_the_middle_of_the_cells(self, detector: NanoDet) -> None:
         found = detector(torch.randn(1, 3, 32, 64)).locations
         assert [level.stride for level in found.levels] == [8, 16, 32] == list(detector.strides)

@@ -201,6 +201,14 @@ class TestOutput:
         for k, class_name in enumerate(detector.class_names):
             assert output.cls_logits[..., k].equal(raw[..., CATEGORIES.index(class_name)])
 
+    @pytest.mark.parametrize("name", NAMES)
+    def test_boxes_and_centerness_are_not_rounded_under_autocast(self, name: str) -> None:
+        with torch.autocast("cpu", torch.bfloat16):
+            output = dense(loaded(name))
+        for said in ("boxes", "deltas", "quality"):
+            value = getattr(output, said)
+            assert value is None or not torch.equal(value, value.bfloat16().float()), said
+
     def test_float32_under_autocast(self) -> None:
         detector = loaded(RETINANET)
         exact = output_of(RETINANET)
