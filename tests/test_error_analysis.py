@@ -117,13 +117,13 @@ class TestCalibration:
         assert analysis.calibration_error == pytest.approx(0.4 * 0.45 + 0.6 * 0.45)
 
     def test_a_bin_is_a_tenth_wide(self, nuts: Annotations) -> None:
-        """.12 and .18 share one, .22 has the next."""
-        scores = (0.12, 0.18, 0.22)
+        """.22 and .28 share one, .32 has the next."""
+        scores = (0.22, 0.28, 0.32)
         results = [found(n, NUT, HERE, score) for n, score in enumerate(scores, 1)]
         analysis = analyse_errors(results, nuts)
         assert analysis.reliability == (
-            pytest.approx((0.15, 1.0, 2)),
-            pytest.approx((0.22, 1.0, 1)),
+            pytest.approx((0.25, 1.0, 2)),
+            pytest.approx((0.32, 1.0, 1)),
         )
 
     def test_what_lies_in_a_crowd_does_not_count(self, annotate: Annotate) -> None:
