@@ -205,6 +205,13 @@ class TestResults:
         }
         assert second["bbox"] == [0, 0, 0.667, 2.5]
 
+    def test_scores_keep_their_digits(self) -> None:
+        """Their order is all that AP sees: boxes may be rounded, scores may not."""
+        scores = torch.tensor([0.51234, 0.51233])
+        found = Detections(torch.tensor([[0.0, 0, 5, 5]] * 2), scores, torch.tensor([0, 0]))
+        results = to_results(found, 1, torch.ones(4), (1,))
+        assert [row["score"] for row in results] == scores.tolist()
+
     def test_pycocotools_reads_the_file(self, dataset: CocoDataset, tmp_path: Path) -> None:
         _, results = evaluate(Oracle(dataset), dataset, progress=False)
         path = tmp_path / "new" / "detections.json"

@@ -29,6 +29,7 @@ from bckd.normalisation import Normalisation
 from bckd.objective import compute_terms
 from bckd.preparation import build_student, load_teacher, training_data, validation_data
 from bckd.recipes import LossWeights, Optimisation, Recipe
+from bckd.resuming import STATE
 from bckd.run_log import read_log
 from bckd.structures import Batch
 from bckd.teaching import TeacherTargets, live_teaching
@@ -638,6 +639,23 @@ class TestNonFinite:
         for name in ("000001.png", "000002.png", "000003.png", "000004.png"):
             assert name in message
         assert "step " in message
+
+    @pytest.mark.parametrize("value", [float("nan"), float("inf")])
+    def test_weights_that_a_finite_loss_leaves_behind(
+        self, tiny_recipe: Recipe, monkeypatch: pytest.MonkeyPatch, value: float
+    ) -> None:
+        """An infinite gradient: nothing is saved that a run could go on from."""
+        update = trainer._update
+
+        def overflow(student: Detector, *more: object) -> None:
+            update(student, *more)
+            with torch.no_grad():
+                student.head.box.bias[3] = value
+
+        monkeypatch.setattr(trainer, "_update", overflow)
+        message = self.refusal(replace(tiny_recipe, checkpoint_every=1))
+        assert message.startswith("weights head.box.bias are not finite after step 0")
+        assert not (tiny_recipe.out / STATE).exists()
 
     def test_a_broken_teacher(self, distilling: Recipe, tmp_path: Path) -> None:
         teacher = load_detector(distilling.teacher).detector
