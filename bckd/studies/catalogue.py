@@ -11,7 +11,17 @@ from bckd.recipes import PRESETS, SCENES_TEACHER, DataConfig, Recipe
 from bckd.studies.study import Method, Study
 
 # Softmax distillation averages over classes: the official weight 10 at 80 classes is K / 8.
-# LD's weights are the official .25 on positives and on the valuable region, with softmax KD.
+# LD's terms are sums over images: the official .25, for the two images of a GPU, is 1/32 for the
+# sixteen of a step here, on positives and on the valuable region.
+LD_WEIGHT = 0.25 * 2 / 16
+# The best factors of study "ld": on softmax KD's published weight, and on LD's own.
+LD_FACTORS = (4.0, 4.0)
+
+
+def _ld(softmax: float, factors: tuple[float, float]) -> dict[str, float]:
+    """The weights of LD, its softmax KD and its own terms each times a factor."""
+    own = LD_WEIGHT * factors[1]
+    return {"ld": own, "ld_region": own, "softmax": softmax * factors[0]}
 
 
 def methods(classes: int) -> dict[str, Method]:
@@ -24,7 +34,7 @@ def methods(classes: int) -> dict[str, Method]:
         Method("L_loc", {"iou": 4.0}),
         Method("BCKD", {"binary": 1.0, "iou": 4.0}),
         Method("softmax + L_loc", {"softmax": softmax, "iou": 4.0}),
-        Method("LD", {"ld": 0.25, "ld_region": 0.25, "softmax": softmax}),
+        Method("LD", _ld(softmax, LD_FACTORS), swept=False),
         Method(
             "self",
             {"binary": 1.0, "iou": 4.0},
@@ -103,7 +113,7 @@ MODELS: dict[str, Recipe] = {
     "student": replace(_SCENES, seed=900),
 }
 
-SCALES = (0.25, 1.0, 4.0)
+SCALES = (0.0625, 0.25, 1.0, 4.0, 16.0)
 _FEW = ("none", "softmax", "BCKD", "softmax + L_loc")
 _CORE = (*_FEW, "L_cls")
 
@@ -123,6 +133,8 @@ def _regime(name: str, title: str, base: Recipe, **settings: Any) -> Study:
 
 
 _OWN_SWEEP = {"scales": SCALES, "sweep_seeds": (100,), "scales_from": None}
+# Where the best factor of a method was the largest of these: wider for every method of the study.
+_WIDE_SWEEP = _OWN_SWEEP | {"scales": (1 / 64, *SCALES, 64.0, 256.0, 1024.0)}
 
 _REGIMES = (
     Study(
@@ -286,6 +298,19 @@ _WEIGHTS = (
     ),
 )
 
+_LD_GRID = _regime(
+    "ld",
+    "LD: softmax KD and its own terms swept apart, on the sweep's seeds",
+    _SCENES,
+    methods=tuple(
+        _weighted(f"LD, {softmax:g} : {own:g}", **_ld(6 / 8, (softmax, own)))
+        for softmax in (0.25, 1.0, 4.0, 16.0)
+        for own in (0.25, 1.0, 4.0, 16.0)
+    ),
+    seeds=(100, 101),
+    scales_from=None,
+)
+
 _THREE_TERMS = {"softmax": 0.75, "binary": 1.0, "iou": 4.0}
 _LATE = {"losses.softmax_until": 0.5, "losses.binary_from": 0.5}
 _BY_TEACHER = {"losses.iou_weighting": "teacher"}
@@ -328,10 +353,8 @@ _RECIPE = (
         "NEU, weights swept there",
         replace(_neu(_SCENES), steps=600),
         teacher="teacher-neu",
-        methods=_only(6, "softmax", "BCKD"),
-        shared=("none",),
-        shared_from="neu-det",
-        **_OWN_SWEEP,
+        methods=_only(6, "none", "softmax", "BCKD"),
+        **_WIDE_SWEEP,
     ),
     _regime(
         "neu-det-pretrained",
@@ -355,5 +378,5 @@ _RECIPE = (
 )
 
 STUDIES: dict[str, Study] = {
-    study.name: study for study in (*_REGIMES, *_QUESTIONS, *_WEIGHTS, *_RECIPE)
+    study.name: study for study in (*_REGIMES, *_QUESTIONS, *_WEIGHTS, _LD_GRID, *_RECIPE)
 }

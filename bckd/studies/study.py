@@ -92,10 +92,10 @@ class Study:
         return found[name]
 
     def sweep(self) -> Iterator[Cell]:
-        """The runs that choose the scales."""
+        """The runs that choose the scales; without distillation, what all of them tend to at 0."""
         for method in self.methods:
-            if method.distils and method.swept:
-                for scale in self.scales:
+            if method.swept:
+                for scale in self.scales if method.distils else (1.0,):
                     for seed in self.sweep_seeds:
                         yield Cell("sweep", method.name, scale, seed)
 

@@ -46,18 +46,21 @@ TIDE = {
 def sweep_table(lines: Iterable[Line]) -> str:
     """One row a method, one column a scale: mean AP (number of seeds), the chosen scale bold.
 
-    A failed run counts as AP 0, and is told.
+    No distillation, where the sweep has it, is what every row tends to at "x 0". A failed run
+    counts as AP 0, and is told.
     """
     lines = [line for line in lines if line["part"] == "sweep"]
-    methods = methods_of(lines, "sweep")
-    scales = sorted({line["scale"] for line in lines})
+    methods = [name for name in methods_of(lines, "sweep") if name != "none"]
+    zero = [_sweep_cell(lines, "none", s, False) for s in scales_of(lines, "none")]
+    scales = sorted({line["scale"] for line in lines if line["method"] != "none"})
     rows = []
     for method in methods:
         best = best_scale(lines, method)
         own = scales_of(lines, method)
         cells = [_sweep_cell(lines, method, s, s == best) if s in own else "-" for s in scales]
-        rows.append([method, *cells])
-    return _table(["method", *(f"x {scale:g}" for scale in scales)], rows)
+        rows.append([method, *zero, *cells])
+    head = ["method", *("x 0" for _ in zero), *(f"x {scale:.3g}" for scale in scales)]
+    return _table(head, rows)
 
 
 def comparison_table(lines: Iterable[Line], fields: Sequence[str] = COMPARED) -> str:

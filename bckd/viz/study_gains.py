@@ -22,6 +22,7 @@ from bckd.studies.statistics import (
 )
 from bckd.viz.methods import (
     AP_LABEL,
+    METHOD_COLOURS,
     WIDTH,
     expect_methods,
     method_legend,
@@ -74,18 +75,23 @@ def difference_map(regimes: dict[str, dict[str, Difference]], reference: str) ->
 def sweep_curves(lines: Iterable[Line]) -> Figure:
     """AP over the scale of the published weights: a line a method through the means of the seeds.
 
-    Every seed is a dot beside its mean. A failed run counts as AP 0: it is a cross at the lower
-    edge, and the mean may lie below the axis, which spans the runs that did not fail.
+    Every seed is a dot beside its mean. No distillation, which all methods tend to at 0, is a
+    dashed line. A failed run counts as AP 0: it is a cross at the lower edge, and the mean may
+    lie below the axis, which spans the runs that did not fail.
 
     Raises:
         InputError: there is no run of a sweep.
     """
     lines = [line for line in lines if line["part"] == "sweep"]
-    methods = methods_of(lines, "sweep")
+    found = methods_of(lines, "sweep")
+    methods = [name for name in found if name != "none"]
     expect_methods(methods, "sweep")
     drawing = figure(WIDTH, 4.6)
     axes = drawing.subplots()
-    scales = sorted({line["scale"] for line in lines})
+    scales = sorted({line["scale"] for line in lines if line["method"] != "none"})
+    if "none" in found:
+        mean = 100 * summarise(values(lines, "none", part="sweep").values()).mean
+        axes.axhline(mean, color=METHOD_COLOURS["none"], linestyle="--", linewidth=1.2)
     for place, method in enumerate(methods):
         # Methods stand side by side at one scale, a factor of 1.06 apart, seeds beside the mean.
         shift = 1.06 ** (place - (len(methods) - 1) / 2)
@@ -111,8 +117,14 @@ def sweep_curves(lines: Iterable[Line]) -> Figure:
     axes.set_xlabel("factor on the published weights (log scale)")
     axes.set_ylabel(f"{AP_LABEL}; line: mean, dots: seeds")
     axes.grid(alpha=0.3)
-    cross = Line2D([], [], marker="x", color="0.3", linestyle="", label="failed run (AP 0)")
-    method_legend(drawing, methods, methods, [cross] if any(failed(line) for line in lines) else [])
+    further = []
+    if "none" in found:
+        label = name_of("none")
+        further.append(Line2D([], [], color=METHOD_COLOURS["none"], linestyle="--", label=label))
+    if any(failed(line) for line in lines):
+        label = "failed run (AP 0)"
+        further.append(Line2D([], [], marker="x", color="0.3", linestyle="", label=label))
+    method_legend(drawing, methods, methods, further)
     return drawing
 
 

@@ -14,10 +14,10 @@ from bckd.error_analysis import TIDE_ERRORS
 from bckd.recipes import PRESETS
 from bckd.run_log import read_lines
 from bckd.serialisation import to_plain
-from bckd.studies.catalogue import CHOSEN, MODELS, STUDIES, methods
+from bckd.studies.catalogue import CHOSEN, LD_FACTORS, MODELS, STUDIES, methods
 from bckd.studies.cells import PRESET, published_changes
 from bckd.studies.runner import StudyOptions, chosen_scales
-from bckd.studies.statistics import ORDER, summarise, values
+from bckd.studies.statistics import ORDER, best_scale, summarise, values
 from bckd.studies.study import Cell, Study
 from bckd.studies.tables import TIDE
 
@@ -94,6 +94,28 @@ def test_no_choice_is_made_on_seeds_of_the_comparison(study: Study) -> None:
     models = {recipe.seed for name, recipe in MODELS.items() if name == "student"}
     assert set(study.seeds).isdisjoint(source.sweep_seeds)
     assert set(study.seeds).isdisjoint(models)
+
+
+def test_no_best_factor_is_the_largest_tried(study: Study) -> None:
+    """At the lower end of every sweep is no distillation: a weight of 0."""
+    lines = read_lines(RESULTS / f"{study.name}.jsonl")
+    for method in study.methods:
+        if study.scales and method.distils and method.swept:
+            assert best_scale(lines, method.name) < max(study.scales), method.name
+            assert "none" in {line["method"] for line in lines if line["part"] == "sweep"}
+
+
+def test_the_factors_of_ld_are_the_best_of_its_grid_and_inside_it() -> None:
+    grid = STUDIES["ld"]
+    lines = read_lines(RESULTS / "ld.jsonl")
+    means = {m.name: summarise(values(lines, m.name).values()).mean for m in grid.methods}
+    best = "LD, " + " : ".join(f"{factor:g}" for factor in LD_FACTORS)
+    assert max(means, key=means.__getitem__) == best
+    tried = [tuple(float(x) for x in name.removeprefix("LD, ").split(" : ")) for name in means]
+    for place, factor in enumerate(LD_FACTORS):
+        axis = sorted({pair[place] for pair in tried})
+        assert axis[0] < factor < axis[-1]
+    assert grid.seeds == STUDIES["base"].sweep_seeds, "on the seeds that the comparison has not"
 
 
 def test_the_recipe_confirmed_is_the_best_of_the_search() -> None:

@@ -90,10 +90,12 @@ class TestStudy:
     ) -> None:
         lines = run_study(study, options)
         cells = {(x["part"], x["method"], x["scale"], x["seed"]) for x in lines}
-        best = max((x["AP"], -x["scale"]) for x in lines if x["part"] == "sweep")[1]
+        swept = [x for x in lines if (x["part"], x["method"]) == ("sweep", "BCKD")]
+        best = max((x["AP"], -x["scale"]) for x in swept)[1]
         assert cells == {
             ("sweep", "BCKD", 1.0, 100),
             ("sweep", "BCKD", 2.0, 100),
+            ("sweep", "none", 1.0, 100),
             ("comparison", "none", 1.0, 0),
             ("comparison", "BCKD", -best, 0),
         }

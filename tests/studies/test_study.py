@@ -9,7 +9,7 @@ import pytest
 
 from bckd.errors import InputError
 from bckd.recipes import PRESETS, SCENES_TEACHER
-from bckd.studies.catalogue import methods
+from bckd.studies.catalogue import LD_FACTORS, methods
 from bckd.studies.study import (
     NO_DISTILLATION,
     Cell,
@@ -44,8 +44,9 @@ class TestSweep:
         counts: dict[str, int] = {}
         for cell in study.sweep():
             counts[cell.method] = counts.get(cell.method, 0) + 1
-        swept = {"softmax", "L_cls", "L_loc", "BCKD", "softmax + L_loc", "LD"}
-        assert counts == dict.fromkeys(swept, 6)
+        # Of no distillation one a seed: where all weights end at 0. LD has a study of its own.
+        swept = {"softmax", "L_cls", "L_loc", "BCKD", "softmax + L_loc"}
+        assert counts == dict.fromkeys(swept, 6) | {"none": 2}
 
     def test_its_seeds_are_not_the_comparisons(self, study: Study) -> None:
         assert {cell.seed for cell in study.sweep()}.isdisjoint(study.seeds)
@@ -56,6 +57,13 @@ class TestRecipes:
         weights = weights_of(methods(6)["BCKD"], 0.5)
         assert weights == replace(NO_DISTILLATION, binary=0.5, iou=2.0)
         assert weights.qfl == 1.0
+
+    def test_the_weights_of_ld_are_the_official_ones_an_image(self) -> None:
+        """Its terms are sums, over the two images of a GPU officially, over sixteen here."""
+        of_softmax, of_ld = LD_FACTORS
+        weights = methods(6)["LD"].weights
+        assert weights["ld"] == weights["ld_region"] == of_ld * 0.25 * 2 / BASE.batch_size
+        assert weights["softmax"] == of_softmax * 10 * 6 / 80
 
     @pytest.mark.parametrize(("classes", "weight"), [(80, 10.0), (6, 0.75), (12, 1.5)])
     def test_the_softmax_weight_is_the_official_ten_at_eighty_classes(

@@ -75,6 +75,14 @@ class TestSweepTable:
             ["LD", "-", "**20.0** (1)", "-"],
         ]
 
+    def test_no_distillation_is_what_every_weight_tends_to(self) -> None:
+        none = [line("none", 100, 0.25, 1.0, "sweep"), line("none", 101, 0.27, 1.0, "sweep")]
+        assert cells(sweep_table(self.LINES + none)) == [
+            ["method", "x 0", "x 0.25", "x 1", "x 4"],
+            ["softmax", "26.0 (2)", "**31.0** (2)", "-", "30.0 (2, 1 failed)"],
+            ["LD", "26.0 (2)", "-", "**20.0** (1)", "-"],
+        ]
+
 
 class TestComparisonTable:
     def test_row_of_a_method(self) -> None:

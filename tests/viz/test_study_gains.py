@@ -91,6 +91,15 @@ class TestSweepCurves:
         failing = [line("LD", seed, None, 4.0, "sweep") for seed in SEEDS]
         assert legend_of(sweep_curves(failing)) == ["LD", "failed run (AP 0)"]
 
+    def test_no_distillation_is_a_dashed_line(
+        self, sweep: Make, line: Make, legend_of: Make
+    ) -> None:
+        none = [line("none", seed, 0.30 + 0.01 * seed, 1.0, "sweep") for seed in SEEDS]
+        figure = sweep_curves(sweep() + none)
+        (dashed,) = [x for x in figure.axes[0].lines if x.get_linestyle() == "--"]
+        assert list(dashed.get_ydata()) == pytest.approx([31.0, 31.0])
+        assert legend_of(figure) == ["softmax", "BCKD", "no distillation", "failed run (AP 0)"]
+
     def test_no_sweep_is_told(self, comparison: Make) -> None:
         with pytest.raises(InputError, match="no run of a sweep"):
             sweep_curves(comparison())
