@@ -2,10 +2,10 @@
 
 - Turned as its EXIF orientation says, as cameras mean it and viewers show it.
 - Transparent parts lie on `BACKGROUND`; what a file hides beneath them is not seen.
-- Grey, two colours, palettes, CMYK, YCbCr and 16 bits a channel of colour become RGB of 8 bits.
+- Grey, two colours, palettes, CMYK and YCbCr become RGB.
 - Of several frames (GIF, WebP, TIFF, the two of a phone's MPO) the first.
-- One channel of more than 8 bits, or of floats, is refused: nothing in the file says which of its
-  values are black and white.
+- Values of more than 8 bits, or floats, are refused: a camera's 12 bits in a file of 16 would be
+  black throughout, and nothing in the file says which values are black and white.
 """
 
 from __future__ import annotations
@@ -32,15 +32,14 @@ def decode_image(path: Path) -> np.ndarray:
     """Pixels (H, W, 3) uint8, RGB, of the file as it is meant to be seen.
 
     Raises:
-        InputError: the file is no image, or one of more than 8 bits a channel of grey.
+        InputError: the file is no image, or one of more than 8 bits a channel.
     """
     try:
         with Image.open(path) as file:
-            if file.mode.startswith(("I", "F")):
+            if _is_deep(file):
                 raise InputError(
-                    f"image {path} has values of more than 8 bits (mode {file.mode}), and does not "
-                    f"say which are black and white; expected 8: scale them to 0..255 and save "
-                    f"it anew"
+                    f"image {path} has values of more than 8 bits, and does not say which are "
+                    f"black and white; expected 8: scale them to 0..255 and save it anew"
                 )
             ImageOps.exif_transpose(file, in_place=True)
             return np.array(_on_background(file))
@@ -54,6 +53,14 @@ def orientation_of(path: Path) -> int:
     """The EXIF orientation of an image file; 1 (as it is stored) where it has none."""
     with Image.open(path) as file:
         return file.getexif().get(ExifTags.Base.Orientation, 1)
+
+
+def _is_deep(file: Image.Image) -> bool:
+    """Whether a file just opened has more than 8 bits a channel.
+
+    Of colours Pillow would keep the upper 8; the raw mode of the data tells.
+    """
+    return file.mode.startswith(("I", "F")) or any(";16" in str(tile[3]) for tile in file.tile)
 
 
 def _on_background(image: Image.Image) -> Image.Image:

@@ -112,11 +112,14 @@ def test_deep_grey_is_refused(tmp_path: Path, name: str, values: np.ndarray) -> 
     assert str(path) in str(caught.value) and "\n" not in str(caught.value)
 
 
-def test_deep_colour_keeps_its_high_bits(tmp_path: Path) -> None:
+@pytest.mark.parametrize("channels", [3, 4])
+def test_deep_colour_is_refused(tmp_path: Path, channels: int) -> None:
+    """Pillow would show a camera's 12 bits as nearly black."""
     path = tmp_path / "image.png"
-    row = b"\0" + struct.pack(">HHH", 200 * 256 + 7, 30 * 256 + 250, 20 * 256) * 5
-    path.write_bytes(png(5, 3, depth=16, colour_type=2, rows=row * 3))
-    assert (decode_image(path) == RED).all()
+    row = b"\0" + struct.pack(">H", 3000) * channels * 5
+    path.write_bytes(png(5, 3, depth=16, colour_type=2 if channels == 3 else 6, rows=row * 3))
+    with pytest.raises(InputError, match="more than 8 bits"):
+        decode_image(path)
 
 
 def png(width: int, height: int, depth: int, colour_type: int, rows: bytes) -> bytes:
