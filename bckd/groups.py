@@ -12,7 +12,12 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from bckd.distributed import process_count, process_index, rows_of_all_processes
+from bckd.distributed import (
+    mean_over_processes,
+    process_count,
+    process_index,
+    rows_of_all_processes,
+)
 from bckd.errors import InputError
 
 
@@ -23,6 +28,25 @@ def group_count(images: int, images_per_group: int | None) -> float:
     gradients are averaged over GPUs. So a process divides its own sum by that mean and by this.
     """
     return images / images_per_group if images_per_group else 1 / process_count()
+
+
+def group_divisor(
+    total: Tensor,
+    images: int,
+    images_per_group: int | None,
+    least: float = 0.0,
+    added: float = 0.0,
+) -> Tensor:
+    """What this process divides its sum by: the mean of a total over groups, at least so much.
+
+    Args:
+        total: scalar, over this process's images.
+        images: of this process.
+        least: of the mean, once `added` is added to it.
+    """
+    groups = group_count(images, images_per_group)
+    mean = mean_over_processes(total) / groups
+    return groups * (mean + added).clamp(min=least)
 
 
 def sum_in_group(values: Tensor, images_per_group: int | None) -> Tensor:

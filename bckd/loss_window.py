@@ -15,8 +15,7 @@ from bckd.distributed import mean_over_processes, process_count
 class LossWindow:
     """Means of the loss terms since the last log line, kept on the device until asked for.
 
-    Where terms are divided by the mean number of positives over all processes, the mean over
-    processes is the term of the whole batch (see `bckd.trainer.train` for what is not).
+    The mean of a term over processes is the term of the whole batch (see `bckd.groups`).
     """
 
     def __init__(self) -> None:

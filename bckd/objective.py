@@ -18,6 +18,7 @@ from bckd.losses.distillation import (
 )
 from bckd.models.detector import HeadName
 from bckd.models.grouped import forward_in_groups
+from bckd.precision import computing_in
 from bckd.recipes import LossOptions, LossWeights, Recipe
 from bckd.structures import Assignment, Batch, DenseOutput
 from bckd.supervision import assign, supervised_losses
@@ -101,8 +102,7 @@ def compute_terms(
         student: the detector, or one wrapped for many processes.
         autocast: what the networks compute in; None: float32.
     """
-    device = batch.images.device.type
-    with torch.autocast(device, autocast or torch.bfloat16, enabled=bool(autocast)):
+    with computing_in(autocast, batch.images.device):
         output = forward_in_groups(student, batch.images, batch.canvases, recipe.images_per_group)
         with torch.no_grad():
             target = None if teaching is None else teaching(batch)

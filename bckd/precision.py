@@ -16,6 +16,11 @@ def autocast_type(precision: Precision, device: torch.device) -> torch.dtype | N
     return _TYPES[precision] if precision != "auto" else _best_type(device)
 
 
+def computing_in(dtype: torch.dtype | None, device: torch.device) -> torch.autocast:
+    """The context in which networks compute in that type; None: float32."""
+    return torch.autocast(device.type, dtype or torch.bfloat16, enabled=bool(dtype))
+
+
 def _best_type(device: torch.device) -> torch.dtype | None:
     if device.type != "cuda":
         return None

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from bckd.checkpoints import Checkpoint
 from bckd.correspondence import Matched
 from bckd.datasets.coco import CocoDataset
-from bckd.distributed import is_first
+from bckd.distributed import is_first, process_count
 from bckd.errors import InputError
 from bckd.evaluation import Results, detect, evaluation_loader, score
 from bckd.models.dense import DenseDetector
@@ -95,7 +95,8 @@ def examine(
     )
 
     def detections(detector: DenseDetector) -> Results:
-        loader = evaluation_loader(dataset, BATCH_SIZE)
+        share = max(recipe.batch_size // process_count(), 1)  # what fits a card in training
+        loader = evaluation_loader(dataset, min(BATCH_SIZE, share))
         return detect(detector, loader, annotations, progress=False)
 
     results = detections(teacher.detector)

@@ -25,6 +25,11 @@ def training_data(
 ) -> CocoDataset:
     """The training images of a data set, shuffled and flipped by `seed`."""
     annotations = read_annotations(data.root / data.train_annotations).first(data.first_train)
+    if annotations.too_small and is_first():
+        print(
+            f"{annotations.path}: {annotations.too_small} boxes below a pixel, or of area 0, "
+            f"are not learnt"
+        )
     return CocoDataset(
         data.root / data.train_images,
         annotations,

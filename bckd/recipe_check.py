@@ -47,7 +47,7 @@ def _check_run(recipe: Recipe) -> None:
         "images_per_group": recipe.images_per_group,
     }
     _require_one(least_one)
-    size, batch = recipe.images_per_group, f"a divisor of the {recipe.batch_size} of a step"
+    size, batch = recipe.images_per_group, f"a divisor of batch_size {recipe.batch_size}"
     require(not size or recipe.batch_size % size == 0, "images_per_group", size, batch)
     require(recipe.seed >= 0, "seed", recipe.seed, "0 or more")
     require(recipe.teacher_check >= 0, "teacher_check", recipe.teacher_check, "0 or more")

@@ -210,7 +210,8 @@ def _coco_head(head: HeadName) -> Recipe:
     The nearest published weights of the two terms are CrossKD's (1 and 1, GIoU; for FCOS .4
     and .75, IoU). FCOS's ResNet is torchvision's here, Caffe's in the official recipe.
     """
-    recipe = replace(_coco("resnet50", f"runs/coco-{head}-r50"), model=DetectorConfig(head=head))
+    fixed = {"norm_learns": False} if head == "fcos" else {}
+    recipe = _coco("resnet50", f"runs/coco-{head}-r50", head=head, **fixed)
     if head != "fcos":
         return replace(recipe, weights=LossWeights(binary=1.0, iou=1.0))
     optimisation = Optimisation(

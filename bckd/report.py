@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
-from bckd.datasets.coco import CocoDataset, collate
+from bckd.datasets.coco import CocoDataset
 from bckd.models.dense import DenseDetector
 from bckd.run_log import read_log
 from bckd.structures import Batch
@@ -50,7 +50,7 @@ def report(
         folders: of the students' runs, for their logs.
         validation: the images to show some of.
     """
-    batch = collate([validation[0, i] for i in pick_images(validation)], validation.size)
+    batch = validation.batch(pick_images(validation))
     pictures = pictures_of(batch)
     curves = training_curves({name: read_log(folder) for name, folder in folders.items()})
     maps = _score_maps(pictures, detectors, batch)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, replace
+from hashlib import file_digest
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor
 
 from bckd.checkpoints import STUDENT, load_strictly, read_tensors, save_tensors
-from bckd.distributed import joined_lists
+from bckd.distributed import joined_lists, process_count
 from bckd.errors import InputError
 from bckd.models.detector import Detector
 from bckd.recipes import Recipe
@@ -38,9 +39,11 @@ FREE_FIELDS = {
 
 @dataclass(frozen=True)
 class ResumeState:
-    """A run after `step` steps and `seconds` of training.
+    """A run that can go on.
 
     Attributes:
+        step, seconds: how many steps it has made, and how long it trained.
+        scaler: state of the loss scale of fp16; empty where earlier versions wrote it.
         tensors: the student's, as `model/NAME`, and the optimiser's, as
             `optimizer/PARAMETER/NAME`.
         recipe: the run's, as plain JSON values.
@@ -145,22 +148,31 @@ def agreed_state(recipe: Recipe, resume: bool) -> ResumeState | None:
     Raises:
         InputError: as `state_to_resume`, in every process; or processes find different states.
     """
-    state, failed = None, False
+    state, refusal = None, None
     try:
         state = state_to_resume(recipe, resume)
-        found = f"a run of {state.step} steps" if state else "no run"
     except InputError as error:
-        found, failed = str(error), True
-    everywhere = joined_lists([(found, failed)])
-    other = next((n for n, said in enumerate(everywhere) if said != everywhere[0]), None)
+        refusal = error
+    everywhere = joined_lists([_found(recipe.out, state, refusal)])
+    other = next((n for n, found in enumerate(everywhere) if found != everywhere[0]), None)
     if other is not None:
         raise InputError(
-            f"process 0 finds {everywhere[0][0]} in {recipe.out}, process {other} "
-            f"{everywhere[other][0]}; expected one folder that all processes see"
+            f"in {recipe.out} process 0 finds {everywhere[0]}, process {other} "
+            f"{everywhere[other]}; expected one folder that all processes see"
         )
-    if failed:
-        raise InputError(found)
+    if refusal is not None:
+        raise refusal
     return state
+
+
+def _found(out: Path, state: ResumeState | None, refusal: InputError | None) -> str:
+    """What a process finds in the folder of the run, to be compared with what others find."""
+    if refusal is not None:
+        return f"a run that it can't go on with ({refusal})"
+    if state is None or process_count() == 1:
+        return "no run"
+    with (out / STATE).open("rb") as file:
+        return f"a run of {state.step} steps (SHA-256 {file_digest(file, 'sha256').hexdigest()})"
 
 
 def _read_state(path: Path) -> ResumeState:

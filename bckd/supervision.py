@@ -36,15 +36,20 @@ def assign(
         crowd: what crowd regions are: "ignored", or "background" (official code).
         images_per_group: see `bckd.groups`.
     """
-    known = (output.locations, ground_truth)
-    num_classes, grouped = output.cls_logits.shape[-1], (crowd, images_per_group)
+    known = {
+        "locations": output.locations,
+        "ground_truth": ground_truth,
+        "num_classes": output.cls_logits.shape[-1],
+        "crowd": crowd,
+        "images_per_group": images_per_group,
+    }
     match head:
         case "gfl" | "atss":
-            return assign_atss(*known, padded_sizes, num_classes, region, *grouped)
+            return assign_atss(padded_sizes=padded_sizes, region=region, **known)
         case "retinanet":
-            return assign_max_iou(*known, padded_sizes, num_classes, *grouped)
+            return assign_max_iou(padded_sizes=padded_sizes, **known)
         case "fcos":
-            return assign_fcos(*known, num_classes, *grouped)
+            return assign_fcos(**known)
 
 
 def supervised_losses(

@@ -149,7 +149,6 @@ def _train(
         pair, datasets = (student, teaching), (training, validation)
         updating = (optimizer, scaler)
         seconds += _loop(recipe, pair, updating, datasets, first, seconds, log, progress)
-        share_statistics(student)
         metrics, _ = evaluate(student, validation, own_images, recipe.data.workers, progress)
         log.write(recipe.steps, {"metrics": asdict(metrics)})
     summary = {**asdict(metrics), "seed": recipe.seed, "steps": recipe.steps, "seconds": seconds}
@@ -234,14 +233,16 @@ def _loop(
                 log.write(step, {**record, **gradients, "learning_rate": rate})
                 shown = {name: f"{value:.3f}" for name, value in record["weighted"].items()}
                 bar.set_postfix({**shown, "images/s": f"{record['images_per_second']:.0f}"})
-            if done % recipe.checkpoint_every == 0 or done == recipe.steps:
+            saves = done % recipe.checkpoint_every == 0 or done == recipe.steps
+            evaluates = recipe.evaluate_every and done % recipe.evaluate_every == 0
+            if saves or evaluates:
+                share_statistics(student)
+            if saves:
                 _check_weights(student, scaler, step)
                 so_far = seconds + time.perf_counter() - start
-                share_statistics(student)
                 if is_first():
                     save_state(recipe.out, student, optimizer, scaler, done, so_far, recipe)
-            if recipe.evaluate_every and done % recipe.evaluate_every == 0 and done < recipe.steps:
-                share_statistics(student)
+            if evaluates and done < recipe.steps:
                 began = time.perf_counter()
                 metrics, _ = evaluate(student, validation, *loading, progress)
                 window.skip(time.perf_counter() - began)
@@ -265,8 +266,10 @@ def _own_share(recipe: Recipe) -> int:
 def _check_groups(recipe: Recipe, student: Detector, own_images: int) -> None:
     """A BatchNorm that learns takes its statistics over a group: no two processes can share one."""
     size = recipe.images_per_group
-    norms = [m for m in student.train().modules() if isinstance(m, _BatchNorm) and m.training]
-    if size and norms and own_images % size:
+    learns = not student.backbone.norm_eval and any(
+        isinstance(module, _BatchNorm) for module in student.modules()
+    )
+    if size and learns and own_images % size:
         raise InputError(
             f"images_per_group is {size} where a process has {own_images} images of a step; "
             f"expected a divisor, since BatchNorm learns (--model.norm-eval fixes it)"

@@ -15,7 +15,8 @@ import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as multiprocessing
-from safetensors.torch import load_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from bckd import trainer
 from bckd.checkpoints import STUDENT, load_detector
@@ -37,7 +38,7 @@ from bckd.errors import InputError
 from bckd.evaluation import evaluate
 from bckd.preparation import validation_data
 from bckd.recipes import PRESETS, Recipe
-from bckd.resuming import agreed_state
+from bckd.resuming import STATE, agreed_state
 from bckd.run_log import read_log
 from bckd.serialisation import from_plain
 
@@ -223,7 +224,8 @@ def _machine(rank: int, folder: str, recipe: Recipe) -> None:
     dist.init_process_group("gloo", init_method=meeting, rank=rank, world_size=2)
     os.chdir(Path(folder) / str(rank))
     said = []
-    for out, resume in (("both", True), ("one", True), ("none", True), ("both", False)):
+    cases = [("both", True), ("one", True), ("none", True), ("other", True)]
+    for out, resume in [*cases, ("both", False), ("one", False)]:
         try:
             state = agreed_state(replace(recipe, out=Path(out)), resume)
             said.append(state and state.step)
@@ -241,16 +243,31 @@ def test_machines_that_find_different_states_are_told(
     stop_at_first_state(lambda: trainer.train(recipe, progress=False))
     shutil.copytree(out, tmp_path / "0" / "one")
     shutil.copytree(out, tmp_path / "1" / "both")
+    shutil.copytree(out, tmp_path / "0" / "other")
+    again = replace(recipe, out=tmp_path / "1" / "other", data=replace(recipe.data, flip=1.0))
+    stop_at_first_state(lambda: trainer.train(again, progress=False))
+    header = safetensors_header(out / STATE)
+    save_file(load_file(again.out / STATE), again.out / STATE, header)  # as if of this recipe
     multiprocessing.spawn(_machine, args=(str(tmp_path), recipe), nprocs=2)
     first, second = (json.loads((tmp_path / f"machine{n}.json").read_text()) for n in (0, 1))
     assert first == second
-    assert first == [
-        3,
-        "process 0 finds a run of 3 steps in one, process 1 no run; expected one folder that all "
-        "processes see",
-        None,
-        "both already holds a run; --resume continues it, another --out starts anew",
-    ]
+    both, one, none, other, anew, different = first
+    assert (both, none) == (3, None)
+    expected = "; expected one folder that all processes see"
+    assert one.startswith("in one process 0 finds a run of 3 steps (SHA-256 ")
+    assert one.endswith(f"), process 1 no run{expected}")
+    assert other.startswith("in other process 0 finds a run of 3 steps (SHA-256 ")
+    assert other.endswith(expected) and other.count("a run of 3 steps") == 2
+    assert anew == "both already holds a run; --resume continues it, another --out starts anew"
+    assert different.startswith(
+        "in one process 0 finds a run that it can't go on with (one already"
+    )
+    assert different.endswith(f"process 1 no run{expected}")
+
+
+def safetensors_header(path: Path) -> dict[str, str]:
+    with safe_open(path, "pt") as file:
+        return file.metadata()
 
 
 def test_a_single_process_is_left_as_it_is() -> None:

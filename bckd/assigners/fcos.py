@@ -11,9 +11,8 @@ import torch
 from torch import Tensor
 
 from bckd.assigners.shared import Crowd, ignored_places, padded, targets_of
-from bckd.distributed import mean_over_processes
 from bckd.geometry import box_area, boxes_to_distances
-from bckd.groups import group_count
+from bckd.groups import group_divisor
 from bckd.structures import Assignment, GroundTruth, Locations
 
 REACH = 8.0  # a level's largest side distance, in strides: 64 pixels at stride 8
@@ -50,16 +49,14 @@ def assign_fcos(
     smallest, owner = padded(areas, torch.inf).min(dim=1)
     positive = smallest.isfinite()
     labels, boxes = targets_of(ground_truth, owner, positive, num_classes)
-    everywhere = torch.ones_like(positive)
-    groups = group_count(len(positive), images_per_group)
-    in_a_group = mean_over_processes(positive.sum().float()) / groups
+    everywhere, count = torch.ones_like(positive), positive.sum().float()
     return Assignment(
         labels=labels,
         boxes=boxes,
         valid=everywhere,
         counted=everywhere & ~ignored_places(locations, ground_truth, positive, crowd),
         positive=positive,
-        num_positives=groups * in_a_group.clamp(min=1),
+        num_positives=group_divisor(count, len(positive), images_per_group, least=1.0),
         images_per_group=images_per_group,
     )
 

@@ -6,7 +6,7 @@ import contextlib
 import io
 import json
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +50,7 @@ class Annotations:
         objects: boxes to learn by image id, only for images that have any: those of at least
             one pixel both ways and of an area (see `_learnable`), and crowd regions.
         content: what pycocotools needs, with `area` and `iscrowd` filled in.
+        too_small: how many boxes of the file are not to learn, below a pixel or of no area.
     """
 
     path: Path
@@ -58,6 +59,7 @@ class Annotations:
     category_ids: tuple[int, ...]
     objects: dict[int, Objects] = field(repr=False)
     content: dict[str, Any] = field(repr=False)
+    too_small: int = 0
 
     def objects_of(self, image_id: int) -> Objects:
         """The boxes of an image; none is a valid answer."""
@@ -76,7 +78,9 @@ class Annotations:
         content["images"] = [entry for entry in content["images"] if entry["id"] in kept]
         content["annotations"] = [a for a in content["annotations"] if a["image_id"] in kept]
         objects = {key: value for key, value in self.objects.items() if key in kept}
-        return Annotations(self.path, images, self.class_names, self.category_ids, objects, content)
+        learnt = sum(len(value.labels) for value in objects.values())
+        too_small = len(content["annotations"]) - learnt
+        return replace(self, images=images, objects=objects, content=content, too_small=too_small)
 
     def to_pycocotools(self) -> COCO:
         """The file as pycocotools' index (which prints while it works; we keep it quiet)."""
@@ -112,7 +116,7 @@ def read_annotations(path: Path) -> Annotations:
     if len({identity for identity, _ in categories}) != len(categories):
         raise InputError(f"{path}: two categories have the same id")
     label_of = {identity: label for label, (identity, _) in enumerate(categories)}
-    cleaned, rows, seen = [], {}, set()
+    cleaned, rows, seen, too_small = [], {}, set(), 0
     for number, raw in enumerate(content["annotations"], 1):
         annotation, box = _annotation(path, number, raw, images, label_of)
         if raw.get("id") is not None:
@@ -120,7 +124,9 @@ def read_annotations(path: Path) -> Annotations:
                 raise InputError(f"{path}: two annotations have the id {raw['id']}")
             seen.add(raw["id"])
         cleaned.append(annotation)
-        if _learnable(annotation, box):
+        if not _learnable(annotation, box):
+            too_small += 1
+        else:
             row = (box, label_of[annotation["category_id"]], bool(annotation["iscrowd"]))
             rows.setdefault(annotation["image_id"], []).append(row)
     return Annotations(
@@ -130,6 +136,7 @@ def read_annotations(path: Path) -> Annotations:
         category_ids=tuple(identity for identity, _ in categories),
         objects={key: _stack(value) for key, value in rows.items()},
         content={"info": {}, "licenses": [], **content, "annotations": cleaned},
+        too_small=too_small,
     )
 
 
@@ -198,10 +205,12 @@ def _annotation(
     reach = max(-x, -y, x + width - image.width, y + height - image.height)
     finite = all(map(math.isfinite, (x, y, width, height)))
     if not finite or reach > OUTSIDE_TOLERANCE or width < 0 or height < 0:
+        turned = max(-x, -y, x + width - image.height, y + height - image.width)
+        hint = "; it would fit a turned image: sizes are those after its EXIF orientation"
         raise InputError(
             f"{name} has bbox [{x:g}, {y:g}, {width:g}, {height:g}] outside its image "
             f"{image.file_name} of {image.width}x{image.height} pixels (expected "
-            f"x, y, width, height in pixels)"
+            f"x, y, width, height in pixels{hint if turned <= OUTSIDE_TOLERANCE else ''})"
         )
     box = [max(x, 0.0), max(y, 0.0), min(x + width, image.width), min(y + height, image.height)]
     # Ids count from 1: pycocotools takes a match with id 0 for none.

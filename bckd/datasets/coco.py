@@ -122,7 +122,8 @@ class CocoDataset(torch.utils.data.Dataset[Sample]):
         if skip_empty:
             self.images = tuple(image for image in self.images if self._has_objects(image.id))
         if not self.images:
-            what = "image has a box to learn from" if skip_empty else "image is listed"
+            small = f" ({annotations.too_small} are below a pixel, or of area 0)"
+            what = "image has a box to learn from" + (small if annotations.too_small else "")
             raise InputError(f"{annotations.path}: no {what}")
         self._check_files()
         self._cached: dict[int, Tensor] | None = {} if cache else None
@@ -214,9 +215,7 @@ class CocoDataset(torch.utils.data.Dataset[Sample]):
         return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
 
     def _has_objects(self, image_id: int) -> bool:
-        objects = self.annotations.objects_of(image_id)
-        sides = objects.boxes[:, 2:] - objects.boxes[:, :2]
-        return bool(((sides > 0).all(dim=1) & ~objects.crowd).any())
+        return bool((~self.annotations.objects_of(image_id).crowd).any())
 
     def _check_files(self) -> None:
         if not self.folder.is_dir():

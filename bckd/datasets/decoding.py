@@ -10,10 +10,12 @@
 
 from __future__ import annotations
 
+import re
+import struct
 from pathlib import Path
 
 import numpy as np
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from bckd.errors import InputError
 
@@ -26,6 +28,19 @@ _NO_IMAGE = (
     SyntaxError,
     ValueError,
 )
+# What Pillow raises of a block of tags that is damaged or holds values of the wrong kind.
+_NO_TAGS = (struct.error, SyntaxError, TypeError, ValueError, LookupError, AttributeError, OSError)
+# How a stored image becomes upright, by its EXIF orientation; 1 is as it is stored.
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_DEEP = re.compile(r"\b(L|LA|RGB|RGBA|RGBX|CMYK);16")  # Pillow's names of how pixels are stored
 
 
 def decode_image(path: Path) -> np.ndarray:
@@ -41,8 +56,10 @@ def decode_image(path: Path) -> np.ndarray:
                     f"image {path} has values of more than 8 bits, and does not say which are "
                     f"black and white; expected 8: scale them to 0..255 and save it anew"
                 )
-            ImageOps.exif_transpose(file, in_place=True)
-            return np.array(_on_background(file))
+            file.load()  # a TIFF's own reader turns it here, and drops the tag
+            turn = _TURNS.get(_orientation(file))
+            upright = _on_background(file)
+            return np.array(upright if turn is None else upright.transpose(turn))
     except InputError:
         raise
     except _NO_IMAGE as error:
@@ -50,17 +67,22 @@ def decode_image(path: Path) -> np.ndarray:
 
 
 def orientation_of(path: Path) -> int:
-    """The EXIF orientation of an image file; 1 (as it is stored) where it has none."""
+    """The EXIF orientation of an image file; 1 (as it is stored) where it says none."""
     with Image.open(path) as file:
+        return _orientation(file)
+
+
+def _orientation(file: Image.Image) -> int:
+    try:
         return file.getexif().get(ExifTags.Base.Orientation, 1)
+    except _NO_TAGS:
+        return 1
 
 
 def _is_deep(file: Image.Image) -> bool:
-    """Whether a file just opened has more than 8 bits a channel.
-
-    Of colours Pillow would keep the upper 8; the raw mode of the data tells.
-    """
-    return file.mode.startswith(("I", "F")) or any(";16" in str(tile[3]) for tile in file.tile)
+    """Whether a file just opened has more than 8 bits a channel; of colours Pillow keeps 8."""
+    deep_colour = any(_DEEP.search(str(tile[3])) for tile in file.tile)
+    return deep_colour or file.mode.startswith(("I", "F"))
 
 
 def _on_background(image: Image.Image) -> Image.Image:

@@ -15,9 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchvision.ops import sigmoid_focal_loss
 
-from bckd.distributed import mean_over_processes
 from bckd.geometry import EPSILON, box_similarity, boxes_to_deltas, boxes_to_distances
-from bckd.groups import group_count
+from bckd.groups import group_divisor
 from bckd.losses.focal import distribution_focal_loss, quality_focal_loss
 from bckd.structures import Assignment, DenseOutput
 
@@ -54,9 +53,8 @@ def gfl_losses(
     weight = output.cls_logits.detach().sigmoid().amax(dim=-1)[batch, location]  # (P,)
     if divisor == "bckd":
         weight = weight + 2e-4
-    groups = group_count(len(output.boxes), assignment.images_per_group)
-    total = mean_over_processes(weight.sum()) / groups  # of a group
-    total = groups * (total + 1e-6 if divisor == "bckd" else total.clamp(min=1))
+    limit = {"added": 1e-6} if divisor == "bckd" else {"least": 1.0}
+    total = _group_total(weight, assignment, **limit)
 
     giou = ((1 - box_similarity(boxes, target_boxes, "giou")) * weight).sum() / total
     strides = output.locations.strides[location, None]
@@ -100,7 +98,7 @@ def fcos_losses(output: DenseOutput, assignment: Assignment) -> dict[str, Tensor
     batch, location = assignment.positive.nonzero(as_tuple=True)
     targets = assignment.boxes[batch, location]
     centerness = centerness_of(output.locations.centres[location], targets)
-    total = _centerness_total(centerness, assignment, least=EPSILON)
+    total = _group_total(centerness, assignment, least=EPSILON)
     iou = box_similarity(output.boxes[batch, location], targets).clamp(min=EPSILON)
     return {
         "focal": _focal(output, assignment),
@@ -125,7 +123,7 @@ def atss_losses(output: DenseOutput, assignment: Assignment) -> dict[str, Tensor
     batch, location = assignment.positive.nonzero(as_tuple=True)
     targets = assignment.boxes[batch, location]
     centerness = centerness_of(output.locations.centres[location], targets)
-    total = _centerness_total(centerness, assignment, least=1)
+    total = _group_total(centerness, assignment, least=1.0)
     giou = box_similarity(output.boxes[batch, location], targets, "giou")
     return {
         "focal": _focal(output, assignment),
@@ -152,10 +150,10 @@ def _focal(output: DenseOutput, assignment: Assignment) -> Tensor:
     return assignment.over_positives(per_location * assignment.counted)
 
 
-def _centerness_total(centerness: Tensor, assignment: Assignment, least: float) -> Tensor:
-    """What this process's sum is divided by: centerness of the positives, so much a group."""
-    groups = group_count(len(assignment.valid), assignment.images_per_group)
-    return groups * (mean_over_processes(centerness.sum()) / groups).clamp(min=least)
+def _group_total(values: Tensor, assignment: Assignment, **limit: float) -> Tensor:
+    """What this process divides by: the sum over positives' values (P,), mean over groups."""
+    images = len(assignment.valid)
+    return group_divisor(values.sum(), images, assignment.images_per_group, **limit)
 
 
 def _centerness(logits: Tensor, targets: Tensor, assignment: Assignment) -> Tensor:

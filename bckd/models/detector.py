@@ -39,6 +39,7 @@ class DetectorConfig:
     width: int = 32  # channels of the small ResNet's first stage; others have their own
     frozen_stages: int = 1  # stages that do not learn; 0: none
     norm_eval: bool = True  # BatchNorm in eval mode while training
+    norm_learns: bool = True  # weights and biases of the backbone's BatchNorm learn (FCOS: no)
     leaky: bool = False  # MobileNetV2 with LeakyReLU 0.1, as the official student
     caffe: bool = False  # ResNet with the stride in a bottleneck's first convolution
     channels: int = 256  # of the pyramid and the head
@@ -80,6 +81,8 @@ class Detector(DenseDetector):
             config.leaky,
             config.caffe,
         )
+        if not config.norm_learns:
+            self.backbone.fix_norms()
         extra = HEADS[config.head].defaults.extra_levels
         self.neck = FPN(self.backbone.channels, config.channels, len(config.strides), extra)
         self.head = _build_head(config, len(class_names))

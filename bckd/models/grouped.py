@@ -33,17 +33,20 @@ def forward_in_groups(
     canvas go through the network together, without the padding that others of the batch need.
     A BatchNorm that learns takes its statistics over the images that it sees: where there is
     one, each group goes through alone, and the running statistics take in the mean of all groups.
+    (Without groups it sees the images of a canvas together.)
 
     Args:
         network: a detector, or one wrapped for many processes.
         images: (N, 3, H, W), zero-padded to the largest canvas.
         canvases: height and width of each image's canvas, the same within a group.
-        images_per_group: see `bckd.groups`; None: all images are one.
+        images_per_group: see `bckd.groups`.
 
     Returns:
         Output at the A locations of the largest canvas; beyond an image's own all logits of
         classes are `NO_SCORE`, everything else 0. Of a student and its teacher these are equal,
-        and background: they add nothing to any loss.
+        and background: they add nothing to any loss. Where a detector's points depend on the
+        size of its input (torchvision's, as teachers), `locations` are those of the first
+        canvas, moved on by whole strides.
     """
     norms = _learning_norms(network) if images_per_group else []
     parts = _groups(canvases, images_per_group) if norms else _same_canvas(canvases)
@@ -75,7 +78,8 @@ def _same_canvas(canvases: Sequence[Canvas]) -> list[Part]:
 def _learning_norms(network: object) -> list[_BatchNorm]:
     if not isinstance(network, nn.Module):
         return []
-    return [m for m in network.modules() if isinstance(m, _BatchNorm) and m.training]
+    norms = (m for m in network.modules() if isinstance(m, _BatchNorm) and m.training)
+    return [norm for norm in norms if norm.momentum is not None]  # without: a plain mean
 
 
 @contextmanager
@@ -88,9 +92,12 @@ def _one_part_of(norms: Sequence[_BatchNorm], position: int, count: int) -> Iter
     momenta = [norm.momentum for norm in norms]
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum / (count - momentum * (count - 1 - position))
-    yield
-    for norm, momentum in zip(norms, momenta, strict=True):
-        norm.momentum = momentum
+    try:
+        yield
+    finally:
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+    for norm in norms:
         norm.num_batches_tracked -= int(position > 0)  # it counts steps
 
 

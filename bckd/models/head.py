@@ -69,7 +69,7 @@ def _layer(channels: int, groups: int | None) -> nn.Sequential:
 
 
 class ExactConv2d(nn.Conv2d):
-    """A convolution that computes in float32, also under autocast.
+    """A convolution that computes in the type of its weights, float32, also under autocast.
 
     For what becomes pixels, or is multiplied with a score: of a number about 6, the logarithm of
     a distance of 400 pixels, bfloat16 keeps steps of 1/32, which are 12 pixels.
@@ -77,13 +77,21 @@ class ExactConv2d(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         with torch.autocast(x.device.type, enabled=False):
-            return super().forward(x.float())
+            return super().forward(x.to(self.weight.dtype))
 
 
 def exact(conv: nn.Conv2d) -> ExactConv2d:
     """The same convolution, with the same parameters, in float32."""
     found = ExactConv2d(
-        conv.in_channels, conv.out_channels, conv.kernel_size, conv.stride, conv.padding
+        conv.in_channels,
+        conv.out_channels,
+        conv.kernel_size,
+        conv.stride,
+        conv.padding,
+        conv.dilation,
+        conv.groups,
+        bias=conv.bias is not None,
+        padding_mode=conv.padding_mode,
     )
     found.weight, found.bias = conv.weight, conv.bias
     return found.train(conv.training)

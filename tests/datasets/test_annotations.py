@@ -108,7 +108,15 @@ class TestReading:
         found = read_annotations(write(tmp_path, update("annotations", 0, **changes)))
         assert len(found.content["annotations"]) == len(before.content["annotations"])
         counts = [len(x.objects_of(8).labels) for x in (before, found)]
-        assert counts[0] - counts[1] == (0 if learnt else 1)
+        assert counts[0] - counts[1] == (0 if learnt else 1) == found.too_small
+        assert found.first(1).too_small == 0  # the first image is the other one
+
+    def test_a_box_of_a_turned_image_is_told_so(self, tmp_path: Path) -> None:
+        message = error_of(write(tmp_path, update("annotations", 0, bbox=[2, 50, 20, 10])))
+        assert "outside its image b.jpg of 64x48" in message
+        assert "it would fit a turned image: sizes are those after its EXIF orientation" in message
+        message = error_of(write(tmp_path, update("annotations", 0, bbox=[2, 50, 20, 40])))
+        assert "EXIF" not in message
 
 
 class TestFirst:

@@ -50,6 +50,43 @@ def test_an_image_is_turned_upright(tmp_path: Path, orientation: int, suffix: st
     assert np.abs(found.astype(int) - expected).max() < 40  # a JPEG blurs its edges
 
 
+@pytest.mark.parametrize("value", ["text", b"\xff\xff", 7])
+def test_other_tags_of_the_wrong_kind_do_not_matter(tmp_path: Path, value: object) -> None:
+    """Phones write them so; only the orientation is read."""
+    path = tmp_path / "image.jpg"
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    exif[ExifTags.Base.XResolution] = 72.0
+    Image.fromarray(picture()).save(path, exif=exif, quality=100)
+    kinds = {"text": (2, b"72/1"), b"\xff\xff": (1, b"\xff\xff\0\0"), 7: (7, b"\7\0\0\0")}
+    kind, data = kinds[value]
+    content, tag = path.read_bytes(), struct.pack("<HHI", 0x011A, 5, 1)
+    order = "<" if tag in content else ">"
+    entry = struct.pack(f"{order}HHI", 0x011A, 5, 1)
+    start = content.index(entry)
+    wrong = struct.pack(f"{order}HHI", 0x011A, kind, len(data)) + data
+    path.write_bytes(content[:start] + wrong + content[start + 12 :])
+    assert decode_image(path).shape == (40, 24, 3)
+
+
+def test_a_block_of_tags_that_is_damaged_says_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "image.jpg"
+    Image.fromarray(picture()).save(path, exif=b"Exif\0\0" + b"II*\0\xff\xff\xff\x7f")
+    assert decode_image(path).shape == (24, 40, 3)
+
+
+def test_sixteen_bits_a_pixel_are_not_deep(tmp_path: Path) -> None:
+    """A bitmap of 5, 6 and 5 bits a channel."""
+    path = tmp_path / "image.bmp"
+    masks = struct.pack("<III", 0xF800, 0x07E0, 0x001F)
+    pixels = struct.pack("<HH", 0xF800, 0x001F) * 2
+    header = struct.pack("<IiiHHIIiiII", 40, 2, 2, 1, 16, 3, len(pixels), 0, 0, 0, 0)
+    size = 14 + len(header) + len(masks) + len(pixels)
+    start = struct.pack("<2sIHHI", b"BM", size, 0, 0, 14 + len(header) + len(masks))
+    path.write_bytes(start + header + masks + pixels)
+    assert decode_image(path).tolist() == [[[255, 0, 0], [0, 0, 255]]] * 2
+
+
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "RGB", "L"])
 def test_what_transparent_parts_hide_is_not_seen(tmp_path: Path, mode: str) -> None:
     path = tmp_path / "image.png"
@@ -120,6 +157,14 @@ def test_deep_colour_is_refused(tmp_path: Path, channels: int) -> None:
     path.write_bytes(png(5, 3, depth=16, colour_type=2 if channels == 3 else 6, rows=row * 3))
     with pytest.raises(InputError, match="more than 8 bits"):
         decode_image(path)
+
+
+def test_colour_that_names_its_white_is_scaled(tmp_path: Path) -> None:
+    """A PPM of 12 bits says that 4095 is white."""
+    path = tmp_path / "image.ppm"
+    values = np.array([[0, 2048, 4095], [4095, 0, 1000]], dtype=">u2")
+    path.write_bytes(b"P6 2 1 4095\n" + values.tobytes())
+    assert decode_image(path).tolist() == [[[0, 128, 255], [255, 0, 62]]]
 
 
 def png(width: int, height: int, depth: int, colour_type: int, rows: bytes) -> bytes:

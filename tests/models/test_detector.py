@@ -127,17 +127,18 @@ class TestOwnValues:
 
     OWN = {"gfl": (8.0, 0.6), "retinanet": (4.0, 0.5), "fcos": (8.0, 0.5), "atss": (8.0, 0.6)}
 
+    @pytest.mark.parametrize("preset", PRESETS)
     @pytest.mark.parametrize("head", HEADS)
-    def test_of_another_head_on_any_preset(self, head: HeadName) -> None:
-        parsed = parse(
-            TrainOptions,
-            ["--model.head", head],
-            "train coco-r18",
-            default=TrainOptions(PRESETS["coco-r18"][1]),
-        )
-        config = replace(parsed.recipe.model, backbone="small_resnet", pretrained=False)
-        found = Detector(replace(config, frozen_stages=0, channels=32), NAMES)
+    def test_of_another_head_on_any_preset(self, head: HeadName, preset: str) -> None:
+        """The scenes' presets name the anchors themselves, for their small objects."""
+        options = TrainOptions(PRESETS[preset][1])
+        arguments = ["--model.head", head]
+        parsed = parse(TrainOptions, arguments, f"train {preset}", default=options)
+        small = {"backbone": "small_resnet", "pretrained": False, "leaky": False}
+        config = replace(parsed.recipe.model, **small, frozen_stages=0, channels=32, head_groups=4)
+        found = Detector(config, NAMES)
         scale, nms_iou = self.OWN[head]
+        scale = 3.0 if preset.startswith("scenes") else scale
         assert (found.config.anchor_scale, found.settings.nms_iou) == (scale, nms_iou)
         anchors = found(images(1)).locations.anchors
         if head == "fcos":
@@ -172,6 +173,16 @@ def test_weights_are_asked_for_only_if_pretrained() -> None:
     assert detector("gfl", **settings).config.weights == "IMAGENET9K"
     with pytest.raises(InputError, match="no weights 'IMAGENET9K' of resnet18"):
         detector("gfl", pretrained=True, **settings)
+
+
+def test_norms_may_be_fixed_altogether() -> None:
+    """FCOS's recipe: statistics, weights and biases of the backbone's BatchNorm."""
+    found = detector("fcos", norm_eval=True, norm_learns=False).train()
+    norms = [m for m in found.backbone.modules() if isinstance(m, nn.BatchNorm2d)]
+    assert norms and not any(p.requires_grad for m in norms for p in m.parameters())
+    assert all(p.requires_grad for m in (found.neck, found.head) for p in m.parameters())
+    plain = detector("fcos", norm_eval=True)
+    assert all(p.requires_grad for p in plain.parameters())
 
 
 def test_the_backbones_settings_arrive() -> None:

@@ -155,6 +155,21 @@ class TestBatchNorm:
             torch.testing.assert_close(value.float(), expected, rtol=1e-5, atol=1e-6, msg=name)
         assert {m.momentum for m in detector.modules() if isinstance(m, nn.BatchNorm2d)} == {0.1}
 
+    def test_it_is_as_before_where_the_network_fails(self, detector: Detector) -> None:
+        detector.train()
+
+        class Failing(nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.detector = detector
+
+            def forward(self, x: Tensor) -> DenseOutput:
+                raise RuntimeError("no memory")
+
+        with pytest.raises(RuntimeError, match="no memory"):
+            forward_in_groups(Failing(), images(self.canvases), self.canvases, images_per_group=2)
+        assert {m.momentum for m in detector.modules() if isinstance(m, nn.BatchNorm2d)} == {0.1}
+
     def test_all_images_are_its_company_where_there_are_no_groups(self, detector: Detector) -> None:
         same = [(64, 96)] * 4
         batch, other = images(same), copy.deepcopy(detector.train())

@@ -103,10 +103,16 @@ class TestExact:
         plain = nn.functional.conv2d(x.float(), conv.weight, conv.bias, padding=1)
         assert torch.equal(found, plain)
 
+    @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+    def test_in_the_type_of_its_weights(self, dtype: torch.dtype) -> None:
+        conv = exact_predictor(8, 4).to(dtype)
+        assert conv(torch.randn(2, 8, 5, 6, dtype=dtype)).dtype == dtype
+
     def test_the_same_convolution_exact(self) -> None:
-        conv = nn.Conv2d(3, 5, (3, 1), stride=2, padding=(1, 0)).eval()
+        options = {"stride": 2, "padding": (1, 0), "groups": 2, "dilation": 2}
+        conv = nn.Conv2d(4, 6, (3, 1), **options, padding_mode="reflect").eval()
         found = exact(conv)
-        x = torch.randn(1, 3, 9, 9)
+        x = torch.randn(1, 4, 9, 9)
         assert torch.equal(found(x), conv(x))
         assert found.weight is conv.weight and found.bias is conv.bias and not found.training
 

@@ -39,6 +39,12 @@ class Backbone(nn.Module):
         for stage in frozen:
             stage.requires_grad_(False)
 
+    def fix_norms(self) -> None:
+        """Stop the gradient of every BatchNorm's weight and bias."""
+        for module in self.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.requires_grad_(False)
+
     def undecayed(self) -> Iterator[nn.Parameter]:
         """Parameters that the backbone's official recipes keep out of weight decay; none."""
         return iter(())
