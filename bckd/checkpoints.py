@@ -25,7 +25,7 @@ from bckd.models.detector import Detector, DetectorConfig
 from bckd.models.official import config_of_official, load_official, read_official
 from bckd.models.torchvision_detectors import TorchvisionDetector
 from bckd.pretrained import PRETRAINED, fetch
-from bckd.serialisation import from_plain, to_plain
+from bckd.values import from_plain, to_plain
 
 FORMAT = "bckd-detector-1"
 STUDENT = "student.safetensors"  # the file name in the folder of a run

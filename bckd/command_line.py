@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import io
-import json
+import os
 import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NoReturn
 
 import torch
 import tyro
@@ -24,17 +24,17 @@ from bckd.datasets.annotations import read_annotations
 from bckd.datasets.coco import CocoDataset
 from bckd.datasets.scenes import write_scenes
 from bckd.distributed import is_first, process_name
-from bckd.errors import InputError
+from bckd.errors import InputError, reason
 from bckd.evaluation import evaluate, write_results
-from bckd.files import write_atomically
+from bckd.files import read_json, write_atomically
 from bckd.models.dense import DenseDetector
 from bckd.models.grouped import forward_in_groups
 from bckd.preparation import check_classes_of, pick_device, validation_data
 from bckd.pretrained import PRETRAINED, listing
 from bckd.recipe_check import check_data, require
 from bckd.recipes import PRESETS, DataConfig, Recipe
-from bckd.serialisation import from_plain
 from bckd.trainer import NonFiniteLossError, train
+from bckd.values import from_plain
 from bckd.viz.pictures import pictures_of
 from bckd.viz.score_maps import score_map_grid
 
@@ -95,18 +95,31 @@ class EvalOptions:
 
 
 def main() -> None:
-    """Entry point of the command line; bad input is one sentence and exit code 2."""
+    """Entry point of the command line; what is refused is one sentence and exit code 2."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")  # a terminal that can't show a class name
     try:
-        sys.exit(run(sys.argv[1:]))
+        code = run(sys.argv[1:])
+        sys.stdout.flush()
+        sys.exit(code)
     except (InputError, NonFiniteLossError) as error:
-        print(f"bckd{process_name()}: error: {error}", file=sys.stderr)
-        sys.exit(2)
+        _refuse(str(error))
+    except BrokenPipeError:  # whoever read the output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except OSError as error:  # no space, no right, a name that the system refuses
+        _refuse(f"{error.filename}: {reason(error)}" if error.filename else reason(error))
     except KeyboardInterrupt:
         print(
             "bckd: interrupted; `--resume` continues a training run, a demo or study just goes on",
             file=sys.stderr,
         )
         sys.exit(130)
+
+
+def _refuse(sentence: str) -> NoReturn:
+    print(f"bckd{process_name()}: error: {sentence}", file=sys.stderr)
+    sys.exit(2)
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -248,10 +261,8 @@ def _recorded_data(path: Path) -> DataConfig:
     recipe = next((file for file in found if file.is_file()), None)
     if recipe is None:
         return DataConfig(size=recorded_size(path))
-    try:
-        data = json.loads(recipe.read_text(encoding="utf-8"))["data"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{recipe} is no recipe of bckd: {error}") from error
+    plain = read_json(recipe)
+    data = plain.get("data") if isinstance(plain, dict) else plain
     return from_plain(DataConfig, data, str(recipe))
 
 

@@ -11,3 +11,9 @@ class InputError(ValueError):
         if "Original Traceback" in sentence:
             sentence = sentence.strip().rpartition("InputError: ")[2]
         super().__init__(sentence)
+
+
+def reason(error: BaseException) -> str:
+    """Why something failed, on one line: the system's words where it is the system's error."""
+    words = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return " ".join(words.split()) or type(error).__name__

@@ -42,7 +42,7 @@ from bckd.models.official import (
     official_state_dict,
     read_official,
 )
-from bckd.serialisation import to_plain
+from bckd.values import to_plain
 
 if TYPE_CHECKING:  # not needed but for writing ONNX
     import onnx

@@ -1,27 +1,118 @@
-"""Files that are whole or absent: written beside, then renamed."""
+"""The one place where files are written and JSON is read.
+
+A file is whole or absent, whatever happens: it is written beside under a name of its own,
+brought to the disk, then renamed. A folder that a command writes to has one writer at a time.
+"""
 
 from __future__ import annotations
 
 import json
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
+
+from filelock import FileLock, Timeout
+
+from bckd.errors import InputError, reason
+
+_PART = ".bckd-{}.part"  # the mark of a file that is being written
+LOCK = ".bckd.lock"
 
 
 def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
     """Let `write` fill a temporary file beside `path`, then rename it to `path`.
 
-    Whoever reads `path` sees the old content or the new, never a part.
+    Whoever reads `path` sees the old content or the new, never a part, after a power cut too. A
+    link is followed.
+
+    Raises:
+        InputError: the place can't be written to (no space, no right), or is no file.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.part")
+    target = _target(path)
+    temporary = target.with_name(_PART.format(uuid4().hex))
     try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary.open("xb").close()  # a file of our own: nothing that lies there is followed
         write(temporary)
-        os.replace(temporary, path)
+        _to_disk(temporary)
+        os.replace(temporary, target)
+        _to_disk(target.parent)
+    except OSError as error:
+        raise InputError(f"{path} can't be written: {reason(error)}") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # renamed, or never made
+            temporary.unlink()
+
+
+def _target(path: Path) -> Path:
+    """Where the file lies, links followed; neither a folder nor a device."""
+    try:
+        target = path.resolve()
+        if target.exists() and not target.is_file():
+            kind = "a folder" if target.is_dir() else "a device"
+            raise InputError(f"{path} is {kind}; expected a file, or a name that is free")
+    except (OSError, RuntimeError) as error:  # a circle of links
+        raise InputError(f"{path} can't be written: {error}") from error
+    return target
+
+
+def _to_disk(path: Path) -> None:
+    """Have the system bring a file, or the names in a folder, to the disk."""
+    if path.is_dir() and os.name == "nt":
+        return  # Windows opens no folder, and keeps its names in a journal
+    handle = os.open(path, os.O_RDWR if path.is_file() else os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def check_writable(path: Path) -> None:
+    """Refuse early what `write_atomically` would refuse after the work.
+
+    Raises:
+        InputError: as there.
+    """
+    target = _target(path)
+    folder = next(parent for parent in target.parents if parent.exists())
+    trial = folder / _PART.format(uuid4().hex)
+    try:
+        trial.open("xb").close()
+        trial.unlink()
+    except OSError as error:
+        raise InputError(f"{path} can't be written: {reason(error)}") from error
+
+
+@contextmanager
+def one_writer(folder: Path) -> Iterator[None]:
+    """Hold a folder, which is made, for this process alone, as long as the block takes.
+
+    What an earlier writer that was killed left half-written is removed.
+
+    Raises:
+        InputError: another process holds it, or it can't be written to.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / LOCK)
+        lock.acquire(blocking=False)
+    except Timeout:
+        raise InputError(
+            f"{folder} is in use: another process writes to it; wait for its end or name "
+            f"another folder"
+        ) from None
+    except OSError as error:
+        raise InputError(f"{folder} can't be written to: {reason(error)}") from error
+    try:
+        for part in folder.rglob(_PART.format("*")):
+            part.unlink(missing_ok=True)
+        yield
+    finally:
+        lock.release()
 
 
 def write_text(path: Path, text: str) -> None:
@@ -43,3 +134,40 @@ def finite_or_none(value: Any) -> Any:
 def write_json(path: Path, content: Any) -> None:
     """Write an indented JSON file atomically; nan and inf become null."""
     write_text(path, json.dumps(finite_or_none(content), indent=2) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """What a JSON file holds; a byte order mark at its start is passed over.
+
+    Raises:
+        InputError: the file can't be read, is not UTF-8, or no JSON.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path} can't be read: {reason(error)}") from error
+    return parse_json(content, str(path))
+
+
+def parse_json(content: str | bytes, name: str) -> Any:
+    """The value that a JSON text says.
+
+    Args:
+        content: the text, or its bytes in UTF-8.
+        name: where it came from, for the message.
+
+    Raises:
+        InputError: it is not UTF-8, or no JSON.
+    """
+    try:
+        text = content if isinstance(content, str) else content.decode("utf-8-sig")
+        return json.loads(text)
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"{name} is not text in UTF-8 (byte {error.start} is "
+            f"{error.object[error.start]:#04x}); save it in that encoding"
+        ) from error
+    except RecursionError as error:
+        raise InputError(f"{name} is nested too deeply to be read") from error
+    except ValueError as error:  # no JSON, or a number of thousands of digits
+        raise InputError(f"{name} is not valid JSON: {error}") from error

@@ -17,7 +17,7 @@ from bckd.models.dense import DenseDetector
 from bckd.models.detector import Detector
 from bckd.normalisation import IMAGENET, Normalisation
 from bckd.recipes import DataConfig, Recipe
-from bckd.serialisation import to_plain
+from bckd.values import to_plain
 
 
 def training_data(

@@ -16,7 +16,7 @@ from bckd.distributed import joined_lists, process_count
 from bckd.errors import InputError
 from bckd.models.detector import Detector
 from bckd.recipes import Recipe
-from bckd.serialisation import from_plain, to_plain
+from bckd.values import from_plain, to_plain
 
 STATE = "resume.safetensors"  # the file name in the folder of a run
 # A resumed run may differ in these: they do not touch the weights (the folder of the data

@@ -57,9 +57,9 @@ from bckd.recipes import Recipe
 from bckd.resuming import agreed_state, restore, save_state
 from bckd.run_log import NoLog, RunLog
 from bckd.schedule import build_optimizer, learning_rate, set_learning_rate
-from bckd.serialisation import to_plain
 from bckd.structures import Batch
 from bckd.teaching import TeacherTargets, Teaching, live_teaching
+from bckd.values import to_plain
 
 
 class NonFiniteLossError(RuntimeError):

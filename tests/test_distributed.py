@@ -40,7 +40,7 @@ from bckd.preparation import validation_data
 from bckd.recipes import PRESETS, Recipe
 from bckd.resuming import STATE, agreed_state
 from bckd.run_log import read_log
-from bckd.serialisation import from_plain
+from bckd.values import from_plain
 
 ROOT = Path(__file__).parents[1]
 TEACHER = ROOT / "data" / "weights" / "scenes_teacher.safetensors"

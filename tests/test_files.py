@@ -3,11 +3,25 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from bckd.files import finite_or_none, write_atomically, write_json, write_text
+from bckd.errors import InputError
+from bckd.files import (
+    LOCK,
+    check_writable,
+    finite_or_none,
+    one_writer,
+    parse_json,
+    read_json,
+    write_atomically,
+    write_json,
+    write_text,
+)
 
 
 def test_text_is_written_and_replaced(tmp_path: Path) -> None:
@@ -28,7 +42,7 @@ def test_a_failure_leaves_what_was_there(tmp_path: Path, old: str | None) -> Non
         part.write_text("half")
         raise OSError("disk full")
 
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(InputError, match="note.txt can't be written: disk full"):
         write_atomically(path, fail)
     assert [file.read_text() for file in tmp_path.iterdir()] == ([] if old is None else [old])
 
@@ -54,3 +68,132 @@ def test_numbers_that_json_lacks_become_null(tmp_path: Path) -> None:
     write_json(tmp_path / "content.json", content)
     text = (tmp_path / "content.json").read_text()
     assert json.loads(text, parse_constant=pytest.fail) == expected
+
+
+def test_a_link_is_followed_and_stays(tmp_path: Path) -> None:
+    (tmp_path / "far").mkdir()
+    link, target = tmp_path / "link.txt", tmp_path / "far" / "target.txt"
+    link.symlink_to(target)  # which is not there yet
+    for text in ("first", "second"):
+        write_text(link, text)
+        assert link.is_symlink() and target.read_text() == text
+    assert [file.name for file in target.parent.iterdir()] == ["target.txt"]
+
+
+@pytest.mark.parametrize("kind", ["fifo", "folder", "circle", "device"])
+def test_what_is_no_file_is_not_replaced(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "out.json"
+    if kind == "fifo":
+        os.mkfifo(path)
+    elif kind == "folder":
+        path.mkdir()
+    elif kind == "circle":
+        path.symlink_to(path)
+    else:
+        path = Path(os.devnull)
+    before = path.lstat().st_mode
+    for attempt in (lambda: write_text(path, "text"), lambda: check_writable(path)):
+        with pytest.raises(InputError, match=path.name):
+            attempt()
+    assert path.lstat().st_mode == before
+
+
+def test_a_temporary_name_is_the_writers_own(tmp_path: Path) -> None:
+    """No other process holds or guesses it, and no link that lies there is followed."""
+    seen = []
+
+    def write(part: Path) -> None:
+        seen.append(part)
+        part.write_text("x")
+
+    for _ in range(2):
+        write_atomically(tmp_path / "note.txt", write)
+    assert len(set(seen)) == 2 and not any(part.exists() for part in seen)
+
+
+def test_files_have_the_rights_that_the_user_gives_by_default(tmp_path: Path) -> None:
+    plain = tmp_path / "plain.txt"
+    plain.write_text("x")
+    write_text(tmp_path / "ours.txt", "x")
+    assert (tmp_path / "ours.txt").stat().st_mode == plain.stat().st_mode
+
+
+def test_content_is_on_the_disk_before_the_name_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events = []
+    fsync, rename = os.fsync, os.replace
+    monkeypatch.setattr(os, "fsync", lambda handle: (events.append("fsync"), fsync(handle)))
+    monkeypatch.setattr(os, "replace", lambda *names: (events.append("rename"), rename(*names)))
+    write_text(tmp_path / "note.txt", "x")
+    assert events == ["fsync", "rename", "fsync"]
+
+
+def test_a_folder_that_is_no_folder_is_told_before_the_work(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    for path in (tmp_path / "file" / "out.json", tmp_path / ("x" * 300)):
+        with pytest.raises(InputError, match="can't be written: "):
+            check_writable(path)
+    check_writable(tmp_path / "new" / "folder" / "out.json")
+    assert [file.name for file in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_folder_has_one_writer(tmp_path: Path) -> None:
+    """The second, another process, gets a sentence; after the first it may write."""
+    folder = tmp_path / "run"
+    second = (
+        "import sys; from pathlib import Path; from bckd.files import one_writer\n"
+        "with one_writer(Path(sys.argv[1])): print('held')"
+    )
+
+    def attempt() -> subprocess.CompletedProcess:
+        return subprocess.run(
+            [sys.executable, "-c", second, str(folder)], capture_output=True, text=True
+        )
+
+    with one_writer(folder):
+        refused = attempt()
+    assert refused.returncode == 1
+    assert f"InputError: {folder} is in use" in refused.stderr
+    assert attempt().stdout == "held\n"
+
+
+def test_a_writer_removes_what_a_killed_one_left(tmp_path: Path) -> None:
+    (tmp_path / "snapshots").mkdir()
+    for name in (".bckd-00ff.part", "snapshots/.bckd-00fe.part", "mine.part", ".other-00ff.part"):
+        (tmp_path / name).write_text("half")
+    with one_writer(tmp_path):
+        left = sorted(file.name for file in tmp_path.rglob("*") if file.is_file())
+    assert left == [LOCK, ".other-00ff.part", "mine.part"]
+
+
+def test_json_of_windows_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "content.json"
+    path.write_bytes('{"a": "ß"}'.encode("utf-8-sig"))
+    assert read_json(path) == {"a": "ß"}
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        ('{"a": "螺母"}'.encode("gbk"), r"is not text in UTF-8 \(byte 7 is 0xc2\)"),
+        ('{"a": 1}'.encode("utf-16"), r"is not text in UTF-8 \(byte 0 is 0xff\)"),
+        (b"[" * 10**6, "is nested too deeply to be read"),
+        (b"1" * 5000, "is not valid JSON: "),
+        (b"{", "is not valid JSON: "),
+        (b"", "is not valid JSON: "),
+    ],
+)
+def test_json_that_cant_be_read_is_told(tmp_path: Path, content: bytes, sentence: str) -> None:
+    path = tmp_path / "content.json"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=f"content.json {sentence}"):
+        read_json(path)
+    with pytest.raises(InputError, match=f"^a header {sentence}"):
+        parse_json(content, "a header")
+
+
+def test_a_file_that_is_absent_or_a_folder_is_told(tmp_path: Path) -> None:
+    for path, why in ((tmp_path / "absent.json", "No such file"), (tmp_path, "directory")):
+        with pytest.raises(InputError, match=f"can't be read: .*{why}"):
+            read_json(path)

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from bckd.recipes import PRESETS
-from bckd.serialisation import to_plain
+from bckd.values import to_plain
 
 TABLE = json.loads((Path(__file__).parent / "official_recipes.json").read_text(encoding="utf-8"))
 FAMILIES = TABLE["families"]

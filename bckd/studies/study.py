@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from bckd.errors import InputError
 from bckd.recipes import LossWeights, Recipe
-from bckd.serialisation import from_plain, to_plain
+from bckd.values import from_plain, to_plain
 
 Changes = dict[str, Any]  # fields of a recipe by their dotted name
 NO_DISTILLATION = LossWeights(binary=0, iou=0)

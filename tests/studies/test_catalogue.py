@@ -13,13 +13,13 @@ import pytest
 from bckd.error_analysis import TIDE_ERRORS
 from bckd.recipes import PRESETS
 from bckd.run_log import read_lines
-from bckd.serialisation import to_plain
 from bckd.studies.catalogue import CHOSEN, LD_FACTORS, MODELS, STUDIES, methods
 from bckd.studies.cells import PRESET, published_changes
 from bckd.studies.runner import StudyOptions, chosen_scales
 from bckd.studies.statistics import ORDER, best_scale, summarise, values
 from bckd.studies.study import Cell, Study
 from bckd.studies.tables import TIDE
+from bckd.values import to_plain
 
 OPTIONS = StudyOptions()
 ROOT = Path(__file__).parents[2]

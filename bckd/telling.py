@@ -1,0 +1,32 @@
+"""The one place where a command tells what it made of its input, a sentence a kind."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from bckd.distributed import is_first
+
+_SHOWN = 3  # of many of a kind
+
+
+def tell(sentence: str) -> None:
+    """Print a sentence, in the first process of a run alone."""
+    if is_first():
+        print(sentence)
+
+
+def tell_some(what: str, found: Iterable[str]) -> None:
+    """Tell things of one kind by their number and the first three; nothing where there are none.
+
+    Args:
+        what: the sentence without them, with `{}` where their number belongs.
+    """
+    names = list(found)
+    if names:
+        tell(f"{what.format(len(names))}: {first_of(names)}")
+
+
+def first_of(names: list[str]) -> str:
+    """The first three of a list in words, and how many more there are."""
+    more = len(names) - _SHOWN
+    return ", ".join(names[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
