@@ -27,8 +27,8 @@ def training_data(
     annotations = read_annotations(data.root / data.train_annotations).first(data.first_train)
     if annotations.too_small and is_first():
         print(
-            f"{annotations.path}: {annotations.too_small} boxes below a pixel, or of area 0, "
-            f"are not learnt"
+            f"{annotations.path}: boxes below a pixel, or of area 0, are not learnt "
+            f"({annotations.too_small})"
         )
     return CocoDataset(
         data.root / data.train_images,
