@@ -146,6 +146,7 @@ _REGIMES = (
         seeds=(0, 1, 2, 3, 4),
         scales=SCALES,
         sweep_seeds=(100, 101),
+        edge_seeds=(102, 103, 104, 105),
     ),
     _regime(
         "four-classes",
