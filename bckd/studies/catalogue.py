@@ -146,6 +146,7 @@ _REGIMES = (
         seeds=(0, 1, 2, 3, 4),
         scales=SCALES,
         sweep_seeds=(100, 101),
+        edge_seeds=(102, 103, 104, 105),
     ),
     _regime(
         "four-classes",
@@ -289,12 +290,21 @@ _WEIGHTS = (
                 for a2 in (4, 16, 64)
                 if (a1, a2) != (1, 16)  # in "recipe-search"
             ),
+            _weighted("BCKD, 64 : 256", binary=64.0, iou=256.0),
             _weighted("softmax + L_loc, 3 : 16", softmax=3.0, iou=16.0),
             _weighted("softmax + L_loc, 12 : 64", softmax=12.0, iou=64.0),
         ),
         seeds=(200, 201),
         shared=("BCKD, 1 : 16",),
         shared_from="recipe-search",
+    ),
+    _regime(
+        "factor-16",
+        "BCKD at the factor 16, which the sweep leaves open",
+        _SCENES,
+        methods=(_weighted("BCKD, 16 : 64", binary=16.0, iou=64.0),),
+        seeds=(0, 1, 2, 3, 4),
+        shared=("none", "softmax", "BCKD", _SOFTMAX),
     ),
 )
 

@@ -83,6 +83,13 @@ def run_study(study: Study, options: StudyOptions) -> list[dict[str, Any]]:
         swept = {name for m in chosen for name in (m, study.method(m).scale_of)}
         sweep = [cell for cell in study.sweep() if cell.method in swept]
         _run_cells(study, sweep, path, options.out, pool)
+        if study.edge_seeds:
+            lines = read_lines(path)
+            names = dict.fromkeys(
+                cell.method for cell in sweep if study.method(cell.method).distils
+            )
+            edges = [cell for name in names for cell in study.sweep_at_edge(lines, name)]
+            _run_cells(study, edges, path, options.out, pool)
         scales = chosen_scales(study, options.results, chosen)
         cells = [Cell("comparison", name, scales[name], seed) for seed in seeds for name in chosen]
         _run_cells(study, cells, options.extra or path, options.out, pool)
@@ -102,9 +109,8 @@ def _check_options(study: Study, options: StudyOptions) -> None:
         twice = [value for value, count in Counter(getattr(options, name)).items() if count > 1]
         if twice:
             raise InputError(f"--{name} has {twice[0]} twice")
-    swept = set(study.sweep_seeds)
-    if study.scales_from:
-        swept |= set(STUDIES[study.scales_from].sweep_seeds)
+    source = STUDIES[study.scales_from] if study.scales_from else study
+    swept = {*study.sweep_seeds, *source.sweep_seeds, *source.edge_seeds}
     leaked = sorted(swept & set(options.seeds))
     if leaked:
         raise InputError(f"--seeds has {leaked[0]}, a seed of the sweep that chose the weights")
@@ -127,7 +133,10 @@ def chosen_scales(study: Study, results: Path, names: Iterable[str]) -> dict[str
         found = {
             (x["scale"], x["seed"]) for x in lines if (x["part"], x["method"]) == ("sweep", name)
         }
-        if found != set(product(source.scales, source.sweep_seeds)):
+        wanted = set(product(source.scales, source.sweep_seeds))
+        if wanted <= found and source.edge_seeds:
+            wanted |= {(cell.scale, cell.seed) for cell in source.sweep_at_edge(lines, name)}
+        if found != wanted:
             raise InputError(
                 f"study {study.name} needs the whole sweep of {source.name} for {name!r}; "
                 f"run that study first"

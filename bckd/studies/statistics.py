@@ -171,7 +171,9 @@ def scales_of(lines: Iterable[Line], method: str, part: str = "sweep") -> list[f
 def best_scale(lines: Iterable[Line], method: str) -> float:
     """The scale of the highest mean AP over the seeds that the sweep has of it.
 
-    Of equal means the one nearest to 1, by ratio; of 1/x and x the smaller.
+    Of equal means the one nearest to 1, by ratio; of 1/x and x the smaller. The largest scale
+    of all, beyond which nothing was tried, gives way to the one below where three or more
+    seeds compare the two and leave open which is ahead (95 % interval of the pairs).
 
     Raises:
         InputError: the sweep has no run of the method, or a scale is not positive.
@@ -185,7 +187,12 @@ def best_scale(lines: Iterable[Line], method: str) -> float:
     means = {
         s: summarise(values(lines, method, part="sweep", scale=s).values()).mean for s in scales
     }
-    return max(scales, key=lambda s: (means[s], -round(abs(math.log(s)), 9)))
+    best = max(scales, key=lambda s: (means[s], -round(abs(math.log(s)), 9)))
+    if best != scales[-1] or len(scales) == 1:
+        return best
+    largest, below = (values(lines, method, part="sweep", scale=s) for s in scales[:-3:-1])
+    is_open = len(largest.keys() & below.keys()) >= 3 and paired(largest, below).low <= 0
+    return scales[-2] if is_open else best
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -3,7 +3,8 @@
 A study compares methods in one regime (data, teacher, schedule, start). Each method has
 published weights; the sweep multiplies them by each of the study's scales, on seeds that
 the comparison does not use, and the comparison takes the scale of the highest mean AP.
-Every swept method gets a sweep of the same size. A study without a sweep takes the scales
+Every swept method gets a sweep of the same size; only a best scale at its upper end may be
+compared with the one below on more seeds. A study without a sweep takes the scales
 of another one; a variant takes its original's. Sweep and comparison share the images to
 evaluate on, unless the study says otherwise.
 """
@@ -12,11 +13,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from itertools import product
 from pathlib import Path
 from typing import Any, Literal
 
 from bckd.errors import InputError
 from bckd.recipes import LossWeights, Recipe
+from bckd.studies.statistics import Line, best_scale
 from bckd.values import from_plain, to_plain
 
 Changes = dict[str, Any]  # fields of a recipe by their dotted name
@@ -60,6 +63,8 @@ class Study:
         methods: compared on `seeds`.
         scales: factors on the published weights that the sweep tries.
         sweep_seeds: of the sweep.
+        edge_seeds: where a method's best scale on `sweep_seeds` is the largest of all, these
+            more seeds compare it with the one below.
         scales_from: the study whose sweep serves this one, in place of its own.
         shared: methods whose runs the study `shared_from` has already, with the same recipe
             and seeds; they are not run again.
@@ -73,6 +78,7 @@ class Study:
     seeds: tuple[int, ...]
     scales: tuple[float, ...] = ()
     sweep_seeds: tuple[int, ...] = ()
+    edge_seeds: tuple[int, ...] = ()
     scales_from: str | None = None
     shared: tuple[str, ...] = ()
     shared_from: str = "base"
@@ -98,6 +104,19 @@ class Study:
                 for scale in self.scales if method.distils else (1.0,):
                     for seed in self.sweep_seeds:
                         yield Cell("sweep", method.name, scale, seed)
+
+    def sweep_at_edge(self, lines: Iterable[Line], method: str) -> list[Cell]:
+        """The runs of a method on `edge_seeds`, if the finished sweep asks for them.
+
+        Args:
+            lines: of this study.
+        """
+        lines = [x for x in lines if x["part"] == "sweep" and x["seed"] in self.sweep_seeds]
+        below, largest = sorted(self.scales)[-2:]
+        if best_scale(lines, method) != largest:
+            return []
+        pairs = product((below, largest), self.edge_seeds)
+        return [Cell("sweep", method, scale, seed) for scale, seed in pairs]
 
     def models(self, methods: Iterable[str]) -> set[str]:
         """Names of the models that must be trained before runs of these methods."""

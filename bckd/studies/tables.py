@@ -59,7 +59,7 @@ def sweep_table(lines: Iterable[Line]) -> str:
         own = scales_of(lines, method)
         cells = [_sweep_cell(lines, method, s, s == best) if s in own else "-" for s in scales]
         rows.append([method, *zero, *cells])
-    head = ["method", *("x 0" for _ in zero), *(f"x {scale:.3g}" for scale in scales)]
+    head = ["method", *("x 0" for _ in zero), *(f"x {scale:.4g}" for scale in scales)]
     return _table(head, rows)
 
 

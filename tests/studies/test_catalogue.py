@@ -53,7 +53,13 @@ def test_shared_runs_are_those_of_base(study: Study) -> None:
 def test_results_are_complete(study: Study) -> None:
     lines = read_lines(RESULTS / f"{study.name}.jsonl")
     scales = chosen_scales(study, RESULTS, [method.name for method in study.methods])
-    cells = list(study.sweep()) + [
+    edges = [
+        cell
+        for method in study.methods
+        if study.edge_seeds and method.swept and method.distils
+        for cell in study.sweep_at_edge(lines, method.name)
+    ]
+    cells = [*study.sweep(), *edges] + [
         Cell("comparison", name, scale, seed)
         for name, scale in scales.items()
         for seed in study.seeds
@@ -92,7 +98,7 @@ def test_the_preset_is_the_one_that_the_lines_refer_to() -> None:
 def test_no_choice_is_made_on_seeds_of_the_comparison(study: Study) -> None:
     source = STUDIES[study.scales_from] if study.scales_from else study
     models = {recipe.seed for name, recipe in MODELS.items() if name == "student"}
-    assert set(study.seeds).isdisjoint(source.sweep_seeds)
+    assert set(study.seeds).isdisjoint({*source.sweep_seeds, *source.edge_seeds})
     assert set(study.seeds).isdisjoint(models)
 
 

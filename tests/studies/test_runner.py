@@ -111,6 +111,22 @@ class TestStudy:
         run_study(study, options)
         assert path.read_bytes() == before
 
+    def test_a_best_scale_at_the_edge_runs_on_more_seeds(
+        self, study: Study, options: StudyOptions
+    ) -> None:
+        options.results.mkdir()
+        path = options.results / "tiny.jsonl"
+        none = Cell("sweep", "none", 1.0, 100)
+        known = [
+            {**sweep_line(scale, ap), "changes": changes} for scale, ap, changes in swept(study)
+        ]
+        known.append({**vars(none), "AP": 0.1, "changes": published_changes(study, none)})
+        path.write_text("".join(json.dumps(x) + "\n" for x in known))
+        lines = run_study(replace(study, edge_seeds=(101,)), replace(options, methods=("BCKD",)))
+        added = [(x["part"], x["scale"], x["seed"]) for x in lines[len(known) :]]
+        assert sorted(added[:2]) == [("sweep", 1.0, 101), ("sweep", 2.0, 101)]
+        assert [(part, seed) for part, _, seed in added[2:]] == [("comparison", 0)]
+
     def test_other_seeds_go_to_a_file_of_their_own(
         self, study: Study, options: StudyOptions, tmp_path: Path
     ) -> None:
@@ -144,6 +160,7 @@ class TestStudy:
             ({"methods": ("BCKD", "BCKD")}, "--methods has BCKD twice"),
             ({"seeds": (0, 0)}, "--seeds has 0 twice"),
             ({"seeds": (100,), "extra": Path("x")}, "100, a seed of the sweep"),
+            ({"seeds": (101,), "extra": Path("x")}, "101, a seed of the sweep"),
             ({"seeds": (7,)}, "--seeds has 7, not published"),
             ({"swaps": True, "extra": Path("x")}, "leave out --extra"),
         ],
@@ -151,6 +168,7 @@ class TestStudy:
     def test_refusals(
         self, study: Study, options: StudyOptions, changes: dict[str, Any], message: str
     ) -> None:
+        study = replace(study, edge_seeds=(101,))
         with pytest.raises(InputError, match=message):
             run_study(study, replace(options, **changes))
 
@@ -169,6 +187,18 @@ class TestScales:
     def test_a_diverging_scale_is_not_chosen(self, study: Study, tmp_path: Path) -> None:
         lines = [sweep_line(1.0, 0.1), sweep_line(2.0, None)]
         (tmp_path / "tiny.jsonl").write_text("".join(json.dumps(x) + "\n" for x in lines))
+        assert chosen_scales(study, tmp_path, ["BCKD"]) == {"BCKD": 1.0}
+
+    def test_more_seeds_at_the_edge_decide(self, study: Study, tmp_path: Path) -> None:
+        study = replace(study, edge_seeds=(101,))
+        path = tmp_path / "tiny.jsonl"
+        lines = [sweep_line(1.0, 0.2), sweep_line(2.0, 0.3)]
+        lines.append({**sweep_line(1.0, 0.4), "seed": 101})
+        path.write_text("".join(json.dumps(x) + "\n" for x in lines))
+        with pytest.raises(InputError, match="whole sweep of tiny"):
+            chosen_scales(study, tmp_path, ["BCKD"])
+        lines.append({**sweep_line(2.0, 0.1), "seed": 101})
+        path.write_text("".join(json.dumps(x) + "\n" for x in lines))
         assert chosen_scales(study, tmp_path, ["BCKD"]) == {"BCKD": 1.0}
 
     def test_a_sweep_that_was_not_run(self, study: Study, tmp_path: Path) -> None:

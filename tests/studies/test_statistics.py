@@ -181,6 +181,20 @@ class TestBestScale:
         assert best_scale(lines, "softmax") == best
         assert best_scale(lines[::-1], "softmax") == best
 
+    @pytest.mark.parametrize(
+        ("below", "largest", "best"),
+        [
+            ((0.2, 0.3, 0.25), (0.3, 0.28, 0.3), 4.0),  # ahead in the mean, but open
+            ((0.2, 0.3, 0.25), (0.3, 0.4, 0.36), 16.0),  # ahead at every seed by as much
+            ((0.2, 0.3), (0.3, 0.28), 16.0),  # too few seeds to leave anything open
+        ],
+    )
+    def test_the_largest_has_to_prove_itself(
+        self, below: tuple[float, ...], largest: tuple[float, ...], best: float
+    ) -> None:
+        lines = sweep("BCKD", {1.0: (0.1, 0.1), 4.0: below, 16.0: largest})
+        assert best_scale(lines, "BCKD") == best
+
     def test_a_method_without_sweep_is_told(self) -> None:
         with pytest.raises(InputError, match=r"no run of 'none'; it has \['LD'\]"):
             best_scale([*sweep("LD", {1.0: (0.1,)}), line("none", 0, 0.1)], "none")

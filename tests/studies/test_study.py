@@ -51,6 +51,21 @@ class TestSweep:
     def test_its_seeds_are_not_the_comparisons(self, study: Study) -> None:
         assert {cell.seed for cell in study.sweep()}.isdisjoint(study.seeds)
 
+    @pytest.mark.parametrize(
+        ("best", "again"), [(1.0, []), (2.0, [(1.0, 102), (1.0, 103), (2.0, 102), (2.0, 103)])]
+    )
+    def test_a_best_scale_at_the_upper_end_is_compared_on_more_seeds(
+        self, study: Study, best: float, again: list[tuple[float, int]]
+    ) -> None:
+        study = replace(study, edge_seeds=(102, 103))
+        lines = [{**vars(cell), "AP": 0.4 if cell.scale == best else 0.3} for cell in study.sweep()]
+        # What these seeds found does not change that they were asked for.
+        for scale, seed in again:
+            lines.append({**vars(Cell("sweep", "BCKD", scale, seed)), "AP": 0.5 / scale})
+        cells = study.sweep_at_edge(lines, "BCKD")
+        assert {(cell.part, cell.method) for cell in cells} <= {("sweep", "BCKD")}
+        assert [(cell.scale, cell.seed) for cell in cells] == again
+
 
 class TestRecipes:
     def test_the_scale_multiplies_the_published_weights(self) -> None:
