@@ -261,6 +261,7 @@ class TestFiles:
         assert names == {
             "student.safetensors",
             "resume.safetensors",
+            "resume.previous.safetensors",
             "results.json",
             "recipe.json",
             "log.jsonl",
