@@ -111,6 +111,7 @@ def main() -> None:
     except OSError as error:  # no space, no right, a name that the system refuses
         _refuse(f"{error.filename}: {reason(error)}" if error.filename else reason(error))
     except Interrupted as error:
+        error.__traceback__ = None  # with it go the processes that loaded images, in order
         if is_first():
             print(f"bckd: {error}", file=sys.stderr)
         sys.exit(128 + error.number)

@@ -8,7 +8,7 @@ torchrun each process takes its share of every batch, and the first one writes t
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import AbstractContextManager, ExitStack, closing
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -160,7 +160,7 @@ def _train(
         write_json(recipe.out / "recipe.json", to_plain(recipe))
     batches = _batches(recipe, training, first)  # before signals are heard: see `ending`
     log = RunLog(recipe.out, first) if is_first() else NoLog()
-    with closing(log), ending(recipe.out) as told:
+    with closing(log), closing(batches), ending(recipe.out) as told:
         contents = contents_of(recipe)
         parts = (student, teaching, optimizer, scaler, validation)
         run = _Run(recipe, contents, *parts, log, window, told, progress, seconds)
@@ -393,7 +393,8 @@ def _update(
     scaler.update()
 
 
-def _batches(recipe: Recipe, dataset: CocoDataset, first: int) -> Iterator[Batch]:
+def _batches(recipe: Recipe, dataset: CocoDataset, first: int) -> Generator[Batch, None, None]:
+    """The batches of the steps from `first` on; closing it ends the processes that load them."""
     steps, share = (first, recipe.steps), (process_index(), process_count())
     order = TrainingBatches(
         dataset.images,
@@ -404,15 +405,18 @@ def _batches(recipe: Recipe, dataset: CocoDataset, first: int) -> Iterator[Batch
         images_per_group=recipe.images_per_group,
         size=dataset.size,
     )
-    return iter(
-        DataLoader(
-            dataset,
-            batch_sampler=order,
-            num_workers=recipe.data.workers,
-            collate_fn=partial(collate, size=dataset.size),
-            worker_init_fn=leave_signals,
-        )
+    loader = DataLoader(
+        dataset,
+        batch_sampler=order,
+        num_workers=recipe.data.workers,
+        collate_fn=partial(collate, size=dataset.size),
+        worker_init_fn=leave_signals,
     )
+    return _each(iter(loader))
+
+
+def _each(batches: Iterator[Batch]) -> Generator[Batch, None, None]:
+    yield from batches
 
 
 def _check_finite(total: Tensor, terms: dict[str, Tensor], step: int, batch: Batch) -> None:
