@@ -23,7 +23,7 @@ from bckd.checkpoints import load_detector, recorded_size
 from bckd.datasets.annotations import read_annotations
 from bckd.datasets.coco import CocoDataset
 from bckd.datasets.scenes import write_scenes
-from bckd.distributed import is_first, process_name, told_by_launcher
+from bckd.distributed import end_under_torchrun, is_first, process_name
 from bckd.errors import InputError, reason
 from bckd.evaluation import evaluate, write_results
 from bckd.files import check_writable, read_json, write_atomically
@@ -122,8 +122,8 @@ def main() -> None:
 
 def _refuse(sentence: str) -> NoReturn:
     sentence = f"bckd{process_name()}: error: {sentence}"
-    if not told_by_launcher(sentence):
-        print(sentence, file=sys.stderr)
+    end_under_torchrun(sentence, 2)
+    print(sentence, file=sys.stderr)
     sys.exit(2)
 
 

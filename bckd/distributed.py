@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -28,7 +29,7 @@ from bckd.errors import InputError
 T = TypeVar("T")
 # The longest wait for another process: the first scores all detections of COCO alone.
 PATIENCE = timedelta(hours=1)
-WAIT_FOR_FIRST = 5.0  # seconds that another process gives the first one to end for the same reason
+WAIT_FOR_FIRST = 10.0  # seconds that another process gives the first one to end for the same reason
 
 
 def launched() -> bool:
@@ -102,22 +103,21 @@ def process_name() -> str:
     return "" if is_first() else f" (process {_number()})"
 
 
-def told_by_launcher(sentence: str) -> bool:
-    """Leave the last words of this process to torchrun, which says them after its own.
+def end_under_torchrun(sentence: str, code: int) -> None:
+    """End this process with its last words left to torchrun, which says them after its own.
 
-    The first process's alone where it has the same to say: the others wait to be ended.
-
-    Returns:
-        False where torchrun did not start this process.
+    Those of the first process alone where all have the same to say: the others wait to be ended.
+    Does nothing where torchrun did not start this process.
     """
     file = os.environ.get("TORCHELASTIC_ERROR_FILE") if launched() else None
     if file is None:
-        return False
+        return
     if not is_first():
         time.sleep(WAIT_FOR_FIRST)
     known = {"py_callstack": sentence, "timestamp": str(int(time.time()))}
     Path(file).write_text(json.dumps({"message": {"message": sentence, "extraInfo": known}}))
-    return True
+    sys.stdout.flush()
+    os._exit(code)  # a common end would wait for processes that wait for this one
 
 
 def shared(network: nn.Module) -> nn.Module:
