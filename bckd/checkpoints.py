@@ -163,10 +163,30 @@ def _names_of(path: Path, classes: int, given: tuple[str, ...] | None) -> tuple[
     return tuple(f"class {k}" for k in range(classes))
 
 
-def save_tensors(path: Path, tensors: dict[str, Tensor], header: dict[str, str]) -> None:
-    """Write a safetensors file with a header; atomically."""
+def save_tensors(
+    path: Path,
+    tensors: dict[str, Tensor],
+    header: dict[str, str],
+    previous: Path | None = None,
+) -> None:
+    """Write a safetensors file with a header; atomically. Equal contents are equal bytes.
+
+    Args:
+        previous: a name beside it that the file of before takes.
+    """
     plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-    write_atomically(path, lambda part: part.write_bytes(save(plain, metadata=header)))
+    content = memoryview(save(plain, metadata=header))
+    start = 8 + int.from_bytes(content[:8], "little")
+    listing = json.loads(bytes(content[8:start]))
+    listing["__metadata__"] = header  # safetensors has its entries in no fixed order
+    text = json.dumps(listing, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # tensors are aligned so
+
+    def write(part: Path) -> None:
+        with part.open("wb") as file:
+            file.writelines((len(text).to_bytes(8, "little"), text, content[start:]))
+
+    write_atomically(path, write, previous)
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

@@ -23,10 +23,11 @@ from bckd.checkpoints import load_detector, recorded_size
 from bckd.datasets.annotations import read_annotations
 from bckd.datasets.coco import CocoDataset
 from bckd.datasets.scenes import write_scenes
-from bckd.distributed import is_first, process_name
+from bckd.distributed import end_under_torchrun, is_first, process_name
 from bckd.errors import InputError, reason
 from bckd.evaluation import evaluate, write_results
-from bckd.files import read_json, write_atomically
+from bckd.files import check_writable, read_json, write_atomically
+from bckd.interruption import Interrupted
 from bckd.models.dense import DenseDetector
 from bckd.models.grouped import forward_in_groups
 from bckd.preparation import check_classes_of, pick_device, validation_data
@@ -109,16 +110,20 @@ def main() -> None:
         sys.exit(0)
     except OSError as error:  # no space, no right, a name that the system refuses
         _refuse(f"{error.filename}: {reason(error)}" if error.filename else reason(error))
+    except Interrupted as error:
+        error.__traceback__ = None  # with it go the processes that loaded images, in order
+        if is_first():
+            print(f"bckd: {error}", file=sys.stderr)
+        sys.exit(128 + error.number)
     except KeyboardInterrupt:
-        print(
-            "bckd: interrupted; `--resume` continues a training run, a demo or study just goes on",
-            file=sys.stderr,
-        )
+        print("bckd: interrupted", file=sys.stderr)
         sys.exit(130)
 
 
 def _refuse(sentence: str) -> NoReturn:
-    print(f"bckd{process_name()}: error: {sentence}", file=sys.stderr)
+    sentence = f"bckd{process_name()}: error: {sentence}"
+    end_under_torchrun(sentence, 2)
+    print(sentence, file=sys.stderr)
     sys.exit(2)
 
 
@@ -222,10 +227,9 @@ def _eval(arguments: list[str]) -> None:
     options = parse(EvalOptions, arguments, f"eval {path}", default=EvalOptions(data))
     check_data(options.data)
     require(options.batch_size >= 1, "batch_size", options.batch_size, "1 or more")
-    for name in ("detections", "score_maps"):
-        file = getattr(options, name)
-        if file is not None and file.is_dir():
-            raise InputError(f"--{name.replace('_', '-')} is {file}, a folder; expected a file")
+    for file in (options.detections, options.score_maps):
+        if file is not None:
+            check_writable(file)
     names = read_annotations(options.data.root / options.data.val_annotations).class_names
     checkpoint = load_detector(path, names)
     dataset = validation_data(options.data, checkpoint.detector.normalisation)

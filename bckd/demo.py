@@ -10,9 +10,10 @@ from bckd.agreement import agreement
 from bckd.checkpoints import load_detector
 from bckd.datasets.scenes import write_scenes
 from bckd.evaluation import evaluate, evaluation_loader
-from bckd.files import write_json, write_text
+from bckd.files import one_writer, write_json, write_text
 from bckd.models.dense import DenseDetector
 from bckd.preparation import load_teacher, pick_device, training_data, validation_data
+from bckd.recipe_check import check_recipe
 from bckd.recipes import (
     PRESETS,
     SCENES_TEACHER,
@@ -52,11 +53,19 @@ def run_demo(options: DemoOptions) -> dict[str, Any]:
     """Train, evaluate, write `results.json` and `report.html`; returns the results.
 
     Raises:
-        InputError: the scenes' folder or the teacher is something else.
+        InputError: the scenes' folder or the teacher is something else, an option is out of
+            range, or another process writes to the folder.
     """
     published = methods(6)
     recipes = {name: _recipe(options, name, weights_of(published[name])) for name in METHODS}
-    load_detector(options.teacher)  # a wrong path is better told before a minute of drawing
+    # What is wrong is better told before a minute of drawing.
+    check_recipe(recipes["BCKD"])
+    load_detector(options.teacher)
+    with one_writer(options.out):
+        return _run_demo(options, recipes)
+
+
+def _run_demo(options: DemoOptions, recipes: dict[str, Recipe]) -> dict[str, Any]:
     write_scenes(options.root)
     first = recipes["BCKD"]
     validation = validation_data(first.data)

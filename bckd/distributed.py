@@ -7,11 +7,15 @@ DistributedDataParallel. In a single process a value, a list or a network stays 
 
 from __future__ import annotations
 
+import json
 import os
+import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from itertools import chain
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
@@ -25,6 +29,7 @@ from bckd.errors import InputError
 T = TypeVar("T")
 # The longest wait for another process: the first scores all detections of COCO alone.
 PATIENCE = timedelta(hours=1)
+WAIT_FOR_FIRST = 10.0  # seconds that another process gives the first one to end for the same reason
 
 
 def launched() -> bool:
@@ -98,6 +103,23 @@ def process_name() -> str:
     return "" if is_first() else f" (process {_number()})"
 
 
+def end_under_torchrun(sentence: str, code: int) -> None:
+    """End this process with its last words left to torchrun, which says them after its own.
+
+    Those of the first process alone where all have the same to say: the others wait to be ended.
+    Does nothing where torchrun did not start this process.
+    """
+    file = os.environ.get("TORCHELASTIC_ERROR_FILE") if launched() else None
+    if file is None:
+        return
+    if not is_first():
+        time.sleep(WAIT_FOR_FIRST)
+    known = {"py_callstack": sentence, "timestamp": str(int(time.time()))}
+    Path(file).write_text(json.dumps({"message": {"message": sentence, "extraInfo": known}}))
+    sys.stdout.flush()
+    os._exit(code)  # a common end would wait for processes that wait for this one
+
+
 def shared(network: nn.Module) -> nn.Module:
     """The network as all processes train it: backward averages the gradients over them."""
     if process_count() == 1:
@@ -158,12 +180,37 @@ def joined_lists(part: list[T]) -> list[T]:
 
 
 def from_first(work: Callable[[], T]) -> T:
-    """`work()`, done by the first process alone, in every process."""
+    """`work()`, done by the first process alone, in every process.
+
+    Raises:
+        InputError: `work` does, in every process.
+    """
     if not _joined():
         return work()
-    result = [work() if is_first() else None]
-    dist.broadcast_object_list(result, src=0)
-    return result[0]  # type: ignore[return-value]
+    outcome: list[Any] = [None, None]
+    if is_first():
+        try:
+            outcome = [work(), None]
+        except InputError as error:
+            outcome = [None, error]
+    dist.broadcast_object_list(outcome, src=0)
+    result, refusal = outcome
+    if refusal is not None:
+        raise refusal
+    return result
+
+
+def anywhere(holds: bool, device: torch.device) -> bool:
+    """Whether it holds in any process.
+
+    Args:
+        device: this process's own.
+    """
+    if not _joined():
+        return holds
+    value = torch.tensor(float(holds), device=device)
+    dist.all_reduce(value, dist.ReduceOp.MAX)
+    return bool(value)
 
 
 def _number() -> int:

@@ -20,6 +20,7 @@ import copy
 import importlib.util
 import io
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,8 +32,8 @@ from torch.fx import GraphModule
 from bckd.checkpoints import Checkpoint, load_detector
 from bckd.datasets.coco import ImageSize
 from bckd.errors import InputError
-from bckd.export_check import Agreement, compare, onnx_detect, program_detect, quiet
-from bckd.files import write_atomically
+from bckd.export_check import Agreement, Detect, compare, onnx_detect, program_detect, quiet
+from bckd.files import check_writable, write_atomically
 from bckd.models.dense import DenseDetector
 from bckd.models.detector import Detector
 from bckd.models.exportable import INPUTS, OUTPUTS, OneImage
@@ -87,30 +88,40 @@ def run_export(source: Path | str, options: ExportOptions) -> dict[str, Agreemen
         _require_onnx()
     checkpoint = load_detector(source)
     if "official" in paths:  # first: it is quick, and what it refuses needs no tracing
-        export_official(checkpoint, paths["official"])
-        print(f"{paths['official']}: {_official_report(checkpoint, paths['official'])}")
+        path = paths["official"]
+        print(f"{path}: {export_official(checkpoint, path)}")
     agreements: dict[str, Agreement] = {}
     if "onnx" not in paths and "program" not in paths:
         return agreements
     program = _trace(checkpoint)
     if "onnx" in paths:
-        _write_onnx(program, checkpoint, paths["onnx"])
+        path, content = paths["onnx"], _onnx_bytes(program, checkpoint)
         if importlib.util.find_spec("onnxruntime") is None:
-            print(f"{paths['onnx']}: not compared with PyTorch: onnxruntime is not installed")
+            write_atomically(path, lambda part: part.write_bytes(content))
+            print(f"{path}: not compared with PyTorch: onnxruntime is not installed")
         else:
-            agreements["onnx"] = compare(checkpoint, onnx_detect(paths["onnx"]))
-            _report(paths["onnx"], agreements["onnx"])
+            agreements["onnx"] = _write_checked(checkpoint, content, onnx_detect, path)
     if "program" in paths:
-        _write_program(program, checkpoint, paths["program"])
-        agreements["program"] = compare(checkpoint, program_detect(paths["program"]))
-        _report(paths["program"], agreements["program"])
+        path, content = paths["program"], _program_bytes(program, checkpoint)
+        agreements["program"] = _write_checked(checkpoint, content, program_detect, path)
     return agreements
 
 
-def _report(path: Path, agreement: Agreement) -> None:
-    if agreement.missed > MISSED_SHARE * agreement.detections:
-        raise InputError(f"{path} does not detect what PyTorch does: {agreement}")
-    print(f"{path}: {agreement}")
+def _write_checked(
+    checkpoint: Checkpoint, content: bytes, reader: Callable[[Path], Detect], path: Path
+) -> Agreement:
+    """Write an exported file if it detects what PyTorch does; else what was there stays."""
+    found: list[Agreement] = []
+
+    def write(part: Path) -> None:
+        part.write_bytes(content)
+        found.append(compare(checkpoint, reader(part)))
+        if found[0].missed > MISSED_SHARE * found[0].detections:
+            raise InputError(f"{path} would not detect what PyTorch does: {found[0]}")
+
+    write_atomically(path, write)
+    print(f"{path}: {found[0]}")
+    return found[0]
 
 
 def _paths(options: ExportOptions) -> dict[str, Path]:
@@ -121,8 +132,7 @@ def _paths(options: ExportOptions) -> dict[str, Path]:
     for name, path in paths.items():
         if path.suffix != ENDINGS[name]:
             raise InputError(f"--{name} is {path}; expected a name that ends in {ENDINGS[name]}")
-        if path.is_dir():
-            raise InputError(f"--{name} is {path}, a folder; expected a file")
+        check_writable(path)
     return paths
 
 
@@ -133,7 +143,8 @@ def export_onnx(checkpoint: Checkpoint, path: Path) -> None:
         InputError: onnx or onnxscript is not installed, or the detector is on Swin-T.
     """
     _require_onnx()
-    _write_onnx(_trace(checkpoint), checkpoint, path)
+    content = _onnx_bytes(_trace(checkpoint), checkpoint)
+    write_atomically(path, lambda part: part.write_bytes(content))
 
 
 def export_program(checkpoint: Checkpoint, path: Path) -> None:
@@ -142,14 +153,18 @@ def export_program(checkpoint: Checkpoint, path: Path) -> None:
     Raises:
         InputError: the detector is on Swin-T.
     """
-    _write_program(_trace(checkpoint), checkpoint, path)
+    content = _program_bytes(_trace(checkpoint), checkpoint)
+    write_atomically(path, lambda part: part.write_bytes(content))
 
 
-def export_official(checkpoint: Checkpoint, path: Path) -> None:
+def export_official(checkpoint: Checkpoint, path: Path) -> str:
     """Write weights and class names as mmdetection 2.x saves them, for `torch.load`.
 
     The layout has no place for groups, image size or activation; a reader's configuration
-    must say them.
+    must say them. What was there stays if the weights do not come back as they were.
+
+    Returns:
+        What came back, and what a reader must be told.
 
     Raises:
         InputError: the layout knows no such detector.
@@ -157,7 +172,15 @@ def export_official(checkpoint: Checkpoint, path: Path) -> None:
     detector = _official_detector(checkpoint)
     tensors = {name: x.detach().cpu() for name, x in official_state_dict(detector).items()}
     content = {"state_dict": tensors, "meta": {"CLASSES": detector.class_names}}
-    write_atomically(path, lambda part: torch.save(content, part))
+    buffer, reports = io.BytesIO(), []
+    torch.save(content, buffer)
+
+    def write(part: Path) -> None:
+        part.write_bytes(buffer.getvalue())
+        reports.append(_official_report(checkpoint, part))
+
+    write_atomically(path, write)
+    return reports[0]
 
 
 def _official_detector(checkpoint: Checkpoint) -> Detector:
@@ -186,7 +209,7 @@ def _official_report(checkpoint: Checkpoint, path: Path) -> str:
     report = load_official(copied, state_dict)
     for name, value in copied.state_dict().items():
         if not torch.equal(value, detector.state_dict()[name]):
-            raise InputError(f"{path} does not hold {name} as it was")
+            raise InputError(f"a file in the official layout would not hold {name} as it was")
     assumed, _ = config_of_official(state_dict)
     unsaid = [
         field.name
@@ -256,15 +279,15 @@ def _trace(checkpoint: Checkpoint) -> ExportedProgram:
     return program
 
 
-def _write_program(program: ExportedProgram, checkpoint: Checkpoint, path: Path) -> None:
+def _program_bytes(program: ExportedProgram, checkpoint: Checkpoint) -> bytes:
     program.example_inputs = None  # or an image of zeros is saved with it
     buffer, metadata = io.BytesIO(), json.dumps(metadata_of(checkpoint))
     with quiet():
         torch.export.save(program, buffer, extra_files={METADATA_FILE: metadata})
-    write_atomically(path, lambda part: part.write_bytes(buffer.getvalue()))
+    return buffer.getvalue()
 
 
-def _write_onnx(program: ExportedProgram, checkpoint: Checkpoint, path: Path) -> None:
+def _onnx_bytes(program: ExportedProgram, checkpoint: Checkpoint) -> bytes:
     import onnx
 
     with quiet():
@@ -275,7 +298,7 @@ def _write_onnx(program: ExportedProgram, checkpoint: Checkpoint, path: Path) ->
     _clean(model.graph)
     onnx.helper.set_model_props(model, metadata_of(checkpoint))
     onnx.checker.check_model(model)
-    write_atomically(path, lambda part: part.write_bytes(model.SerializeToString()))
+    return model.SerializeToString()
 
 
 def _clean(graph: onnx.GraphProto) -> None:

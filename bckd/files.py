@@ -23,11 +23,16 @@ _PART = ".bckd-{}.part"  # the mark of a file that is being written
 LOCK = ".bckd.lock"
 
 
-def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
+def write_atomically(
+    path: Path, write: Callable[[Path], None], previous: Path | None = None
+) -> None:
     """Let `write` fill a temporary file beside `path`, then rename it to `path`.
 
     Whoever reads `path` sees the old content or the new, never a part, after a power cut too. A
-    link is followed.
+    link is followed. What `write` raises leaves the old content.
+
+    Args:
+        previous: a name beside it that the old content takes.
 
     Raises:
         InputError: the place can't be written to (no space, no right), or is no file.
@@ -39,6 +44,8 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
         temporary.open("xb").close()  # a file of our own: nothing that lies there is followed
         write(temporary)
         _to_disk(temporary)
+        if previous is not None and target.exists():
+            os.replace(target, previous)
         os.replace(temporary, target)
         _to_disk(target.parent)
     except OSError as error:
@@ -79,8 +86,8 @@ def check_writable(path: Path) -> None:
     """
     target = _target(path)
     folder = next(parent for parent in target.parents if parent.exists())
-    trial = folder / _PART.format(uuid4().hex)
     try:
+        trial = folder / _PART.format(uuid4().hex)
         trial.open("xb").close()
         trial.unlink()
     except OSError as error:
@@ -89,29 +96,76 @@ def check_writable(path: Path) -> None:
 
 @contextmanager
 def one_writer(folder: Path) -> Iterator[None]:
-    """Hold a folder, which is made, for this process alone, as long as the block takes.
+    """Hold a folder for this process alone, as long as the block takes.
 
-    What an earlier writer that was killed left half-written is removed.
+    The folder is made, and removed again where nothing was written. What an earlier writer that
+    was killed left half-written in it is removed, or in a folder below that no other one holds.
 
     Raises:
         InputError: another process holds it, or it can't be written to.
     """
+    with _made(folder, folder), _held(folder / LOCK, folder):
+        below = (x for x in folder.iterdir() if x.is_dir() and not x.is_symlink())
+        for place in (folder, *(x for x in below if not (x / LOCK).exists())):
+            for part in place.glob(_PART.format("*")):
+                part.unlink(missing_ok=True)
+        yield
+
+
+@contextmanager
+def one_maker(path: Path) -> Iterator[None]:
+    """Hold the name of a file, or of a folder that is to come as a whole, as `one_writer` does.
+
+    Raises:
+        InputError: as there.
+    """
+    with _made(path.parent, path), _held(path.with_name(f".{path.name}{LOCK}"), path):
+        yield
+
+
+@contextmanager
+def _made(folder: Path, what: Path) -> Iterator[None]:
+    """Make a folder for something; what was made is removed again if it stays empty."""
+    missing = [path for path in (folder, *folder.parents) if not os.path.exists(path)]
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / LOCK)
+    except OSError as error:
+        raise InputError(f"{what} can't be written: {_no_folder(folder, error)}") from error
+    try:
+        yield
+    finally:
+        with suppress(OSError):  # it is not empty
+            for path in missing:
+                path.rmdir()
+
+
+def _no_folder(folder: Path, error: OSError) -> str:
+    """Why a folder can't be made."""
+    for path in (folder, *folder.parents):
+        if os.path.islink(path) and not os.path.exists(path):
+            return f"{path} is a link to {os.readlink(path)}, which does not exist"
+        if os.path.isfile(path):
+            return f"{path} is a file"
+    return reason(error)
+
+
+@contextmanager
+def _held(lock_file: Path, what: Path) -> Iterator[None]:
+    """Hold a lock, which a system lets go when its holder dies."""
+    lock = FileLock(lock_file)
+    try:
         lock.acquire(blocking=False)
     except Timeout:
         raise InputError(
-            f"{folder} is in use: another process writes to it; wait for its end or name "
-            f"another folder"
+            f"{what} is in use: another process writes to it; wait for its end or name another"
         ) from None
     except OSError as error:
-        raise InputError(f"{folder} can't be written to: {reason(error)}") from error
+        raise InputError(f"{what} can't be written: {reason(error)}") from error
     try:
-        for part in folder.rglob(_PART.format("*")):
-            part.unlink(missing_ok=True)
         yield
     finally:
+        with suppress(OSError):  # Windows keeps a file that is open
+            lock_file.unlink()  # while it is held: whoever waits for it tries again
         lock.release()
 
 

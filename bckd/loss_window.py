@@ -4,12 +4,24 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from bckd.distributed import mean_over_processes, process_count
+from bckd.values import CountOrZero
+
+
+@dataclass(frozen=True)
+class HeldWindow:
+    """A window that is not closed yet, as plain values: steps, and sums of each term over them."""
+
+    steps: CountOrZero = 0
+    sums: dict[str, float] = field(default_factory=dict)
+    weighted: dict[str, float] = field(default_factory=dict)
+    counts: dict[str, CountOrZero] = field(default_factory=dict)
 
 
 class LossWindow:
@@ -20,6 +32,21 @@ class LossWindow:
 
     def __init__(self) -> None:
         self._start()
+
+    def held(self) -> HeldWindow:
+        """What a run resumed in its middle needs to close this window; all processes ask."""
+        if self.steps == 0:
+            return HeldWindow()
+        sums, weighted = (_means_over_processes(x) for x in (self.sums, self.weighted))
+        return HeldWindow(self.steps, sums, weighted, dict(self.counts))
+
+    def take(self, held: HeldWindow, device: torch.device) -> None:
+        """Go on with the window that `held` came from; the speed is that of the steps to come."""
+        self.sums, self.weighted = (
+            {name: torch.tensor(value, device=device) for name, value in values.items()}
+            for values in (held.sums, held.weighted)
+        )
+        self.counts, self.steps = Counter(held.counts), held.steps
 
     def _start(self) -> None:
         self.sums: dict[str, Tensor] = {}

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from torch.utils.tensorboard import SummaryWriter
+from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.summary.writer.record_writer import RecordWriter
 
-from bckd.files import finite_or_none, write_text
+from bckd.errors import InputError, reason
+from bckd.files import finite_or_none, parse_json, write_text
+from bckd.telling import tell_some
 
 LOG = "log.jsonl"  # the file name in the folder of a run
 
@@ -20,24 +29,65 @@ class RunLog:
         out: folder of the run.
         first_step: lines of this step and later are dropped first: they come from
             a run that was killed after its last resume state.
+
+    Raises:
+        InputError: a file can't be written to; so do `write` and `close`.
     """
 
     def __init__(self, out: Path, first_step: int) -> None:
         self.path = out / LOG
         kept = [line for line in read_log(out) if line["step"] < first_step]
         write_text(self.path, "".join(json.dumps(line) + "\n" for line in kept))
-        self.board = SummaryWriter(str(out / "tensorboard"), purge_step=first_step)
+        self.board = _Board(out / "tensorboard", first_step)
 
     def write(self, step: int, values: dict[str, Any]) -> None:
         """Record values (numbers, or dicts of numbers) of a step."""
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(finite_or_none({"step": step, **values})) + "\n")
-        for name, value in _flat(values).items():
-            self.board.add_scalar(name, value, step)
+        append_line(self.path, {"step": step, **values})
+        self.board.write(step, _flat(values))
 
     def close(self) -> None:
         """Write what TensorBoard still holds."""
         self.board.close()
+
+
+class _Board:
+    """A file of scalars for TensorBoard, written at once: its own writer does so in a thread.
+
+    An error of a thread, such as a full disk, is nobody's to handle.
+    """
+
+    def __init__(self, folder: Path, first_step: int) -> None:
+        # TensorBoard reads files in the order of their names.
+        name = f"events.out.tfevents.{time.time():.6f}.{socket.gethostname()}.{os.getpid()}"
+        self.path = folder / name
+        with _writing(self.path):
+            folder.mkdir(parents=True, exist_ok=True)
+            self.file = RecordWriter(self.path.open("wb"))
+        self._add(file_version="brain.Event:2")
+        # TensorBoard forgets what earlier files say of this step and later ones.
+        self._add(step=first_step, session_log=SessionLog(status=SessionLog.START))
+
+    def write(self, step: int, scalars: dict[str, float]) -> None:
+        values = [Summary.Value(tag=name, simple_value=x) for name, x in scalars.items()]
+        self._add(step=step, summary=Summary(value=values))
+
+    def _add(self, **content: Any) -> None:
+        event = Event(wall_time=time.time(), **content)
+        with _writing(self.path):
+            self.file.write(event.SerializeToString())
+            self.file.flush()
+
+    def close(self) -> None:
+        with _writing(self.path):
+            self.file.close()
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"{path} can't be written: {reason(error)}") from error
 
 
 class NoLog:
@@ -50,17 +100,48 @@ class NoLog:
         """There is nothing to write."""
 
 
+def append_line(path: Path, content: dict[str, Any]) -> None:
+    """Append a record to a JSON-lines file; nan and inf become null.
+
+    Raises:
+        InputError: it can't be written to.
+    """
+    with _writing(path), path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(finite_or_none(content)) + "\n")
+
+
 def read_log(out: Path) -> list[dict[str, Any]]:
-    """The records of a run so far."""
-    return read_lines(out / LOG)
+    """The records of a run so far, as `read_lines` gives them."""
+    return read_lines(out / LOG, {"step": int})
 
 
-def read_lines(path: Path) -> list[dict[str, Any]]:
-    """The records of a JSON-lines file, none if it is absent; a line cut by a kill is left out."""
+def read_lines(path: Path, kinds: dict[str, Any] | None = None) -> list[dict[str, Any]]:
+    """The records of a JSON-lines file, none if it is absent; a line cut by a kill is left out.
+
+    So is a garbled line, which is told.
+
+    Args:
+        kinds: fields that a record has, with their types.
+    """
     if not path.is_file():
         return []
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-    return [json.loads(line) for line in lines if line.endswith("\n")]
+    wanted = (kinds or {}).items()
+    records, garbled = [], []
+    for number, line in enumerate(path.read_bytes().splitlines(keepends=True), 1):
+        if not line.endswith(b"\n"):
+            continue
+        try:
+            record = parse_json(line, str(path))
+        except InputError:
+            record = None
+        if isinstance(record, dict) and all(
+            isinstance(record.get(name), kind) for name, kind in wanted
+        ):
+            records.append(record)
+        else:
+            garbled.append(f"line {number}")
+    tell_some(f"{path}: lines that hold no record are left out ({{}})", garbled)
+    return records
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, float]:

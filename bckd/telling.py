@@ -23,7 +23,7 @@ def tell_some(what: str, found: Iterable[str]) -> None:
     """
     names = list(found)
     if names:
-        tell(f"{what.format(len(names))}: {first_of(names)}")
+        tell(f"{what.replace('{}', str(len(names)))}: {first_of(names)}")
 
 
 def first_of(names: list[str]) -> str:

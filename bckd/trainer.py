@@ -8,8 +8,8 @@ torchrun each process takes its share of every batch, and the first one writes t
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, closing
+from collections.abc import Generator, Iterator
+from contextlib import AbstractContextManager, ExitStack, closing
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
@@ -26,7 +26,9 @@ from bckd.checkpoints import STUDENT, Checkpoint, save_detector
 from bckd.datasets.batches import TrainingBatches
 from bckd.datasets.coco import CocoDataset, collate
 from bckd.distributed import (
+    anywhere,
     first_process_first,
+    from_first,
     is_first,
     own_device,
     process_count,
@@ -37,8 +39,9 @@ from bckd.distributed import (
 )
 from bckd.errors import InputError
 from bckd.evaluation import Metrics, evaluate
-from bckd.files import write_json
+from bckd.files import one_writer, write_json
 from bckd.gradient_shares import gradient_shares
+from bckd.interruption import Ending, ending, leave_signals, loading
 from bckd.loss_window import LossWindow
 from bckd.models.detector import Detector
 from bckd.objective import Terms, compute_terms, weights_at
@@ -54,8 +57,8 @@ from bckd.preparation import (
 )
 from bckd.recipe_check import check_recipe
 from bckd.recipes import Recipe
-from bckd.resuming import agreed_state, restore, save_state
-from bckd.run_log import NoLog, RunLog
+from bckd.resuming import agreed_state, contents_of, make_newest, restore, save_state
+from bckd.run_log import NoLog, RunLog, read_log
 from bckd.schedule import build_optimizer, learning_rate, set_learning_rate
 from bckd.structures import Batch
 from bckd.teaching import TeacherTargets, Teaching, live_teaching
@@ -85,8 +88,12 @@ def train(
     """Train a student as the recipe says, evaluate and save it under `recipe.out`.
 
     The folder then holds `student.safetensors` (the student alone), `log.jsonl`,
-    `tensorboard/`, `results.json` (metrics), `resume.safetensors`, and in `snapshots/` the
-    student at every evaluation on the way.
+    `tensorboard/`, `results.json` (metrics), `resume.safetensors` and the state before it,
+    `resume.previous.safetensors`, and in `snapshots/` the student at every evaluation on the
+    way. One process writes to it at a time.
+
+    SIGTERM and Ctrl-C end a run after the step under way, with a state of it, or at once in an
+    evaluation, which a resumed run makes up for.
 
     In a program that torchrun started, all its processes train one student together: each
     takes an equal share of the images of every step. The result is that of one process up to
@@ -104,13 +111,16 @@ def train(
             (several students of one teacher); made from `recipe.teacher` otherwise.
 
     Raises:
-        InputError: data, teacher or folder do not fit the recipe, or the teacher is of no use.
+        InputError: data, teacher or folder do not fit the recipe, the teacher is of no use,
+            another process writes to the folder, or it can't be written to.
         NonFiniteLossError: a loss term is nan or infinite.
+        Interrupted: a signal ended the run.
     """
     check_recipe(recipe)
     recipe = replace(recipe, model=recipe.model.resolved())
     device = pick_device(own_device(recipe.device))
-    with processes_joined(device):
+    with processes_joined(device), ExitStack() as held:
+        from_first(lambda: held.enter_context(one_writer(recipe.out)))
         return _train(recipe, device, resume, progress and is_first(), teaching)
 
 
@@ -139,23 +149,29 @@ def _train(
     optimizer = build_optimizer(student, recipe.optimisation)
     halves = autocast_type(recipe.precision, device) is torch.float16
     scaler = torch.amp.GradScaler(device.type, enabled=halves)
-    first, seconds = 0, 0.0
+    window, first, seconds = LossWindow(), 0, 0.0
     if state is not None:
         restore(state, student, optimizer, scaler)
+        window.take(state.window, device)
         first, seconds = state.step, state.seconds
+        if is_first():
+            make_newest(state)
     if is_first():
         write_json(recipe.out / "recipe.json", to_plain(recipe))
-    with closing(RunLog(recipe.out, first) if is_first() else NoLog()) as log:
-        pair, datasets = (student, teaching), (training, validation)
-        updating = (optimizer, scaler)
-        seconds += _loop(recipe, pair, updating, datasets, first, seconds, log, progress)
-        metrics, _ = evaluate(student, validation, own_images, recipe.data.workers, progress)
+    batches = _batches(recipe, training, first)  # before signals are heard: see `ending`
+    log = RunLog(recipe.out, first) if is_first() else NoLog()
+    with closing(log), closing(batches), ending(recipe.out) as told:
+        contents = contents_of(recipe)
+        parts = (student, teaching, optimizer, scaler, validation)
+        run = _Run(recipe, contents, *parts, log, window, told, progress, seconds)
+        run.train(batches, first)
+        seconds = run.seconds
+        metrics = run.evaluate()
         log.write(recipe.steps, {"metrics": asdict(metrics)})
-    summary = {**asdict(metrics), "seed": recipe.seed, "steps": recipe.steps, "seconds": seconds}
-    record = {"AP": round(metrics.AP, 4), "seed": recipe.seed, "steps": recipe.steps}
-    if is_first():
-        save_detector(recipe.out / STUDENT, student, recipe.data.size, record)
-        write_json(recipe.out / "results.json", summary)
+        if is_first():
+            run.save_student(recipe.out / STUDENT, metrics, recipe.steps)
+            summary = {"seed": recipe.seed, "steps": recipe.steps, "seconds": seconds}
+            write_json(recipe.out / "results.json", {**asdict(metrics), **summary})
     return RunResult(student.eval(), metrics, seconds, recipe.out)
 
 
@@ -186,71 +202,134 @@ def _teaching_of(
     return live_teaching(detector)
 
 
-def _loop(
-    recipe: Recipe,
-    pair: tuple[Detector, Teaching | None],
-    updating: tuple[torch.optim.Optimizer, torch.amp.GradScaler],
-    datasets: tuple[CocoDataset, CocoDataset],
-    first: int,
-    seconds: float,
-    log: RunLog | NoLog,
-    progress: bool,
-) -> float:
-    """Steps `first` to `recipe.steps`, with log, resume states and evaluations on their way.
+@dataclass
+class _Run:
+    """A run under way: what its steps work on, and where they tell of it.
 
-    Returns:
-        The seconds that these steps took; `seconds` is what earlier ones took.
+    Attributes:
+        contents: see `contents_of`.
+        window: what the next line of the log will say.
+        told: whether the run shall end.
+        seconds: how long it has trained.
     """
-    (student, teaching), (training, validation) = pair, datasets
-    optimizer, scaler = updating
-    device = next(student.parameters()).device
-    autocast = autocast_type(recipe.precision, device)
-    loading = (_own_share(recipe), recipe.data.workers)
-    window = LossWindow()
-    student.train()
-    network = shared(student)
-    start = time.perf_counter()
-    steps = {"total": recipe.steps, "initial": first, "desc": "train", "unit": "step"}
-    with tqdm(**steps, disable=not progress) as bar, _own_randomness(device):
-        for step, batch in enumerate(_batches(recipe, training, first), first):
-            batch = batch.to(device)
-            weights = weights_at(recipe, step)
-            _seed_step(recipe, step)
-            terms = compute_terms(network, teaching, batch, recipe, weights, autocast)
-            weighted = {name: getattr(weights, name) * x for name, x in terms.values.items()}
-            total = torch.stack(list(weighted.values())).sum()
-            _check_finite(total, terms.values, step, batch)
-            done = step + 1
-            logs = done % recipe.log_every == 0 or done == recipe.steps
-            gradients = _gradients(weighted, terms) if logs and recipe.log_gradients else {}
-            rate = learning_rate(recipe.optimisation, step, recipe.steps, recipe.batch_size)
-            set_learning_rate(optimizer, rate)
-            _update(student, optimizer, scaler, total, recipe.optimisation.clip_norm)
-            window.add(terms.values, weighted, len(batch.images))
-            bar.update()
-            if logs:
-                record = window.close()
-                log.write(step, {**record, **gradients, "learning_rate": rate})
-                shown = {name: f"{value:.3f}" for name, value in record["weighted"].items()}
-                bar.set_postfix({**shown, "images/s": f"{record['images_per_second']:.0f}"})
-            saves = done % recipe.checkpoint_every == 0 or done == recipe.steps
-            evaluates = recipe.evaluate_every and done % recipe.evaluate_every == 0
-            if saves or evaluates:
-                share_statistics(student)
-            if saves:
-                _check_weights(student, scaler, step)
-                so_far = seconds + time.perf_counter() - start
-                if is_first():
-                    save_state(recipe.out, student, optimizer, scaler, done, so_far, recipe)
-            if evaluates and done < recipe.steps:
-                began = time.perf_counter()
-                metrics, _ = evaluate(student, validation, *loading, progress)
-                window.skip(time.perf_counter() - began)
-                log.write(step, {"metrics": asdict(metrics)})
-                record = {"AP": round(metrics.AP, 4), "seed": recipe.seed, "steps": done}
-                if is_first():
-                    save_detector(snapshot(recipe.out, done), student, recipe.data.size, record)
-    return time.perf_counter() - start
+
+    recipe: Recipe
+    contents: dict[str, str]
+    student: Detector
+    teaching: Teaching | None
+    optimizer: torch.optim.Optimizer
+    scaler: torch.amp.GradScaler
+    validation: CocoDataset
+    log: RunLog | NoLog
+    window: LossWindow
+    told: Ending
+    progress: bool
+    seconds: float
+
+    def train(self, batches: Iterator[Batch], first: int) -> None:
+        """Steps `first` to `recipe.steps`, with log, resume states and evaluations on their way.
+
+        Raises:
+            Interrupted: the run was told to end; its state is saved.
+        """
+        recipe = self.recipe
+        if from_first(lambda: self._owes_evaluation(first)):
+            self._evaluate_on_the_way(first)
+        self.student.train()
+        network = shared(self.student)
+        device = next(self.student.parameters()).device
+        before, start = self.seconds, time.perf_counter()
+        steps = {"total": recipe.steps, "initial": first, "desc": "train", "unit": "step"}
+        with tqdm(**steps, disable=not self.progress) as bar, _own_randomness(device):
+            for step in range(first, recipe.steps):
+                batch = self._next(batches, step, first)
+                ends = self._step(network, batch.to(device), step, bar)
+                done = step + 1
+                self.seconds = before + time.perf_counter() - start
+                if ends or self._evaluates(done) or self._is_saved(done):
+                    share_statistics(self.student)
+                    self._save(done)
+                if ends:
+                    raise self.told.interrupted()
+                if self._evaluates(done):
+                    self._evaluate_on_the_way(done)
+        self.seconds = before + time.perf_counter() - start
+
+    def evaluate(self) -> Metrics:
+        """The metrics of the student as it is; raises as `train` does."""
+        share, workers = _own_share(self.recipe), self.recipe.data.workers
+        with self.told.at_once(), loading():
+            return evaluate(self.student, self.validation, share, workers, self.progress)[0]
+
+    def save_student(self, path: Path, metrics: Metrics, steps: int) -> None:
+        """Write the student as it is, with what it scored after so many steps."""
+        record = {"AP": round(metrics.AP, 4), "seed": self.recipe.seed, "steps": steps}
+        save_detector(path, self.student, self.recipe.data.size, record)
+
+    def _next(self, batches: Iterator[Batch], step: int, first: int) -> Batch:
+        """The batch of a step; where a process that loads them is gone, the run ends in order."""
+        try:
+            with loading():
+                return next(batches)
+        except InputError:
+            if process_count() == 1 and step > first:
+                self._save(step)
+            if self.told.told is not None:  # as those processes were
+                raise self.told.interrupted() from None
+            raise
+
+    def _step(self, network: nn.Module, batch: Batch, step: int, bar: tqdm[Any]) -> bool:
+        """Learn from a batch, and log it where it is time; whether the run shall end with it."""
+        recipe = self.recipe
+        autocast = autocast_type(recipe.precision, batch.images.device)
+        weights = weights_at(recipe, step)
+        _seed_step(recipe, step)
+        terms = compute_terms(network, self.teaching, batch, recipe, weights, autocast)
+        weighted = {name: getattr(weights, name) * x for name, x in terms.values.items()}
+        total = torch.stack(list(weighted.values())).sum()
+        _check_finite(total, terms.values, step, batch)
+        ends = anywhere(self.told.told is not None, batch.images.device)
+        logs = (step + 1) % recipe.log_every == 0 or step + 1 == recipe.steps
+        gradients = _gradients(weighted, terms) if logs and recipe.log_gradients else {}
+        rate = learning_rate(recipe.optimisation, step, recipe.steps, recipe.batch_size)
+        set_learning_rate(self.optimizer, rate)
+        _update(self.student, self.optimizer, self.scaler, total, recipe.optimisation.clip_norm)
+        self.window.add(terms.values, weighted, len(batch.images))
+        bar.update()
+        if logs:
+            record = self.window.close()
+            self.log.write(step, {**record, **gradients, "learning_rate": rate})
+            shown = {name: f"{value:.3f}" for name, value in record["weighted"].items()}
+            bar.set_postfix({**shown, "images/s": f"{record['images_per_second']:.0f}"})
+        return ends
+
+    def _is_saved(self, done: int) -> bool:
+        return done % self.recipe.checkpoint_every == 0 or done == self.recipe.steps
+
+    def _save(self, done: int) -> None:
+        """Write the state after so many steps; all processes take part."""
+        _check_weights(self.student, self.scaler, done - 1)
+        window = self.window.held()
+        if is_first():
+            parts = (self.student, self.optimizer, self.scaler)
+            save_state(self.recipe, self.contents, *parts, done, self.seconds, window)
+
+    def _evaluates(self, done: int) -> bool:
+        every = self.recipe.evaluate_every
+        return every is not None and done % every == 0 and done < self.recipe.steps
+
+    def _owes_evaluation(self, done: int) -> bool:
+        """Whether the evaluation after so many steps was cut; its line of the log comes last."""
+        lines = read_log(self.recipe.out) if done and self._evaluates(done) else []
+        return bool(lines) and not any("metrics" in x and x["step"] == done - 1 for x in lines)
+
+    def _evaluate_on_the_way(self, done: int) -> None:
+        began = time.perf_counter()
+        metrics = self.evaluate()
+        self.window.skip(time.perf_counter() - began)
+        if is_first():
+            self.save_student(snapshot(self.recipe.out, done), metrics, done)
+        self.log.write(done - 1, {"metrics": asdict(metrics)})
 
 
 def _own_share(recipe: Recipe) -> int:
@@ -314,7 +393,8 @@ def _update(
     scaler.update()
 
 
-def _batches(recipe: Recipe, dataset: CocoDataset, first: int) -> Iterator[Batch]:
+def _batches(recipe: Recipe, dataset: CocoDataset, first: int) -> Generator[Batch, None, None]:
+    """The batches of the steps from `first` on; closing it ends the processes that load them."""
     steps, share = (first, recipe.steps), (process_index(), process_count())
     order = TrainingBatches(
         dataset.images,
@@ -325,14 +405,18 @@ def _batches(recipe: Recipe, dataset: CocoDataset, first: int) -> Iterator[Batch
         images_per_group=recipe.images_per_group,
         size=dataset.size,
     )
-    return iter(
-        DataLoader(
-            dataset,
-            batch_sampler=order,
-            num_workers=recipe.data.workers,
-            collate_fn=partial(collate, size=dataset.size),
-        )
+    loader = DataLoader(
+        dataset,
+        batch_sampler=order,
+        num_workers=recipe.data.workers,
+        collate_fn=partial(collate, size=dataset.size),
+        worker_init_fn=leave_signals,
     )
+    return _each(iter(loader))
+
+
+def _each(batches: Iterator[Batch]) -> Generator[Batch, None, None]:
+    yield from batches
 
 
 def _check_finite(total: Tensor, terms: dict[str, Tensor], step: int, batch: Batch) -> None:

@@ -11,7 +11,13 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from bckd.checkpoints import STUDENT, load_detector, save_detector
+from bckd.checkpoints import (
+    STUDENT,
+    load_detector,
+    read_tensors,
+    save_detector,
+    save_tensors,
+)
 from bckd.datasets.coco import ImageSize
 from bckd.errors import InputError
 from bckd.models.detector import Detector, DetectorConfig
@@ -162,3 +168,15 @@ def test_a_saved_file_holds_tensors_of_the_detector_alone(saved: tuple[Path, Det
     path, detector = saved
     assert set(load_file(path)) == set(detector.state_dict())
     assert [file.name for file in path.parent.iterdir()] == [path.name]
+
+
+def test_equal_contents_are_equal_bytes(tmp_path: Path) -> None:
+    """safetensors has the entries of a header in an order of its own, another at each call."""
+    header = {f"key {n}": f'"{n}" \u00df' for n in range(20)}
+    tensors = {"a": torch.arange(6.0).reshape(2, 3), "b": torch.tensor(3), "c": torch.zeros(0)}
+    for name in "xy":
+        save_tensors(tmp_path / name, tensors, header)
+    assert (tmp_path / "x").read_bytes() == (tmp_path / "y").read_bytes()
+    found, text = read_tensors(tmp_path / "x")
+    assert text == header and found.keys() == tensors.keys()
+    assert all(torch.equal(found[name], value) for name, value in tensors.items())

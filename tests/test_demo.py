@@ -6,7 +6,7 @@ import json
 import math
 import re
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import fields, replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from bckd.datasets.coco import ImageSize
 from bckd.datasets.scene_drawing import class_names
 from bckd.demo import DemoOptions, run_demo
 from bckd.errors import InputError
+from bckd.files import one_writer
 from bckd.models.detector import Detector
 from bckd.report import NAMES
 from bckd.run_log import read_log
@@ -170,3 +171,18 @@ def test_a_teacher_that_is_not_there(default_scenes: Path, tmp_path: Path) -> No
     with pytest.raises(InputError, match="nothing.safetensors does not exist"):
         run_demo(options)
     assert not options.out.exists()
+
+
+def test_its_folder_has_one_writer(options: DemoOptions, results: dict[str, Any]) -> None:
+    with one_writer(options.out), pytest.raises(InputError, match=f"{options.out} is in use"):
+        run_demo(options)
+
+
+@pytest.mark.parametrize(("change", "words"), [({"steps": 0}, "steps is 0"), ({"seed": -1}, "-1")])
+def test_bad_values_are_told_before_anything_is_done(
+    options: DemoOptions, tmp_path: Path, change: dict[str, int], words: str
+) -> None:
+    options = replace(options, out=tmp_path / "out", root=tmp_path / "root", **change)
+    with pytest.raises(InputError, match=words):
+        run_demo(options)
+    assert list(tmp_path.iterdir()) == []

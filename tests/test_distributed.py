@@ -17,11 +17,13 @@ import torch.distributed as dist
 import torch.multiprocessing as multiprocessing
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 
-from bckd import trainer
+from bckd import distributed, trainer
 from bckd.checkpoints import STUDENT, load_detector
 from bckd.command_line import main, run
 from bckd.distributed import (
+    anywhere,
     first_process_first,
     from_first,
     is_first,
@@ -157,6 +159,41 @@ def test_a_message_says_whose_it_is(
     assert capsys.readouterr().err.startswith(f"{who}: error: preset 'nothing' is unknown")
 
 
+@pytest.mark.parametrize("rank", ["0", "1"])
+def test_torchrun_says_the_last_words(
+    rank: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """It reads a file, shows what that says at its end, and ends the processes that wait."""
+    file, waited = tmp_path / "error.json", []
+    for name, value in (("RUN_ID", "x"), ("ERROR_FILE", str(file))):
+        monkeypatch.setenv(f"TORCHELASTIC_{name}", value)
+    monkeypatch.setenv("RANK", rank)
+    monkeypatch.setattr(sys, "argv", ["bckd", "train", "nothing"])
+    monkeypatch.setattr(os, "_exit", sys.exit)
+    monkeypatch.setattr(distributed.time, "sleep", waited.append)
+    with pytest.raises(SystemExit) as caught:
+        main()
+    assert caught.value.code == 2 and capsys.readouterr().err == ""
+    failure = ProcessFailure(0, 1, 2, str(file))
+    said = ChildFailedError("bckd", {0: failure}).format_msg()
+    assert said.count("error: preset 'nothing' is unknown") == 1
+    assert bool(waited) == (rank == "1")
+
+
+def _refused_by(rank: int) -> str:
+    def refuse() -> None:
+        raise InputError(f"refused by {rank}")
+
+    try:
+        from_first(refuse)
+    except InputError as error:
+        return str(error)
+    return "nothing"
+
+
 def _process(rank: int, folder: str, scenes: str) -> None:
     dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
     value = torch.tensor([1.0 + 2 * rank, 5.0])
@@ -189,6 +226,8 @@ def _process(rank: int, folder: str, scenes: str) -> None:
         "mean": mean.tolist(),
         "joined": joined_lists([f"{rank}a", f"{rank}b"][: 2 - rank]),
         "from first": from_first(lambda: f"by {rank}"),
+        "refused": _refused_by(rank),
+        "anywhere": [anywhere(rank == n, torch.device("cpu")) for n in range(3)],
         "first first": first_process_first(work),
     }
     (Path(folder) / f"{rank}.json").write_text(json.dumps(found))
@@ -203,6 +242,8 @@ def test_what_processes_agree_on(tmp_path: Path, scenes_root: Path) -> None:
         assert own["mean"] == [2, 5]
         assert own["joined"] == ["0a", "0b", "1a"]
         assert own["from first"] == "by 0"
+        assert own["refused"] == "refused by 0"
+        assert own["anywhere"] == [True, True, False]
         assert own["rows"] == [[0], [7], [1], [7]]
         learning, fixed = own["statistics"]
         assert learning == [pytest.approx([0.5, 0.1]), [3, 2]]
@@ -247,6 +288,7 @@ def test_machines_that_find_different_states_are_told(
     again = replace(recipe, out=tmp_path / "1" / "other", data=replace(recipe.data, flip=1.0))
     stop_at_first_state(lambda: trainer.train(again, progress=False))
     header = safetensors_header(out / STATE)
+    del header["checksum"]
     save_file(load_file(again.out / STATE), again.out / STATE, header)  # as if of this recipe
     multiprocessing.spawn(_machine, args=(str(tmp_path), recipe), nprocs=2)
     first, second = (json.loads((tmp_path / f"machine{n}.json").read_text()) for n in (0, 1))

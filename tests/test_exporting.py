@@ -301,11 +301,13 @@ class TestRefusals:
             ({"onnx": "s.pt"}, r"--onnx is .*s\.pt; expected a name that ends in \.onnx"),
             ({"program": "s.onnx"}, r"--program is .* ends in \.pt2"),
             ({"official": "s"}, r"--official is .* ends in \.pth"),
-            ({"official": "folder.pth"}, r"--official is .*folder\.pth, a folder"),
+            ({"official": "folder.pth"}, r"folder\.pth is a folder; expected a file"),
+            ({"program": "folder.pth/../file/s.pt2"}, r"file/s\.pt2 can't be written: "),
         ],
     )
     def test_options(self, tmp_path: Path, options: dict[str, str], message: str) -> None:
         (tmp_path / "folder.pth").mkdir()
+        (tmp_path / "file").touch()
         given = {name: tmp_path / value for name, value in options.items()}
         with pytest.raises(InputError, match=message):
             run_export(tmp_path / "absent", ExportOptions(**given))
@@ -333,14 +335,21 @@ class TestRefusals:
             with pytest.raises(InputError, match="gfl on swin_t cannot be exported"):
                 export(Checkpoint(detector, SIZE), tmp_path / "s")
 
+    @pytest.mark.parametrize("old", [None, b"a good export"])
     def test_a_file_that_detects_something_else(
-        self, untraced: Path, monkeypatch: pytest.MonkeyPatch
+        self, untraced: Path, monkeypatch: pytest.MonkeyPatch, old: bytes | None
     ) -> None:
+        """It is not there afterwards; what was there is."""
+        if old is not None:
+            (untraced / "s.onnx").write_bytes(old)
         wrong = Agreement(detections=30, missed=2, boxes=0.0, scores=0.0)
         monkeypatch.setattr(exporting, "onnx_detect", lambda path: None)
         monkeypatch.setattr(exporting, "compare", lambda checkpoint, detect: wrong)
-        with pytest.raises(InputError, match=r"s\.onnx does not detect what PyTorch does: 2 det"):
+        with pytest.raises(InputError, match=r"s\.onnx would not detect what PyTorch does: 2"):
             run_export(untraced, ExportOptions(onnx=untraced / "s.onnx"))
+        found = {path.name: path.read_bytes() for path in untraced.iterdir()}
+        found.pop("student.safetensors")
+        assert found == ({} if old is None else {"s.onnx": old})
 
     def test_without_onnxruntime_the_line_says_so(
         self,
@@ -368,5 +377,5 @@ def untraced(
     """The folder of a run, where writing ONNX does nothing."""
     save_detector(tmp_path / "student.safetensors", tiny_detector(), SIZE, {})
     monkeypatch.setattr(exporting, "_trace", lambda checkpoint: None)
-    monkeypatch.setattr(exporting, "_write_onnx", lambda program, checkpoint, path: None)
+    monkeypatch.setattr(exporting, "_onnx_bytes", lambda program, checkpoint: b"new")
     return tmp_path

@@ -158,6 +158,49 @@ def test_a_folder_has_one_writer(tmp_path: Path) -> None:
     assert attempt().stdout == "held\n"
 
 
+def test_a_folder_that_nothing_was_written_to_is_gone(tmp_path: Path) -> None:
+    with one_writer(tmp_path / "new" / "run"):
+        pass
+    assert list(tmp_path.iterdir()) == []
+    with one_writer(tmp_path / "new" / "run"):
+        write_text(tmp_path / "new" / "run" / "note.txt", "x")
+    with one_writer(tmp_path / "new"):
+        pass
+    assert [x.name for x in (tmp_path / "new" / "run").iterdir()] == ["note.txt"]
+
+
+def test_a_folder_that_can_not_be_made_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    for name, why in (
+        ("file", "file is a file"),
+        ("file/run", "file is a file"),
+        ("link", "link is a link to .*nowhere, which does not exist"),
+        ("x" * 300, "name too long"),
+    ):
+        with pytest.raises(InputError, match=f"(?i){name} can't be written: .*{why}"):
+            with one_writer(tmp_path / name):
+                raise AssertionError("it was entered")
+
+
+def test_the_parts_of_another_writer_below_are_left(tmp_path: Path) -> None:
+    part = tmp_path / "run" / ".bckd-00ff.part"
+    with one_writer(tmp_path / "run"):
+        part.touch()
+        with one_writer(tmp_path):
+            assert part.exists()
+    with one_writer(tmp_path):
+        assert not part.exists()
+
+
+def test_the_old_content_can_keep_a_name(tmp_path: Path) -> None:
+    for text in ("first", "second", "third"):
+        write_atomically(
+            tmp_path / "new", lambda part, text=text: part.write_text(text), tmp_path / "old"
+        )
+    assert {x.name: x.read_text() for x in tmp_path.iterdir()} == {"new": "third", "old": "second"}
+
+
 def test_a_writer_removes_what_a_killed_one_left(tmp_path: Path) -> None:
     (tmp_path / "snapshots").mkdir()
     for name in (".bckd-00ff.part", "snapshots/.bckd-00fe.part", "mine.part", ".other-00ff.part"):

@@ -14,17 +14,19 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
+from bckd import trainer
 from bckd.checkpoints import STUDENT
 from bckd.command_line import run
 from bckd.datasets.scene_drawing import class_names
 from bckd.errors import InputError
 from bckd.preparation import build_student
 from bckd.recipes import LossWeights, Optimisation, Recipe
-from bckd.resuming import STATE
+from bckd.resuming import PREVIOUS, STATE
 from bckd.run_log import LOG, read_log
-from bckd.trainer import train
+from bckd.trainer import snapshot, train
 
 ROOT = Path(__file__).parents[1]
 STEPS, KILLED_AFTER = 36, 8
@@ -141,7 +143,7 @@ def assert_equal(ours: dict[str, torch.Tensor], expected: dict[str, torch.Tensor
 class TestResume:
     def test_leftovers_of_a_kill_during_a_write(self, stopped: Recipe) -> None:
         state = stopped.out / STATE
-        (stopped.out / f".{STATE}.1234.part").write_bytes(state.read_bytes()[:1000])
+        (stopped.out / ".bckd-1234.part").write_bytes(state.read_bytes()[:1000])
         with (stopped.out / LOG).open("a") as log:
             log.write('{"step": 3, "loss": 1.')
         assert_equal(finish(stopped), uninterrupted(stopped))
@@ -215,6 +217,218 @@ class TestResume:
 
     def test_an_empty_folder_starts_from_the_beginning(self, tiny_recipe: Recipe) -> None:
         assert_equal(finish(tiny_recipe), uninterrupted(tiny_recipe))
+
+
+def flip_bytes(path: Path, at: int = -100) -> None:
+    content = bytearray(path.read_bytes())
+    content[at : at + 8] = bytes(255 - x for x in content[at : at + 8])
+    path.write_bytes(content)
+
+
+class TestDamage:
+    """A state is believed only where it is what was written."""
+
+    def interrupted(self, recipe: Recipe) -> Recipe:
+        """A run of two states, at steps 2 and 4 of 6."""
+        recipe = replace(recipe, checkpoint_every=2)
+        save = trainer.save_state
+
+        def stop(*state: object) -> None:
+            save(*state)
+            if (recipe.out / PREVIOUS).exists():
+                raise InputError("stopped")
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(trainer, "save_state", stop)
+            with pytest.raises(InputError, match="stopped"):
+                train(recipe, progress=False)
+        return recipe
+
+    @pytest.mark.parametrize("how", ["bytes", "header", "cut", "gone"])
+    def test_the_one_before_takes_its_place(
+        self, tiny_recipe: Recipe, how: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        recipe = self.interrupted(tiny_recipe)
+        path = recipe.out / STATE
+        if how == "bytes":
+            flip_bytes(path)
+        elif how == "header":
+            path.write_bytes(path.read_bytes().replace(b'"seconds":"', b'"seconds":"1', 1))
+        elif how == "cut":
+            path.write_bytes(path.read_bytes()[:-500])
+        else:
+            path.unlink()
+        assert_equal(finish(recipe), uninterrupted(recipe))
+        said = capsys.readouterr().out
+        assert (f"the run goes on from {PREVIOUS}, step 2" in said) == (how != "gone")
+
+    def test_two_damaged_ones_are_told(self, tiny_recipe: Recipe) -> None:
+        recipe = self.interrupted(tiny_recipe)
+        for name in (STATE, PREVIOUS):
+            flip_bytes(recipe.out / name)
+        with pytest.raises(InputError, match=f"{STATE} is damaged: its checksum is another"):
+            finish(recipe)
+
+    @pytest.mark.parametrize(
+        ("change", "words"),
+        [
+            (lambda tensors, header: tensors.popitem(), "1 tensors of the optimiser are missing"),
+            (
+                lambda tensors, header: [tensors.pop(x) for x in list(tensors) if "optim" in x],
+                "tensors of the optimiser are missing",
+            ),
+            (
+                lambda tensors, header: tensors.update({"optimizer/9999/exp_avg": torch.ones(1)}),
+                "optimizer/9999|9999/exp_avg",
+            ),
+            (
+                lambda tensors, header: tensors.update(
+                    {next(x for x in tensors if x.endswith("exp_avg")): torch.ones(7)}
+                ),
+                "1 tensors of the optimiser",
+            ),
+            (
+                lambda tensors, header: tensors.pop(next(x for x in tensors if x[:5] == "model")),
+                "another model: 1 entries",
+            ),
+            (lambda tensors, header: header.update(step="1000000"), "step 1000000; expected 6 or"),
+            (lambda tensors, header: header.update(step="-1"), "step is -1; expected 0 or more"),
+            (lambda tensors, header: header.update(step="abc"), "step is not valid JSON"),
+            (lambda tensors, header: header.update(recipe="{"), "recipe is not valid JSON"),
+            (lambda tensors, header: header.update(recipe="[]"), "recipe is "),
+            (lambda tensors, header: header.update(seconds="nan"), "seconds is not valid JSON"),
+            (lambda tensors, header: header.pop("seconds"), "no resume state of bckd"),
+        ],
+    )
+    def test_a_state_without_a_checksum_that_does_not_fit(
+        self, stopped: Recipe, change: Callable[[dict, dict], object], words: str
+    ) -> None:
+        """As earlier versions wrote it, or a hand."""
+        path = stopped.out / STATE
+        with safe_open(path, "pt") as file:
+            header = file.metadata()
+        tensors = dict(sorted(load_file(path).items()))
+        del header["checksum"]
+        save_file(tensors, path, header)
+        assert_equal(finish(replace(stopped, out=copied(stopped.out))), uninterrupted(stopped))
+        change(tensors, header)
+        save_file(tensors, path, header)
+        with pytest.raises(InputError, match=words) as caught:
+            finish(stopped)
+        assert str(path) in str(caught.value)
+
+    def test_a_log_without_a_state_is_told(
+        self, tiny_recipe: Recipe, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        tiny_recipe.out.mkdir()
+        (tiny_recipe.out / LOG).write_text('{"step": 0}\n')
+        finish(tiny_recipe)
+        assert f"holds a {LOG} but no {STATE}: the run starts" in capsys.readouterr().out
+
+    @pytest.mark.parametrize("line", [b"garbage\n", b"\xff\xfe\n", b"[1]\n", b'{"step": "x"}\n'])
+    def test_a_garbled_line_of_the_log_is_left_out(
+        self, stopped: Recipe, line: bytes, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        log = stopped.out / LOG
+        log.write_bytes(line + log.read_bytes())
+        assert_equal(finish(stopped), uninterrupted(stopped))
+        assert "lines that hold no record are left out (1): line 1" in capsys.readouterr().out
+        assert [x["step"] for x in read_log(stopped.out) if "loss" in x] == list(range(6))
+
+
+def copied(folder: Path) -> Path:
+    return Path(shutil.copytree(folder, folder.with_name("copy")))
+
+
+class TestContents:
+    """Files that decide a run may move, but not change."""
+
+    @pytest.fixture
+    def distilled(
+        self,
+        tiny_recipe: Recipe,
+        tiny_teacher: Path,
+        tmp_path: Path,
+        stop_at_first_state: Callable[..., None],
+    ) -> Recipe:
+        """A run with a teacher and a start of its own, stopped at step 3 of 6."""
+        teacher, start = tmp_path / "teacher.safetensors", tmp_path / "start"
+        shutil.copy(tiny_teacher, teacher)
+        train(replace(tiny_recipe, out=start, steps=1), progress=False)
+        recipe = replace(tiny_recipe, teacher=teacher, start=start)
+        stop_at_first_state(lambda: train(recipe, progress=False))
+        return recipe
+
+    def test_they_may_move(self, distilled: Recipe, tmp_path: Path) -> None:
+        expected = uninterrupted(distilled)
+        elsewhere = tmp_path / "elsewhere"
+        elsewhere.mkdir()
+        moved = {"teacher": distilled.teacher, "start": distilled.start}
+        moved = {name: shutil.move(path, elsewhere) for name, path in moved.items()}
+        root = shutil.copytree(distilled.data.root, elsewhere / "data")
+        recipe = replace(distilled, teacher=Path(moved["teacher"]), start=Path(moved["start"]))
+        recipe = replace(recipe, data=replace(recipe.data, root=root))
+        assert_equal(finish(recipe), expected)
+
+    def test_a_start_is_not_needed_again(self, distilled: Recipe) -> None:
+        expected = uninterrupted(distilled)
+        shutil.rmtree(distilled.start)
+        assert_equal(finish(distilled), expected)
+
+    @pytest.mark.parametrize("name", ["teacher", "start", "data.train_annotations"])
+    def test_another_content_is_told_by_name(
+        self, distilled: Recipe, tmp_path: Path, name: str
+    ) -> None:
+        if name == "data.train_annotations":
+            root = Path(shutil.copytree(distilled.data.root, tmp_path / "data"))
+            path = root / distilled.data.train_annotations
+            path.write_text(path.read_text() + " ")
+            distilled = replace(distilled, data=replace(distilled.data, root=root))
+        else:
+            path = getattr(distilled, name)
+            flip_bytes(path / STUDENT if path.is_dir() else path)
+        with pytest.raises(InputError, match=f"another content of {name}: SHA-256 .*, now "):
+            finish(distilled)
+
+    def test_a_teacher_is_not_left_out(self, distilled: Recipe) -> None:
+        with pytest.raises(InputError, match="another content of teacher: SHA-256 .*, now none"):
+            finish(replace(distilled, teacher=None))
+
+    def test_a_teacher_is_not_added(self, stopped: Recipe, tiny_teacher: Path) -> None:
+        with pytest.raises(InputError, match="teacher was None, now "):
+            finish(replace(stopped, teacher=tiny_teacher))
+
+
+class TestEvaluationsOnTheWay:
+    """What a kill cuts is made up for: the evaluation, its line and its snapshot."""
+
+    @pytest.mark.parametrize("place", ["evaluate", "save_detector"])
+    def test_a_kill_in_one(self, tiny_recipe: Recipe, place: str) -> None:
+        recipe = replace(tiny_recipe, evaluate_every=2, checkpoint_every=2)
+
+        def kill(*_: object) -> None:
+            raise SystemExit
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(trainer, place, kill)
+            with pytest.raises(SystemExit):
+                train(recipe, progress=False)
+        assert not snapshot(recipe.out, 2).exists()
+        assert_equal(finish(recipe), uninterrupted(recipe))
+        whole = recipe.out.with_name("uninterrupted")
+        for step in (2, 4):
+            found, expected = (snapshot(out, step).read_bytes() for out in (recipe.out, whole))
+            assert found == expected
+        logs = [
+            [{**x, "images_per_second": 0} for x in read_log(out)] for out in (recipe.out, whole)
+        ]
+        assert repr(logs[0]) == repr(logs[1])
+
+    def test_equal_runs_are_equal_bytes(self, tiny_recipe: Recipe) -> None:
+        finish(tiny_recipe)
+        uninterrupted(tiny_recipe)
+        found = [tiny_recipe.out / STUDENT, tiny_recipe.out.with_name("uninterrupted") / STUDENT]
+        assert found[0].read_bytes() == found[1].read_bytes()
 
 
 class TestRefusals:

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.summary.writer.record_writer import RecordWriter
 
+from bckd.errors import InputError
 from bckd.run_log import LOG, RunLog, read_lines, read_log
 
 
@@ -70,3 +72,31 @@ def test_tensorboard_forgets_steps_that_are_done_again(tmp_path: Path) -> None:
     board = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
     found = [(event.step, event.value) for event in board.Scalars("loss")]
     assert found == [(0, 0.0), (1, 0.5), (2, 1.0), (3, 100.0), (4, 100.0)]
+
+
+def test_a_full_disk_is_told_where_it_happens(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """TensorBoard's own writer would raise in a thread, or at no time."""
+    log = RunLog(tmp_path, 0)
+    full = Path("/dev/full")
+    if not full.exists():
+        pytest.skip("this system has no /dev/full")
+    log.board.file = RecordWriter(full.open("wb"))
+    with pytest.raises(InputError, match="tfevents.* can't be written: No space left"):
+        log.write(0, {"loss": 1.0})
+    log.path = full
+    with pytest.raises(InputError, match="/dev/full can't be written: No space left"):
+        log.write(0, {"loss": 1.0})
+
+
+@pytest.mark.parametrize("line", [b"nothing\n", b"\xff\n", b"3\n", b'{"step": "one"}\n', b"\n"])
+def test_a_garbled_line_is_left_out_and_told(
+    tmp_path: Path, line: bytes, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_steps(tmp_path, 0, range(2))
+    path = tmp_path / LOG
+    path.write_bytes(path.read_bytes() + line)
+    write_steps(tmp_path, 2, range(2, 4))
+    assert f"{path}: lines that hold no record are left out (1): line 3" in capsys.readouterr().out
+    assert [x["step"] for x in read_log(tmp_path)] == [0, 1, 2, 3]

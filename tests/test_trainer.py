@@ -24,6 +24,7 @@ from bckd.datasets.coco import ImageSize, collate
 from bckd.datasets.scene_drawing import class_names
 from bckd.errors import InputError
 from bckd.evaluation import evaluate
+from bckd.files import one_writer
 from bckd.models.detector import Detector
 from bckd.normalisation import Normalisation
 from bckd.objective import compute_terms
@@ -261,6 +262,7 @@ class TestFiles:
         assert names == {
             "student.safetensors",
             "resume.safetensors",
+            "resume.previous.safetensors",
             "results.json",
             "recipe.json",
             "log.jsonl",
@@ -289,6 +291,14 @@ class TestFiles:
             run(replace(tiny_recipe, steps=1, seed=1))
         assert str(tiny_recipe.out) in str(caught.value)
         assert before == {p: p.read_bytes() for p in tiny_recipe.out.rglob("*") if p.is_file()}
+
+    def test_a_folder_has_one_writer(self, tiny_recipe: Recipe) -> None:
+        with one_writer(tiny_recipe.out):
+            with pytest.raises(InputError, match=f"{tiny_recipe.out} is in use"):
+                run(tiny_recipe)
+        assert not tiny_recipe.out.exists()
+        run(replace(tiny_recipe, steps=1))
+        assert not [path for path in tiny_recipe.out.iterdir() if path.name.startswith(".")]
 
     def test_the_parts_of_a_data_set_must_agree(
         self, tiny_recipe: Recipe, custom_root: Path

@@ -23,7 +23,8 @@ from bckd.datasets.scene_drawing import (
     class_names,
     draw_scene,
 )
-from bckd.errors import InputError
+from bckd.errors import InputError, reason
+from bckd.files import one_maker, write_json
 
 # Run lengths alone: on such noisy pictures faster than the full search, and smaller.
 _PNG = {"compress_level": 1, "compress_type": zlib.Z_RLE}
@@ -46,14 +47,15 @@ def write_scenes(
     classes: shapes of the others, which look alike, are seen but not labelled.
     An annotation's area is the number of seen pixels of the shape. All is written in a
     folder beside `root` that takes its name once complete, so that an interrupted run
-    leaves no half data set. One process at a time.
+    leaves no half data set.
 
     Args:
         train, val: number of pictures of each split.
         progress: show a bar.
 
     Raises:
-        InputError: if a value is out of range, or `root` holds something else.
+        InputError: if a value is out of range, `root` holds something else or can't be written
+            to, or another process writes it.
     """
     for name, value, least in (("train", train, 1), ("val", val, 1), ("seed", seed, 0)):
         if value < least:
@@ -62,21 +64,34 @@ def write_scenes(
         raise InputError(f"variant is {variant!r}: expected one of {get_args(Variant)}")
     counts = {"train": train, "val": val}
     record = {"generator_version": GENERATOR_VERSION, "seed": seed, "variant": variant, **counts}
-    root = Path(root).absolute()
-    partial = root.with_name(f".{root.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
+    place = Path(os.path.realpath(root))  # a link is followed
     if _already_there(root, record):
         return
-    try:
-        partial.mkdir(parents=True)
-    except OSError as error:
-        raise InputError(f"{root}: the folder cannot be made, {error.strerror}") from error
+    if not place.name:
+        raise InputError(f"{root} can't be written: it is the whole disk; name a folder in it")
+    with one_maker(place):
+        if _already_there(root, record):  # another process was quicker
+            return
+        try:
+            _write(place, record, progress)
+        except OSError as error:
+            raise InputError(f"{root} can't be written: {reason(error)}") from error
+
+
+def _write(root: Path, record: dict[str, Any], progress: bool) -> None:
+    """Draw all beside `root`, then give it its name."""
+    partial = root.with_name(f".{root.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir()
     try:
         (partial / "annotations").mkdir()
-        with tqdm(total=train + val, desc="drawing scenes", disable=not progress) as bar:
+        total = record["train"] + record["val"]
+        with tqdm(total=total, desc="drawing scenes", disable=not progress) as bar:
             for split in get_args(Split):
-                _write_split(partial, split, counts[split], seed, variant, bar.update)
-        (partial / "scenes.json").write_text(json.dumps(record, indent=2) + "\n")
+                _write_split(
+                    partial, split, record[split], record["seed"], record["variant"], bar.update
+                )
+        write_json(partial / "scenes.json", record)
         if root.exists():
             root.rmdir()  # it is empty
         os.replace(partial, root)

@@ -11,12 +11,13 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import product
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import torch
 import tyro
@@ -25,8 +26,9 @@ from tqdm.auto import tqdm
 from bckd.checkpoints import STUDENT
 from bckd.datasets.scenes import write_scenes
 from bckd.errors import InputError
-from bckd.files import finite_or_none, write_text
-from bckd.run_log import read_lines
+from bckd.files import check_writable, one_maker, write_text
+from bckd.interruption import ending
+from bckd.run_log import append_line, read_lines
 from bckd.studies.catalogue import MODELS, STUDIES
 from bckd.studies.cells import RUNS, published_changes, run_cell
 from bckd.studies.statistics import best_scale
@@ -34,6 +36,9 @@ from bckd.studies.study import Cell, Method, Study
 from bckd.studies.swapping import measure_swaps
 from bckd.trainer import train
 
+T = TypeVar("T")
+# What a line of the results says of its run, at the least.
+KINDS = {"part": str, "method": str, "scale": int | float, "seed": int}
 # Scenes that are drawn when a study needs them: arguments of `write_scenes` by folder.
 SCENES: dict[Path, dict[str, Any]] = {
     Path("data/scenes"): {},
@@ -64,18 +69,29 @@ class StudyOptions:
 
 
 def run_study(study: Study, options: StudyOptions) -> list[dict[str, Any]]:
-    """Do what of a study is not done yet: models, sweep, comparison. One process at a time.
+    """Do what of a study is not done yet: models, sweep, comparison.
 
     Returns:
         The lines of the study, or those of `options.extra`.
 
     Raises:
         InputError: data or a file is absent or something else, an option is out of range,
-            or a run that is there had another configuration.
+            a run that is there had another configuration, another process runs this study into
+            these results, or a process of this one is gone.
     """
     _check_options(study, options)
     chosen = options.methods or tuple(method.name for method in study.methods)
     seeds = options.seeds or study.seeds
+    path = options.results / f"{study.name}.jsonl"
+    if options.extra is not None:
+        check_writable(options.extra)
+    with one_maker(path), ending(options.out) as told, told.at_once():
+        return _run_study(study, options, chosen, seeds)
+
+
+def _run_study(
+    study: Study, options: StudyOptions, chosen: tuple[str, ...], seeds: tuple[int, ...]
+) -> list[dict[str, Any]]:
     path = options.results / f"{study.name}.jsonl"
     _prepare_data(study)
     with _workers(options.processes) as pool:
@@ -96,8 +112,10 @@ def run_study(study: Study, options: StudyOptions) -> list[dict[str, Any]]:
         if options.swaps:
             swaps = options.results / f"{study.name}_swaps.jsonl"
             jobs = [(measure_swaps, study, cell, options.out) for cell in cells]
-            _append_results(_without(jobs, read_lines(swaps)), swaps, f"{study.name}, swaps", pool)
-    return read_lines(options.extra) if options.extra else published(study, options.results)
+            _append_results(
+                _without(jobs, read_lines(swaps, KINDS)), swaps, f"{study.name}, swaps", pool
+            )
+    return read_lines(options.extra, KINDS) if options.extra else published(study, options.results)
 
 
 def _check_options(study: Study, options: StudyOptions) -> None:
@@ -124,7 +142,7 @@ def _check_options(study: Study, options: StudyOptions) -> None:
 def chosen_scales(study: Study, results: Path, names: Iterable[str]) -> dict[str, float]:
     """The scale of each method: its sweep's best, or the one that it takes over."""
     source = STUDIES[study.scales_from] if study.scales_from else study
-    lines = read_lines(results / f"{source.name}.jsonl")
+    lines = read_lines(results / f"{source.name}.jsonl", KINDS)
 
     def scale(method: Method) -> float:
         name = method.scale_of or (method.name if method.swept else None)
@@ -148,8 +166,8 @@ def chosen_scales(study: Study, results: Path, names: Iterable[str]) -> dict[str
 
 def published(study: Study, results: Path) -> list[dict[str, Any]]:
     """The lines of a study, with those of the methods that it shares with another."""
-    lines = read_lines(results / f"{study.name}.jsonl")
-    base = read_lines(results / f"{study.shared_from}.jsonl") if study.shared else []
+    lines = read_lines(results / f"{study.name}.jsonl", KINDS)
+    base = read_lines(results / f"{study.shared_from}.jsonl", KINDS) if study.shared else []
     return lines + [
         line
         for line in base
@@ -175,6 +193,7 @@ def _prepare_data(study: Study) -> None:
 @contextmanager
 def _workers(processes: int) -> Iterator[ProcessPoolExecutor]:
     """Processes of one thread; after an error, or an interruption, no further run starts."""
+    others = set(active_children())
     pool = ProcessPoolExecutor(
         processes,
         mp_context=get_context("spawn"),
@@ -183,8 +202,15 @@ def _workers(processes: int) -> Iterator[ProcessPoolExecutor]:
     )
     try:
         yield pool
-    except BaseException:
+    except BaseException as error:
         pool.shutdown(wait=False, cancel_futures=True)
+        for process in set(active_children()) - others:
+            process.terminate()  # which saves a run under way
+        if isinstance(error, BrokenProcessPool):
+            raise InputError(
+                "a process of the study was ended from outside, perhaps for want of memory; "
+                "fewer of them (--processes) need less, and a study that is started again goes on"
+            ) from error
         raise
     pool.shutdown()
 
@@ -192,7 +218,7 @@ def _workers(processes: int) -> Iterator[ProcessPoolExecutor]:
 def _train_models(names: set[str], out: Path, pool: ProcessPoolExecutor) -> None:
     """Train the models that are not there yet; stopped ones go on."""
     todo = [name for name in sorted(names) if not (out / "models" / name / STUDENT).exists()]
-    futures = {name: pool.submit(_train_model, name, out) for name in todo}
+    futures = {name: pool.submit(_alone, _train_model, name, out) for name in todo}
     for name, future in tqdm(futures.items(), desc="models", disable=not futures):
         tqdm.write(f"{name}: AP {100 * future.result():.1f}")
 
@@ -206,12 +232,20 @@ def _run_cells(
     study: Study, cells: list[Cell], path: Path, out: Path, pool: ProcessPoolExecutor
 ) -> None:
     """Run what the file does not hold yet; append each line as it comes."""
-    lines = read_lines(path)
+    lines = read_lines(path, KINDS)
     write_text(path, "".join(json.dumps(line) + "\n" for line in lines))  # drops a cut line
     for line in lines:
         _check_same(study, line, path)
     jobs = [(run_cell, study, cell, out) for cell in cells]
     _append_results(_without(jobs, lines), path, study.name, pool)
+
+
+def _alone(work: Callable[..., T], *arguments: Any) -> T:
+    """`work` in a process of the study, which ends where it is told to."""
+    try:
+        return work(*arguments)
+    except KeyboardInterrupt:
+        os._exit(1)  # else the pool would have it do the next piece of work
 
 
 Job = tuple[Callable[[Study, Cell, Path], dict[str, Any]], Study, Cell, Path]
@@ -230,10 +264,9 @@ def _append_results(jobs: list[Job], path: Path, title: str, pool: ProcessPoolEx
     if not jobs:
         return
     with tqdm(total=len(jobs), desc=title) as bar:
-        for future in as_completed([pool.submit(*job) for job in jobs]):
+        for future in as_completed([pool.submit(_alone, *job) for job in jobs]):
             line = future.result()
-            with path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(finite_or_none(line)) + "\n")
+            append_line(path, line)
             bar.update()
             precision = "failed" if line["AP"] is None else f"AP {100 * line['AP']:.1f}"
             bar.set_postfix_str(f"{line['method']} seed {line['seed']}: {precision}")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +23,7 @@ from bckd.datasets.scene_drawing import (
 )
 from bckd.datasets.scenes import write_scenes
 from bckd.errors import InputError
+from bckd.files import one_maker
 
 
 def write_few(root: Path, **changes: object) -> None:
@@ -301,4 +304,32 @@ def test_the_leftover_of_a_killed_run_is_cleaned(tmp_path: Path, standard: Path)
 def test_bad_values_are_refused(tmp_path: Path, changes: dict, name: str) -> None:
     with pytest.raises(InputError, match=name):
         write_few(tmp_path / "scenes", **changes)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_root_has_one_writer(tmp_path: Path) -> None:
+    root = tmp_path / "scenes"
+    with one_maker(root), pytest.raises(InputError, match=f"{root} is in use"):
+        write_few(root)
+    write_few(root)
+    assert [path.name for path in tmp_path.iterdir()] == ["scenes"]
+
+
+def test_a_link_to_an_empty_folder_is_filled(tmp_path: Path, standard: Path) -> None:
+    (tmp_path / "far").mkdir()
+    (tmp_path / "scenes").symlink_to(tmp_path / "far")
+    write_few(tmp_path / "scenes")
+    assert (tmp_path / "scenes").is_symlink()
+    assert contents(tmp_path / "far") == contents(standard)
+
+
+def test_a_full_disk_is_told_and_nothing_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Image.Image, "save", full)
+    with pytest.raises(InputError, match="scenes can't be written: No space left"):
+        write_few(tmp_path / "scenes")
     assert list(tmp_path.iterdir()) == []

@@ -13,6 +13,7 @@ import pytest
 from bckd.checkpoints import save_detector
 from bckd.datasets.coco import ImageSize
 from bckd.errors import InputError
+from bckd.files import one_maker
 from bckd.models.detector import Detector
 from bckd.recipes import PRESETS, Recipe
 from bckd.run_log import read_lines
@@ -172,6 +173,31 @@ class TestStudy:
         with pytest.raises(InputError, match=message):
             run_study(study, replace(options, **changes))
 
+    def test_results_have_one_writer(self, study: Study, options: StudyOptions) -> None:
+        with one_maker(options.results / "tiny.jsonl"):
+            with pytest.raises(InputError, match=r"tiny\.jsonl is in use"):
+                run_study(study, options)
+        assert not options.results.exists() and not options.out.exists()
+
+    @pytest.mark.parametrize("name", ["results", "extra"])
+    def test_a_place_that_can_not_be_written_is_told_before_the_work(
+        self, study: Study, options: StudyOptions, tmp_path: Path, name: str
+    ) -> None:
+        (tmp_path / "file").touch()
+        options = replace(options, **{name: tmp_path / "file" / "x.jsonl"})
+        with pytest.raises(InputError, match="x.jsonl.* can't be written: "):
+            run_study(study, options)
+        assert not options.out.exists()
+
+    def test_a_garbled_line_is_left_out_and_told(
+        self, study: Study, options: StudyOptions, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        options.results.mkdir()
+        path = options.results / "tiny.jsonl"
+        path.write_bytes(b'{"part": "sweep"}\n')
+        assert chosen_scales(replace(study, methods=study.methods[:1]), path.parent, ["none"])
+        assert "lines that hold no record are left out (1): line 1" in capsys.readouterr().out
+
     def test_data_that_are_not_there(self, study: Study, options: StudyOptions) -> None:
         base = replace(study.base, data=replace(study.base.data, root=Path("nowhere")))
         with pytest.raises(InputError, match="data set in nowhere"):
@@ -229,3 +255,14 @@ def swept(study: Study) -> list[tuple[float, float, dict[str, Any]]]:
         (scale, ap, published_changes(study, Cell("sweep", "BCKD", scale, 100)))
         for scale, ap in ((1.0, 0.2), (2.0, 0.3))
     ]
+
+
+def interrupted(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_a_process_that_is_ended_is_one_sentence(tmp_path: Path) -> None:
+    """It does no further work."""
+    with pytest.raises(InputError, match="a process of the study was ended from outside"):
+        with runner._workers(1) as pool:
+            pool.submit(runner._alone, interrupted).result()

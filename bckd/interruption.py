@@ -1,0 +1,128 @@
+"""Being told to end while a run trains: Ctrl-C (SIGINT), or SIGTERM as schedulers send it.
+
+A step is never cut: the run hears the signal, ends its step, saves its state and raises. Where
+nothing is lost by it, as in an evaluation, it raises at once.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+from bckd.errors import InputError
+
+
+class Interrupted(KeyboardInterrupt):
+    """A run was told to end, and its folder holds all of it.
+
+    Args:
+        number: of the signal.
+        out: the folder.
+    """
+
+    def __init__(self, number: int, out: Path) -> None:
+        super().__init__(number, out)
+        self.number, self.out = number, out
+
+    def __str__(self) -> str:
+        name = signal.Signals(self.number).name
+        return (
+            f"stopped by {name}; {self.out} holds what was done, and --resume goes on from there "
+            f"(a demo or a study does so when it is started again)"
+        )
+
+
+class Ending:
+    """Whether this process was told to end.
+
+    Attributes:
+        told: the signal, or None.
+    """
+
+    def __init__(self, out: Path) -> None:
+        self.out, self.told = out, None
+        self._process, self._at_once = os.getpid(), False
+
+    def hear(self, number: int, frame: FrameType | None) -> None:
+        """The handler of a signal."""
+        if os.getpid() != self._process:
+            return  # a process that loads images ends with its parent
+        again, self.told = self.told is not None, number
+        if self._at_once:
+            raise self.interrupted()
+        if again and number == signal.SIGINT:  # whoever asks twice does not wait for a step
+            raise KeyboardInterrupt
+
+    def interrupted(self) -> Interrupted:
+        """What is raised in the end; SIGTERM where another process was told."""
+        return Interrupted(self.told or signal.SIGTERM, self.out)
+
+    @contextmanager
+    def at_once(self) -> Iterator[None]:
+        """Raise as soon as told, for the length of the block; also what was told before it."""
+        self._at_once = True
+        try:
+            self._raise_if_told()
+            yield
+            self._raise_if_told()  # Python swallows what is raised in a destructor
+        finally:
+            self._at_once = False
+
+    def _raise_if_told(self) -> None:
+        if self.told is not None:
+            raise self.interrupted()
+
+
+@contextmanager
+def ending(out: Path) -> Iterator[Ending]:
+    """Hear signals for the length of the block; in a thread other than the main one, none.
+
+    What was told and led to nothing is told again behind the block, to whoever heard before.
+    Processes of a DataLoader that exist by then are reported missing by their iterator alone, not
+    in the middle of whatever runs (which is what torch's handler of SIGCHLD does).
+    """
+    told = Ending(out)
+    if threading.current_thread() is not threading.main_thread():
+        yield told
+        return
+    handlers = {signal.SIGINT: told.hear, signal.SIGTERM: told.hear}
+    if hasattr(signal, "SIGCHLD"):
+        handlers[signal.SIGCHLD] = signal.SIG_DFL
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    try:
+        yield told
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+    if told.told is not None:
+        signal.raise_signal(told.told)
+
+
+def leave_signals(worker: int) -> None:
+    """For a process of a DataLoader: what the whole group of processes is told is not for it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(os, "setpgrp"):
+        os.setpgrp()
+
+
+@contextmanager
+def loading() -> Iterator[None]:
+    """Say in a sentence that a process of a DataLoader is gone.
+
+    Raises:
+        InputError: it is.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if not str(error).startswith("DataLoader worker"):
+            raise
+        raise InputError(
+            "a process that loads images was ended from outside, perhaps for want of memory; "
+            "fewer of them (--data.workers) need less, and --resume goes on with the run"
+        ) from error
