@@ -13,6 +13,7 @@ from bckd.evaluation import evaluate, evaluation_loader
 from bckd.files import write_json, write_text
 from bckd.models.dense import DenseDetector
 from bckd.preparation import load_teacher, pick_device, training_data, validation_data
+from bckd.recipe_check import check_recipe
 from bckd.recipes import (
     PRESETS,
     SCENES_TEACHER,
@@ -23,6 +24,7 @@ from bckd.report import report
 from bckd.studies.catalogue import methods
 from bckd.studies.study import weights_of
 from bckd.trainer import make_teaching, train
+from bckd.values import Count, Place, Seed, checked
 
 METHODS = ("none", "softmax", "BCKD")
 
@@ -34,15 +36,15 @@ class DemoOptions:
     Interrupted and started again, it goes on where it was.
     """
 
-    out: Path = Path("runs/demo")
+    out: Place = Path("runs/demo")
     """folder of the runs, results.json and report.html"""
-    root: Path = Path("data/scenes")
+    root: Place = Path("data/scenes")
     """folder of the scenes; written if absent"""
-    teacher: Path = SCENES_TEACHER
+    teacher: Place = SCENES_TEACHER
     """weights of the teacher"""
-    steps: int = 600
+    steps: Count = 600
     """training steps of each student"""
-    seed: int = 0
+    seed: Seed = 0
     """of the three students"""
     device: str = "auto"
     """cpu, cuda, cuda:1, mps; auto: cuda where there is one, else cpu"""
@@ -54,9 +56,12 @@ def run_demo(options: DemoOptions) -> dict[str, Any]:
     Raises:
         InputError: the scenes' folder or the teacher is something else.
     """
+    options = checked(options)
     published = methods(6)
     recipes = {name: _recipe(options, name, weights_of(published[name])) for name in METHODS}
-    load_detector(options.teacher)  # a wrong path is better told before a minute of drawing
+    for recipe in recipes.values():  # bad values and a wrong path are better told before
+        check_recipe(recipe)  # a minute of drawing
+    load_detector(options.teacher)
     write_scenes(options.root)
     first = recipes["BCKD"]
     validation = validation_data(first.data)

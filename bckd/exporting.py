@@ -42,7 +42,7 @@ from bckd.models.official import (
     official_state_dict,
     read_official,
 )
-from bckd.values import to_plain
+from bckd.values import Place, checked, to_plain
 
 if TYPE_CHECKING:  # not needed but for writing ONNX
     import onnx
@@ -60,11 +60,11 @@ _TRAINING_ONLY = ("pretrained", "weights", "width", "frozen_stages", "norm_eval"
 class ExportOptions:
     """Write a detector, with its post-processing, for other programs."""
 
-    onnx: Path | None = None
+    onnx: Place | None = None
     """an ONNX file (.onnx), for ONNX Runtime and other engines"""
-    program: Path | None = None
+    program: Place | None = None
     """a torch.export program (.pt2), for PyTorch without this package"""
-    official: Path | None = None
+    official: Place | None = None
     """a checkpoint (.pth) in the official code's and mmdetection's key layout: weights alone"""
 
 
@@ -82,7 +82,7 @@ def run_export(source: Path | str, options: ExportOptions) -> dict[str, Agreemen
         InputError: no file is asked for, or one has another ending than readers know it by; the
             detector has no such form; or a file does not detect what PyTorch does.
     """
-    paths = _paths(options)
+    paths = _paths(checked(options))
     if "onnx" in paths:
         _require_onnx()
     checkpoint = load_detector(source)

@@ -27,8 +27,9 @@ from bckd.protocol_scores import (
     top_scores,
     write_scores,
 )
-from bckd.recipe_check import check_data, require
+from bckd.recipe_check import require
 from bckd.recipes import DataConfig
+from bckd.values import Count, Place, checked
 from bckd.viz.pictures import pictures_of
 from bckd.viz.protocol_maps import protocol_maps
 
@@ -51,14 +52,14 @@ class ProtocolOptions:
     with the weights, whatever --data.size says.
     """
 
-    weights: Path = Path("nanodet_m")
+    weights: Place = Path("nanodet_m")
     """weights, the folder of a run, or a name that `bckd detectors` lists"""
     data: DataConfig = field(default_factory=DataConfig)
-    out: Path = Path("runs/protocols")
+    out: Place = Path("runs/protocols")
     """folder of protocols.json, scores.npz and maps.png"""
-    images: int = 4
+    images: Count = 4
     """images in the figure, the first by id"""
-    stride: int = 16
+    stride: Count = 16
     """level whose maps the figure shows, by its stride in pixels"""
     device: str = "auto"
     """cpu, cuda, cuda:1, mps; auto: cuda where there is one, else cpu"""
@@ -71,8 +72,7 @@ def run_protocols(options: ProtocolOptions) -> ProtocolNumbers:
         InputError: weights and data do not fit, an option is out of range, or the detector
             has no anchors, or several a cell.
     """
-    check_data(options.data)
-    require(options.images >= 1, "images", options.images, "1 or more")
+    options = checked(options)
     names = read_annotations(options.data.root / options.data.val_annotations).class_names
     checkpoint = load_detector(options.weights, names)
     detector = checkpoint.detector.to(pick_device(options.device))

@@ -107,7 +107,7 @@ def train(
         InputError: data, teacher or folder do not fit the recipe, or the teacher is of no use.
         NonFiniteLossError: a loss term is nan or infinite.
     """
-    check_recipe(recipe)
+    recipe = check_recipe(recipe)
     recipe = replace(recipe, model=recipe.model.resolved())
     device = pick_device(own_device(recipe.device))
     with processes_joined(device):

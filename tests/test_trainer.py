@@ -668,6 +668,6 @@ class TestNonFinite:
 
     def test_an_infinite_weight_is_refused_before_the_first_step(self, tiny_recipe: Recipe) -> None:
         weights = LossWeights(qfl=float("inf"))
-        with pytest.raises(InputError, match="weights.qfl is inf; expected 0 or more"):
+        with pytest.raises(InputError, match="weights.qfl is inf; expected a finite number"):
             train(replace(tiny_recipe, weights=weights), progress=False)
         assert not tiny_recipe.out.exists()
