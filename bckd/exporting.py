@@ -37,6 +37,7 @@ from bckd.models.dense import DenseDetector
 from bckd.models.detector import Detector
 from bckd.models.exportable import INPUTS, OUTPUTS, OneImage
 from bckd.models.official import (
+    SETTINGS,
     config_of_official,
     load_official,
     official_state_dict,
@@ -148,15 +149,17 @@ def export_program(checkpoint: Checkpoint, path: Path) -> None:
 def export_official(checkpoint: Checkpoint, path: Path) -> None:
     """Write weights and class names as mmdetection 2.x saves them, for `torch.load`.
 
-    The layout has no place for groups, image size or activation; a reader's configuration
-    must say them.
+    The layout has no place for groups, image size or activation: other readers' configuration
+    must say them, `load_detector` finds them beside the class names.
 
     Raises:
         InputError: the layout knows no such detector.
     """
     detector = _official_detector(checkpoint)
     tensors = {name: x.detach().cpu() for name, x in official_state_dict(detector).items()}
-    content = {"state_dict": tensors, "meta": {"CLASSES": detector.class_names}}
+    settings = {"model": to_plain(detector.config), "size": to_plain(checkpoint.size)}
+    meta = {"CLASSES": detector.class_names, SETTINGS: json.dumps(settings)}
+    content = {"state_dict": tensors, "meta": meta}
     write_atomically(path, lambda part: torch.save(content, part))
 
 
@@ -181,7 +184,7 @@ def _what(detector: DenseDetector) -> str:
 def _official_report(checkpoint: Checkpoint, path: Path) -> str:
     """That the weights come back exactly, and what `load_detector` would take for granted."""
     detector = _official_detector(checkpoint)
-    state_dict, _ = read_official(path)
+    state_dict = read_official(path).state_dict
     copied = copy.deepcopy(detector)
     report = load_official(copied, state_dict)
     for name, value in copied.state_dict().items():

@@ -11,14 +11,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bckd.checkpoints import STUDENT, load_strictly, read_tensors, save_tensors
+from bckd.checkpoints import load_strictly, save_tensors
 from bckd.distributed import joined_lists, process_count
 from bckd.errors import InputError
 from bckd.models.detector import Detector
 from bckd.recipes import Recipe
+from bckd.tensor_files import read_tensors
+from bckd.unfinished import STATE, STUDENT
 from bckd.values import from_plain, to_plain
 
-STATE = "resume.safetensors"  # the file name in the folder of a run
 # A resumed run may differ in these: they do not touch the weights (the folder of the data
 # may have moved; another device rounds differently).
 FREE_FIELDS = {
@@ -76,6 +77,7 @@ def save_state(
         "seconds": str(seconds),
         "recipe": json.dumps(to_plain(recipe)),
         "scaler": json.dumps(scaler.state_dict()),
+        "class_names": json.dumps(detector.class_names),
     }
     save_tensors(out / STATE, tensors, header)
 

@@ -257,7 +257,7 @@ class TestOfficial:
         detector = official_detector("atss", "mobilenet_v2")
         export_official(Checkpoint(detector, ImageSize()), tmp_path / "s.pth")
         content = torch.load(tmp_path / "s.pth", weights_only=True)
-        assert content["meta"] == {"CLASSES": CLASSES}
+        assert content["meta"]["CLASSES"] == CLASSES
         assert "bbox_head.atss_centerness.weight" in content["state_dict"]
         assert not any(name.startswith("head.") for name in content["state_dict"])
         assert not any(value.requires_grad for value in content["state_dict"].values())
@@ -280,7 +280,7 @@ class TestOfficial:
         (line,) = capsys.readouterr().out.splitlines()
         assert line.endswith("must be told: leaky, image size")
         again = official_detector("gfl", "mobilenet_v2", channels=32, strides=(8, 16, 32))
-        load_official(again, read_official(tmp_path / "s.pth")[0])
+        load_official(again, read_official(tmp_path / "s.pth").state_dict)
         assert torch.equal(again.head.cls.weight, detector.head.cls.weight)
 
     def test_other_backbones_have_no_layout(

@@ -348,7 +348,7 @@ class TestRefusal:
 
     def test_a_file_where_the_folder_should_be(self, entry: Pretrained, tmp_path: Path) -> None:
         (tmp_path / "file").write_text("not a folder")
-        with pytest.raises(InputError, match=f"{FILE} could not be downloaded"):
+        with pytest.raises(InputError, match=f"{FILE} can't be written: "):
             fetch("tiny", tmp_path / "file")
         assert (tmp_path / "file").read_text() == "not a folder"
 

@@ -74,10 +74,16 @@ def test_an_unknown_field_is_named(plain: dict, field: str, kind: str) -> None:
         ({"data": 5}, "data is 5; expected the fields of DataConfig"),
         (5, "the whole is 5; expected the fields of Recipe"),
         ({"device": object()}, "device is {'object': '<object object at"),
-        ({"out": "~nobody-here/run"}, "out is '~nobody-here/run'; expected a path whose ~ is somebody's home"),
+        (
+            {"out": "~nobody-here/run"},
+            "out is '~nobody-here/run'; expected a path whose ~ is somebody's home",
+        ),
         ({"seed": 10**5000}, "Exceeds the limit"),
         ({"device": "\ud800"}, "the whole is "),
-        ({"teacher_classes": "a" * 999}, "teacher_classes is '" + "a" * 79 + "...; expected a list"),
+        (
+            {"teacher_classes": "a" * 999},
+            "teacher_classes is '" + "a" * 79 + "...; expected a list",
+        ),
     ],
 )
 def test_a_value_of_another_kind_is_named(plain: object, sentence: str) -> None:

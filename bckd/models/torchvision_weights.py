@@ -1,0 +1,29 @@
+"""torchvision's published weights in torchvision's models, without torch.hub, which unpickles."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from bckd.pretrained import torchvision_weights
+from bckd.tensor_files import fill
+
+_COUNTER = "num_batches_tracked"  # older files lack it, and fixed norms have none
+
+
+def load_published(model: nn.Module, name: str, weights: str) -> None:
+    """Copy torchvision's weights of that name into its model.
+
+    Args:
+        name: of the model, as torchvision calls it.
+
+    Raises:
+        InputError: no such weights, or they are not as published, or could not be downloaded.
+    """
+    own = model.state_dict()
+    counters = {key: value for key, value in own.items() if key.endswith(_COUNTER)}
+    published = {
+        key: value
+        for key, value in torchvision_weights(name, weights).items()
+        if key in own or not key.endswith(_COUNTER)
+    }
+    fill(model, counters | published, f"torchvision's weights {weights} do not fit {name}")
