@@ -37,7 +37,7 @@ from bckd.pretrained import PRETRAINED, fetch
 from bckd.telling import first_of, tell
 from bckd.tensor_files import fill, read_tensors
 from bckd.unfinished import MODEL, STUDENT, classes_of, is_state, recipe_of, weights_of_run
-from bckd.values import Fraction, checked, from_plain, to_plain
+from bckd.values import Fraction, Names, checked, from_plain, to_plain
 
 FORMAT = "bckd-detector-1"
 
@@ -99,7 +99,9 @@ def load_detector(source: Path | str, class_names: tuple[str, ...] | None = None
         return _load_state(path, tensors, header, class_names)
     saved = _header(path, header)
     config = replace(saved.model, pretrained=False)
-    detector = _built(config, saved.class_names, partial(load_strictly, tensors=tensors, path=path))
+    detector = _built(
+        path, config, saved.class_names, partial(load_strictly, tensors=tensors, path=path)
+    )
     return Checkpoint(detector, saved.size, finite_or_none(saved.record))
 
 
@@ -126,7 +128,7 @@ class _Header:
     """What the header of our own file says, each entry as JSON text there."""
 
     model: DetectorConfig
-    class_names: tuple[str, ...]
+    class_names: Names
     size: ImageSize
     record: dict[str, Any]
 
@@ -152,23 +154,31 @@ def _header(path: Path, header: dict[str, str]) -> _Header:
     entries = [entry.name for entry in fields(_Header) if entry.name in header]
     plain = {name: parse_json(header[name], f"{path}: {name} in its header") for name in entries}
     saved = from_plain(_Header, plain, str(path))
-    if not saved.class_names:
-        raise InputError(f"{path}: class_names is empty; expected a class or more")
     precision = finite_or_none({"AP": saved.record.get("AP")})
     from_plain(_Recorded, precision, f"{path}: record")
     return saved
 
 
 def _built(
-    config: DetectorConfig, class_names: tuple[str, ...], load: Callable[[Detector], None]
+    path: Path,
+    config: DetectorConfig,
+    class_names: tuple[str, ...],
+    load: Callable[[Detector], None],
 ) -> Detector:
     """The detector with its weights, in eval mode.
 
     They are tried on one without memory first: what a file says of its size is not believed.
+
+    Raises:
+        InputError: there is no such detector, or the weights do not fit.
     """
-    with torch.device("meta"), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that nothing is copied
-        load(Detector(config, class_names))
+    try:
+        with torch.device("meta"), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that nothing is copied
+            load(Detector(config, class_names))
+    except (ValueError, RuntimeError) as error:  # such as groups that divide no channels
+        said = str(error)
+        raise InputError(said if str(path) in said else f"{path}: {said}") from error
     detector = Detector(config, class_names)
     load(detector)
     return detector.eval()
@@ -180,7 +190,7 @@ def load_strictly(detector: Detector, tensors: dict[str, Tensor], path: Path) ->
     Raises:
         InputError: naming the file and the first entries that do not fit, or are not finite.
     """
-    fill(detector, tensors, f"{path} holds weights of another model")
+    fill(detector, tensors, str(path), "holds weights of another model")
 
 
 def _load_state(
@@ -199,7 +209,7 @@ def _load_state(
             f"{recipe.data.root}, are not there to name them"
         )
     config = replace(recipe.model, pretrained=False)
-    detector = _built(config, names, partial(load_strictly, tensors=weights, path=path))
+    detector = _built(path, config, names, partial(load_strictly, tensors=weights, path=path))
     return Checkpoint(detector, recipe.data.size, {"steps": int(header["step"])})
 
 
@@ -243,7 +253,7 @@ def _load_layout(
         raise InputError(f"its weights are of {classes} classes, its meta names {len(names)}")
     reports: list[LoadReport] = []
     detector = _built(
-        config, names, lambda built: reports.append(load_official(built, file.state_dict))
+        path, config, names, lambda built: reports.append(load_official(built, file.state_dict))
     )
     return detector, reports[-1]
 

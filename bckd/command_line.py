@@ -29,7 +29,7 @@ from bckd.evaluation import evaluate, write_results
 from bckd.files import check_writable, read_json, write_atomically
 from bckd.models.dense import DenseDetector
 from bckd.models.grouped import forward_in_groups
-from bckd.preparation import check_classes_of, pick_device, validation_data
+from bckd.preparation import pick_device, validation_data, with_classes_of
 from bckd.pretrained import PRETRAINED, listing
 from bckd.recipes import PRESETS, DataConfig, Recipe
 from bckd.trainer import NonFiniteLossError, train
@@ -225,8 +225,8 @@ def _eval(arguments: list[str]) -> None:
     names = read_annotations(options.data.root / options.data.val_annotations).class_names
     checkpoint = load_detector(path, names)
     dataset = validation_data(options.data, checkpoint.detector.normalisation)
-    check_classes_of(checkpoint.detector, path, dataset)
-    detector = checkpoint.detector.to(pick_device(options.device))
+    detector = with_classes_of(checkpoint.detector, path, dataset)
+    detector = detector.to(pick_device(options.device))
     metrics, results = evaluate(detector, dataset, options.batch_size, options.data.workers)
     if options.detections is not None:
         write_results(options.detections, results)

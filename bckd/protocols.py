@@ -14,7 +14,7 @@ from bckd.evaluation import evaluation_loader
 from bckd.files import write_atomically, write_json
 from bckd.models.dense import DenseDetector
 from bckd.models.grouped import forward_in_groups
-from bckd.preparation import check_classes_of, pick_device, validation_data
+from bckd.preparation import pick_device, validation_data, with_classes_of
 from bckd.protocol_scores import (
     DETECTED,
     KINDS,
@@ -75,12 +75,13 @@ def run_protocols(options: ProtocolOptions) -> ProtocolNumbers:
     options = checked(options)
     names = read_annotations(options.data.root / options.data.val_annotations).class_names
     checkpoint = load_detector(options.weights, names)
-    detector = checkpoint.detector.to(pick_device(options.device))
+    detector = checkpoint.detector
     strides = ", ".join(map(str, detector.strides))
     require(options.stride in detector.strides, "stride", options.stride, f"one of {strides}")
     data = replace(options.data, size=checkpoint.size)
     dataset = validation_data(data, detector.normalisation)
-    check_classes_of(detector, options.weights, dataset)
+    detector = with_classes_of(detector, options.weights, dataset)
+    detector = detector.to(pick_device(options.device))
     scores = top_scores(detector, evaluation_loader(dataset, BATCH_SIZE, data.workers))
     numbers = compare_protocols(scores)
     by_classes = contradicted_by_classes(

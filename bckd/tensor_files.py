@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import pickle
 import re
+import struct
 import warnings
 import zipfile
 from collections.abc import Mapping
@@ -64,9 +65,14 @@ def read_saved(path: Path) -> Any:
         AssertionError,
         ArithmeticError,
         MemoryError,
+        struct.error,
         pickle.UnpicklingError,
     ) as error:
-        fault = what_it_is(path) or _unsafe(str(error)) or "it is garbled, or cut short"
+        fault = (
+            what_it_is(path)
+            or _unsafe(str(error))
+            or "no torch.save wrote it, or it is garbled or cut short"
+        )
         raise InputError(f"{path} is not a file of tensors that loads safely: {fault}") from error
 
 
@@ -100,8 +106,11 @@ def _cut(path: Path, message: str) -> str | None:
     size = path.stat().st_size
     with path.open("rb") as file:
         header = int.from_bytes(file.read(_LENGTH), "little")
-    ends = size < _LENGTH or size < _LENGTH + header < 1 << 27  # no longer header is allowed
-    return f"it is cut short, at {size} bytes" if ends or "not fully covered" in message else None
+    if size < _LENGTH or size < _LENGTH + header < 1 << 27:  # no longer header is allowed
+        return f"it is cut short, at {size} bytes"
+    if "not fully covered" in message:
+        return f"it is cut short, or longer than its header says, at {size} bytes"
+    return None
 
 
 def _unsafe(message: str) -> str | None:
@@ -128,12 +137,12 @@ def _check_file(path: Path) -> None:
         raise InputError(f"{path} can't be read: {reason(error)}") from error
 
 
-def check_fit(own: Mapping[str, Tensor], tensors: Mapping[str, Any], what: str) -> None:
+def check_fit(own: Mapping[str, Tensor], tensors: Mapping[str, Any], who: str, misfit: str) -> None:
     """Refuse weights whose names, shapes and kinds are not those of a module, or not finite.
 
     Args:
         own: the module's state dict; it may be on the meta device.
-        what: the beginning of the sentence, such as "FILE holds weights of another model".
+        who, misfit: the beginning of the sentence, such as "FILE" and "holds other weights".
 
     Raises:
         InputError: with the number of faults of each kind and the first three.
@@ -152,20 +161,21 @@ def check_fit(own: Mapping[str, Tensor], tensors: Mapping[str, Any], what: str) 
             f"{n} is {_type(tensors[n])}" for n in both if not _fits(own[n], tensors[n])
         ],
     }
-    if not any(faults.values()):
-        faults["not finite numbers"] = [n for n in both if not _finite(tensors[n], own[n].dtype)]
     listed = [f"{kind} ({len(of)}): {first_of(of)}" for kind, of in faults.items() if of]
     if listed:
-        raise InputError(f"{what}: {'; '.join(listed)}")
+        raise InputError(f"{who} {misfit}: {'; '.join(listed)}")
+    broken = [name for name in both if not _finite(tensors[name], own[name].dtype)]
+    if broken:
+        raise InputError(f"{who}: not finite numbers ({len(broken)}): {first_of(broken)}")
 
 
-def fill(module: nn.Module, tensors: Mapping[str, Tensor], what: str) -> None:
+def fill(module: nn.Module, tensors: Mapping[str, Tensor], who: str, misfit: str) -> None:
     """Copy weights into a module whose names, shapes and kinds they all have; all or nothing.
 
     Raises:
         InputError: as `check_fit`.
     """
-    check_fit(module.state_dict(), tensors, what)
+    check_fit(module.state_dict(), tensors, who, misfit)
     module.load_state_dict(dict(tensors))
 
 

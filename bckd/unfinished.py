@@ -11,7 +11,7 @@ from bckd.datasets.annotations import read_annotations
 from bckd.errors import InputError
 from bckd.files import parse_json
 from bckd.recipes import Recipe
-from bckd.values import from_plain
+from bckd.values import Names, from_plain
 
 STUDENT = "student.safetensors"  # file names in the folder of a run
 STATE = "resume.safetensors"
@@ -67,7 +67,7 @@ def classes_of(path: Path, header: dict[str, str], recipe: Recipe) -> tuple[str,
     """
     if "class_names" in header:
         names = parse_json(header["class_names"], f"{path}: class_names in its header")
-        return from_plain(tuple[str, ...], names, f"{path}: class_names")
+        return from_plain(Names, names, f"{path}: class_names")
     try:
         return read_annotations(recipe.data.root / recipe.data.train_annotations).class_names
     except InputError:

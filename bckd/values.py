@@ -42,6 +42,10 @@ Side = Annotated[int, Field(ge=8, le=8192)]  # pixels of an image's side: a cell
 # level at least, and at most what a network of this kind finds memory for
 Width = Annotated[int, Field(ge=1, le=4096)]  # channels of a layer, or numbers that it gives
 Layers = Annotated[int, Field(ge=1, le=32)]
+Strides = Annotated[
+    tuple[Annotated[int, Field(ge=1, le=1024)], ...], Field(min_length=1, max_length=8)
+]
+Names = Annotated[tuple[str, ...], Field(min_length=1)]
 Positive = Annotated[FiniteFloat, Field(gt=0)]
 PositiveOrZero = Annotated[FiniteFloat, Field(ge=0)]
 Fraction = Annotated[FiniteFloat, Field(ge=0, le=1)]
@@ -65,9 +69,11 @@ _EXPECTED = {
     "tuple_type": "a list",
     "dict_type": "names and values",
     "dataclass_type": "the fields of {class_name}",
-    "too_short": "{min_length} or more",
+    "too_short": "{min_length} or more values",
+    "too_long": "{max_length} or fewer values",
     "value_error": "{error}",
 }
+_SHOWN = 3  # of many faults
 _LONGEST = 80  # letters of a value that are shown
 
 
@@ -103,8 +109,7 @@ def from_plain(kind: type[T], plain: Any, name: str = "") -> T:
     try:
         value = _adapter(kind).validate_json(json.dumps(plain, default=_object), strict=True)
     except ValidationError as error:
-        found = dict.fromkeys(_sentence(fault) for fault in error.errors())
-        raise InputError(prefix + "; ".join(found)) from error
+        raise InputError(prefix + _sentences(error.errors())) from error
     except (TypeError, ValueError, RecursionError) as error:  # no JSON: odd keys, a circle
         raise InputError(f"{prefix}{error}") from error
     unknown = _unknown(plain, value)
@@ -134,7 +139,22 @@ def _object(value: Any) -> dict[str, str]:
     return {type(value).__name__: str(value)}
 
 
+def _sentences(faults: list[Any]) -> str:
+    """The faults in words: the first three, and how many more there are."""
+    places = [fault["loc"] for fault in faults]
+    own = [  # a list whose entries are at fault counts as too short as well
+        fault
+        for fault in faults
+        if fault["type"] != "too_short" or not any(fault["loc"] == x[:-1] for x in places)
+    ]
+    found = list(dict.fromkeys(_sentence(fault) for fault in own))
+    more = len(found) - _SHOWN
+    return "; ".join(found[:_SHOWN]) + (f"; and {more} more" if more > 0 else "")
+
+
 def _sentence(fault: Any) -> str:
+    if fault["type"] == "json_invalid":
+        return f"it holds what is no text in Unicode, or is nested too deeply ({fault['msg']})"
     place = ".".join(str(part) for part in fault["loc"]) or "the whole"
     if fault["type"] == "missing":
         return f"{place} is missing"

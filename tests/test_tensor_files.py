@@ -144,7 +144,7 @@ class TestFill:
         own = {"weight": torch.ones(2, 3), "bias": torch.zeros(2)}
         for dtype in (torch.float16, torch.bfloat16, torch.float64):
             layer = nn.Linear(3, 2)
-            fill(layer, {name: value.to(dtype) for name, value in own.items()}, "no")
+            fill(layer, {name: value.to(dtype) for name, value in own.items()}, "no", "fit")
             assert torch.equal(layer.weight, own["weight"]) and layer.weight.dtype == torch.float32
 
     @pytest.mark.parametrize(
@@ -170,6 +170,6 @@ class TestFill:
     def test_other_weights_change_nothing(self, changes: dict[str, Any], fault: str) -> None:
         layer = nn.Linear(3, 2)
         before = OrderedDict((name, value.clone()) for name, value in layer.state_dict().items())
-        with pytest.raises(InputError, match=f"^no good: .*{fault}"):
-            fill(layer, layer.state_dict() | changes, "no good")
+        with pytest.raises(InputError, match=f"^this.*: .*{fault}"):
+            fill(layer, layer.state_dict() | changes, "this", "is no good")
         assert all(torch.equal(before[name], value) for name, value in layer.state_dict().items())

@@ -79,7 +79,7 @@ def test_an_unknown_field_is_named(plain: dict, field: str, kind: str) -> None:
             "out is '~nobody-here/run'; expected a path whose ~ is somebody's home",
         ),
         ({"seed": 10**5000}, "Exceeds the limit"),
-        ({"device": "\ud800"}, "the whole is "),
+        ({"device": "\ud800"}, "it holds what is no text in Unicode"),
         (
             {"teacher_classes": "a" * 999},
             "teacher_classes is '" + "a" * 79 + "...; expected a list",
@@ -118,6 +118,11 @@ def test_ranges(field: str, right: float, wrong: float, expected: str) -> None:
     assert getattr(from_plain(_Ranges, {field: right}), field) == right
     with pytest.raises(InputError, match=f"^{field} is {wrong}; expected {expected}$"):
         from_plain(_Ranges, {field: wrong})
+
+
+def test_many_faults_are_counted() -> None:
+    with pytest.raises(InputError, match=r"^teacher_classes.0 is 1; [^;]*;.*; and 7 more$"):
+        from_plain(Recipe, {"teacher_classes": [*range(1, 11)]})
 
 
 def test_all_faults_are_named() -> None:

@@ -17,7 +17,7 @@ from bckd.models.postprocess import PostProcess
 from bckd.models.retinanet import RetinaNetHead
 from bckd.normalisation import IMAGENET, Normalisation
 from bckd.structures import DenseOutput
-from bckd.values import CountOrZero, Layers, Scale, Width
+from bckd.values import CountOrZero, Layers, Scale, Strides, Width
 
 HeadName = Literal["gfl", "retinanet", "fcos", "atss"]
 
@@ -44,7 +44,7 @@ class DetectorConfig:
     leaky: bool = False  # MobileNetV2 with LeakyReLU 0.1, as the official student
     caffe: bool = False  # ResNet with the stride in a bottleneck's first convolution
     channels: Width = 256  # of the pyramid and the head
-    strides: tuple[int, ...] = (8, 16, 32, 64, 128)  # of the pyramid's levels, in pixels
+    strides: Strides = (8, 16, 32, 64, 128)  # of the pyramid's levels, in pixels
     head_convs: Layers = 4  # convolutions of each of the head's two towers
     head_groups: Width = 32  # of the head's GroupNorm (RetinaNet's has none)
     reg_max: Width = 16  # GFL: largest side distance, in strides

@@ -173,5 +173,5 @@ def load_nanodet(detector: NanoDet, state_dict: Mapping[str, Tensor]) -> LoadRep
     """
     unused = [name for name in state_dict if name.startswith(_UNUSED)]
     used = {name: value for name, value in state_dict.items() if name not in unused}
-    fill(detector, used, "weights do not fit NanoDet-m")
+    fill(detector, used, "weights", "do not fit NanoDet-m")
     return LoadReport(tuple(detector.state_dict()), tuple(unused))

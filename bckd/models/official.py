@@ -129,8 +129,9 @@ def load_official(detector: Detector, state_dict: Mapping[str, Tensor]) -> LoadR
     names = {official_name(name, head): name for name in own}
     unused = [name for name in state_dict if any(rule.search(name) for rule in _UNUSED)]
     used = {name: value for name, value in state_dict.items() if name not in unused}
-    what = f"official weights do not fit {head} on {detector.config.backbone}"
-    check_fit({theirs: own[ours] for theirs, ours in names.items()}, used, what)
+    misfit = f"do not fit {head} on {detector.config.backbone}"
+    wanted = {theirs: own[ours] for theirs, ours in names.items()}
+    check_fit(wanted, used, "official weights", misfit)
     detector.load_state_dict({ours: state_dict[name] for name, ours in names.items()})
     return LoadReport(tuple(names), tuple(unused))
 
@@ -211,21 +212,20 @@ def _unwrapped(entries: dict[str, Tensor]) -> tuple[dict[str, Tensor], list[str]
     return kept, notes
 
 
+def _is_empty(names: Any) -> bool:
+    return isinstance(names, list | tuple | str) and not names
+
+
 def _class_names(meta: dict[Any, Any], path: Path) -> tuple[str, ...] | None:
     """The class names in the "meta" of a file, wherever a version of the official code has them."""
-    places = [meta, meta.get("dataset_meta")]
-    found = [
-        p[key]
-        for p in places
-        if isinstance(p, dict)
-        for key in ("CLASSES", "classes")
-        if p.get(key)
-    ]
-    if not found:
+    places = [place for place in (meta, meta.get("dataset_meta")) if isinstance(place, dict)]
+    found = [place.get(key) for place in places for key in ("CLASSES", "classes")]
+    names = next((x for x in found if x is not None and not _is_empty(x)), None)
+    if names is None:
         return None
-    names = (found[0],) if isinstance(found[0], str) else found[0]
+    names = (names,) if isinstance(names, str) else names
     if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
-        raise InputError(f"{path}: its class names are {found[0]!r:.80}; expected a list of texts")
+        raise InputError(f"{path}: its class names are {names!r:.80}; expected a list of texts")
     return tuple(names)
 
 

@@ -26,4 +26,4 @@ def load_published(model: nn.Module, name: str, weights: str) -> None:
         for key, value in torchvision_weights(name, weights).items()
         if key in own or not key.endswith(_COUNTER)
     }
-    fill(model, counters | published, f"torchvision's weights {weights} do not fit {name}")
+    fill(model, counters | published, f"torchvision's weights {weights}", f"do not fit {name}")

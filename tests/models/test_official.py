@@ -193,7 +193,9 @@ class TestRead:
         with pytest.raises(InputError, match=r"no\.pth does not exist"):
             read_official(tmp_path / "no.pth")
 
-    @pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"PK\x03\x04 cut short"])
+    @pytest.mark.parametrize(
+        "content", [b"", b"not a checkpoint", b"PK\x03\x04 cut short", b"\x80\x02}q\x00(X"]
+    )
     def test_no_checkpoint(self, tmp_path: Path, content: bytes) -> None:
         (tmp_path / "bad.pth").write_bytes(content)
         with pytest.raises(InputError, match=r"bad\.pth is not a file of tensors") as caught:
