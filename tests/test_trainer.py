@@ -587,6 +587,32 @@ class TestStart:
         message = refusal(replace(tiny_recipe, start=path))
         assert str(path) in message and "model.channels 24" in message
 
+    @pytest.mark.parametrize("head", ["gfl", "retinanet", "fcos", "atss"])
+    def test_classes_go_by_name(
+        self,
+        tiny_recipe: Recipe,
+        tmp_path: Path,
+        tiny_detector: Callable[..., Detector],
+        head: str,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        """Here in another order, and with one class more."""
+        theirs = (NAMES[2], "lorry", *NAMES[3:], *NAMES[:2])
+        detector = tiny_detector(theirs, head=head)
+        save_detector(tmp_path / "s.safetensors", detector, ImageSize(64, 64), {})
+        model = replace(tiny_recipe.model, head=head)
+        recipe = replace(tiny_recipe, model=model, start=tmp_path / "s.safetensors")
+        student = build_student(recipe, NAMES).eval()
+        images = torch.randn(1, 3, 64, 64)
+        with torch.no_grad():
+            ours, found = student(images), detector(images)
+        columns = [theirs.index(name) for name in NAMES]
+        torch.testing.assert_close(ours.cls_logits, found.cls_logits[..., columns])
+        assert torch.equal(ours.boxes, found.boxes) and student.class_names == NAMES
+        assert all(parameter.requires_grad for parameter in student.parameters())
+        told = "1 of its classes are not in the data set and left out: lorry"
+        assert told in capsys.readouterr().out
+
     def test_of_other_classes(
         self, tiny_recipe: Recipe, tmp_path: Path, tiny_detector: Callable[..., Detector]
     ) -> None:

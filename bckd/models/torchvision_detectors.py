@@ -16,6 +16,7 @@ with it:
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Literal, get_args
 
 import torch
@@ -30,7 +31,7 @@ from bckd.errors import InputError
 from bckd.models.dense import DenseDetector
 from bckd.models.head import exact
 from bckd.models.postprocess import PostProcess
-from bckd.models.torchvision_weights import load_published
+from bckd.models.torchvision_weights import with_published
 from bckd.normalisation import Normalisation
 from bckd.structures import DenseOutput, Level, Locations
 
@@ -132,20 +133,21 @@ def _torchvision_model(name: str, weights: str | None) -> nn.Module:
     if name not in get_args(TorchvisionName):
         known = ", ".join(get_args(TorchvisionName))
         raise InputError(f"torchvision detector {name!r} is unknown; expected one of {known}")
+    if weights is None:
+        return get_model(name, weights=None, weights_backbone=None)
+    return with_published(partial(_fixed, name), name, weights)
+
+
+def _fixed(name: TorchvisionName) -> nn.Module:
+    """The detector with what torchvision fixes of a backbone that comes with weights."""
     model = get_model(name, weights=None, weights_backbone=None)
-    if weights is not None:
-        _fix(model.backbone.body, name)
-        load_published(model, name, weights)
-    return model
-
-
-def _fix(body: nn.Module, name: TorchvisionName) -> None:
-    """What torchvision fixes of a backbone that comes with weights."""
+    body = model.backbone.body
     for parameter_name, parameter in body.named_parameters():
         if not parameter_name.startswith(_LEARNING):
             parameter.requires_grad_(False)
     if name != "retinanet_resnet50_fpn_v2":
         _freeze_norms(body, eps=0.0 if name == "retinanet_resnet50_fpn" else 1e-5)
+    return model
 
 
 def _freeze_norms(module: nn.Module, eps: float) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Self
 
 import torchvision
 from torch import Tensor, nn
 
 from bckd.errors import InputError
-from bckd.models.torchvision_weights import load_published
+from bckd.models.torchvision_weights import with_published
 
 
 class Backbone(nn.Module):
@@ -67,11 +68,10 @@ def torchvision_model(name: str, weights: str | None) -> nn.Module:
     Raises:
         InputError: no such weights, or they are not as published, or could not be downloaded.
     """
-    model = torchvision.models.get_model(name, weights=None)
+    build = partial(torchvision.models.get_model, name, weights=None)
     if weights is None:
-        return model
+        return build()
     try:
-        load_published(model, name, weights)
+        return with_published(build, name, weights)
     except InputError as error:
         raise InputError(f"{error}; or start without them by --model.no-pretrained") from error
-    return model
