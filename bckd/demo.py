@@ -61,11 +61,11 @@ def run_demo(options: DemoOptions) -> dict[str, Any]:
     recipes = {name: _recipe(options, name, weights_of(published[name])) for name in METHODS}
     for recipe in recipes.values():  # bad values and a wrong path are better told before
         check_recipe(recipe)  # a minute of drawing
+    device = pick_device(options.device)
     load_detector(options.teacher)
     write_scenes(options.root)
     first = recipes["BCKD"]
     validation = validation_data(first.data)
-    device = pick_device(options.device)
     teacher = load_teacher(first, validation.annotations.class_names, device).detector
     print("evaluating the teacher")
     teacher_metrics, _ = evaluate(teacher, validation)

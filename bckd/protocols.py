@@ -10,6 +10,7 @@ import torch
 from bckd.checkpoints import load_detector
 from bckd.datasets.annotations import read_annotations
 from bckd.datasets.coco import CocoDataset
+from bckd.errors import InputError
 from bckd.evaluation import evaluation_loader
 from bckd.files import write_atomically, write_json
 from bckd.models.dense import DenseDetector
@@ -29,6 +30,7 @@ from bckd.protocol_scores import (
 )
 from bckd.recipe_check import require
 from bckd.recipes import DataConfig
+from bckd.telling import first_of
 from bckd.values import Count, Place, checked
 from bckd.viz.pictures import pictures_of
 from bckd.viz.protocol_maps import protocol_maps
@@ -80,6 +82,11 @@ def run_protocols(options: ProtocolOptions) -> ProtocolNumbers:
     require(options.stride in detector.strides, "stride", options.stride, f"one of {strides}")
     data = replace(options.data, size=checkpoint.size)
     dataset = validation_data(data, detector.normalisation)
+    extra = [name for name in detector.class_names if name not in names]
+    if extra:  # objects of theirs would count as background
+        raise InputError(
+            f"{options.weights} has other classes than the data set: it alone has {first_of(extra)}"
+        )
     detector = with_classes_of(detector, options.weights, dataset)
     detector = detector.to(pick_device(options.device))
     scores = top_scores(detector, evaluation_loader(dataset, BATCH_SIZE, data.workers))

@@ -105,8 +105,8 @@ def _cut(path: Path, message: str) -> str | None:
     """Whether a safetensors file ends before its header does, or before its tensors."""
     size = path.stat().st_size
     with path.open("rb") as file:
-        header = int.from_bytes(file.read(_LENGTH), "little")
-    if size < _LENGTH or size < _LENGTH + header < 1 << 27:  # no longer header is allowed
+        header, start = int.from_bytes(file.read(_LENGTH), "little"), file.read(1)
+    if size < _LENGTH or (start in (b"", b"{") and size < _LENGTH + header):
         return f"it is cut short, at {size} bytes"
     if "not fully covered" in message:
         return f"it is cut short, or longer than its header says, at {size} bytes"

@@ -315,9 +315,7 @@ class TestRefusal:
         for how in ("whole", "flood"):
             url = f"{server.address}/{how}/{FILE}"
             publish(monkeypatch, replace(entry, url=url, size=None))
-            assert "expected, 1000 or less)" in refused(tmp_path).replace(
-                "expected 1", "expected, 1"
-            )
+            assert "1000 or less)" in refused(tmp_path)
 
     def test_no_server(
         self, entry: Pretrained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
