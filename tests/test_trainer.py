@@ -684,13 +684,19 @@ class TestNonFinite:
         assert not (tiny_recipe.out / STATE).exists()
 
     def test_a_broken_teacher(self, distilling: Recipe, tmp_path: Path) -> None:
+        """One whose weights are no numbers is refused by its file, another by the loss."""
         teacher = load_detector(distilling.teacher).detector
-        with torch.no_grad():
-            teacher.head.box.bias.fill_(float("nan"))
         path = tmp_path / "broken.safetensors"
+        with torch.no_grad():
+            teacher.head.box.weight.fill_(3e38)
         save_detector(path, teacher, ImageSize(64, 64), {})
         message = self.refusal(replace(distilling, teacher=path))
         assert "loss term iou is" in message and "step 0" in message
+        with torch.no_grad():
+            teacher.head.box.bias.fill_(float("nan"))
+        save_detector(path, teacher, ImageSize(64, 64), {})
+        with pytest.raises(InputError, match=r"broken.*: not finite numbers \(1\): head.box.bias"):
+            train(replace(distilling, teacher=path, out=tmp_path / "other"), progress=False)
 
     def test_an_infinite_weight_is_refused_before_the_first_step(self, tiny_recipe: Recipe) -> None:
         weights = LossWeights(qfl=float("inf"))
