@@ -30,12 +30,11 @@ from bckd.files import check_writable, read_json, write_atomically
 from bckd.interruption import Interrupted
 from bckd.models.dense import DenseDetector
 from bckd.models.grouped import forward_in_groups
-from bckd.preparation import check_classes_of, pick_device, validation_data
+from bckd.preparation import pick_device, validation_data, with_classes_of
 from bckd.pretrained import PRETRAINED, listing
-from bckd.recipe_check import check_data, require
 from bckd.recipes import PRESETS, DataConfig, Recipe
 from bckd.trainer import NonFiniteLossError, train
-from bckd.values import from_plain
+from bckd.values import Count, Images, Place, Seed, checked, from_plain
 from bckd.viz.pictures import pictures_of
 from bckd.viz.score_maps import score_map_grid
 
@@ -59,13 +58,13 @@ bckd: knowledge distillation for dense object detectors
 class ScenesOptions:
     """Write the embedded benchmark as a COCO-format data set (once; it stays as it is)."""
 
-    root: Path = Path("data/scenes")
+    root: Place = Path("data/scenes")
     """folder to write"""
-    train: int = 2000
+    train: Count = 2000
     """training images"""
-    val: int = 400
+    val: Count = 400
     """images to evaluate on"""
-    seed: int = 0
+    seed: Seed = 0
     """of the drawing"""
     variant: Literal["standard", "twelve"] = "standard"
     """six classes (and the same images with one or four), or twelve classes"""
@@ -87,11 +86,11 @@ class EvalOptions:
     data: DataConfig
     device: str = "auto"
     """cpu, cuda, cuda:1, mps; auto: cuda where there is one, else cpu"""
-    batch_size: int = 16
+    batch_size: Images = 16
     """images a forward pass"""
-    detections: Path | None = None
+    detections: Place | None = None
     """also write the detections, as a COCO results JSON file"""
-    score_maps: Path | None = None
+    score_maps: Place | None = None
     """also draw score maps of the first four images, as a PNG file"""
 
 
@@ -184,7 +183,7 @@ def _complaint(box: str) -> str:
 
 
 def _scenes(arguments: list[str]) -> None:
-    options = parse(ScenesOptions, arguments, "scenes")
+    options = checked(parse(ScenesOptions, arguments, "scenes"))
     write_scenes(options.root, options.train, options.val, options.seed, options.variant)
     print(f"scenes are in {options.root}")
 
@@ -224,17 +223,15 @@ def _eval(arguments: list[str]) -> None:
         path = _existing(arguments[0])
         data, arguments = _recorded_data(path), arguments[1:]
 
-    options = parse(EvalOptions, arguments, f"eval {path}", default=EvalOptions(data))
-    check_data(options.data)
-    require(options.batch_size >= 1, "batch_size", options.batch_size, "1 or more")
+    options = checked(parse(EvalOptions, arguments, f"eval {path}", default=EvalOptions(data)))
     for file in (options.detections, options.score_maps):
         if file is not None:
             check_writable(file)
     names = read_annotations(options.data.root / options.data.val_annotations).class_names
     checkpoint = load_detector(path, names)
     dataset = validation_data(options.data, checkpoint.detector.normalisation)
-    check_classes_of(checkpoint.detector, path, dataset)
-    detector = checkpoint.detector.to(pick_device(options.device))
+    detector = with_classes_of(checkpoint.detector, path, dataset)
+    detector = detector.to(pick_device(options.device))
     metrics, results = evaluate(detector, dataset, options.batch_size, options.data.workers)
     if options.detections is not None:
         write_results(options.detections, results)
@@ -265,9 +262,7 @@ def _recorded_data(path: Path) -> DataConfig:
     recipe = next((file for file in found if file.is_file()), None)
     if recipe is None:
         return DataConfig(size=recorded_size(path))
-    plain = read_json(recipe)
-    data = plain.get("data") if isinstance(plain, dict) else plain
-    return from_plain(DataConfig, data, str(recipe))
+    return from_plain(Recipe, read_json(recipe), str(recipe)).data
 
 
 def _export(arguments: list[str]) -> None:

@@ -6,6 +6,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from bckd.agreement import agreement
 from bckd.checkpoints import load_detector
 from bckd.datasets.scenes import write_scenes
@@ -24,6 +26,7 @@ from bckd.report import report
 from bckd.studies.catalogue import methods
 from bckd.studies.study import weights_of
 from bckd.trainer import make_teaching, train
+from bckd.values import Count, Place, Seed, checked
 
 METHODS = ("none", "softmax", "BCKD")
 
@@ -35,15 +38,15 @@ class DemoOptions:
     Interrupted and started again, it goes on where it was.
     """
 
-    out: Path = Path("runs/demo")
+    out: Place = Path("runs/demo")
     """folder of the runs, results.json and report.html"""
-    root: Path = Path("data/scenes")
+    root: Place = Path("data/scenes")
     """folder of the scenes; written if absent"""
-    teacher: Path = SCENES_TEACHER
+    teacher: Place = SCENES_TEACHER
     """weights of the teacher"""
-    steps: int = 600
+    steps: Count = 600
     """training steps of each student"""
-    seed: int = 0
+    seed: Seed = 0
     """of the three students"""
     device: str = "auto"
     """cpu, cuda, cuda:1, mps; auto: cuda where there is one, else cpu"""
@@ -56,20 +59,23 @@ def run_demo(options: DemoOptions) -> dict[str, Any]:
         InputError: the scenes' folder or the teacher is something else, an option is out of
             range, or another process writes to the folder.
     """
+    options = checked(options)
     published = methods(6)
     recipes = {name: _recipe(options, name, weights_of(published[name])) for name in METHODS}
-    # What is wrong is better told before a minute of drawing.
-    check_recipe(recipes["BCKD"])
+    for recipe in recipes.values():  # bad values and a wrong path are better told before
+        check_recipe(recipe)  # a minute of drawing
+    device = pick_device(options.device)
     load_detector(options.teacher)
     with one_writer(options.out):
-        return _run_demo(options, recipes)
+        return _run_demo(options, recipes, device)
 
 
-def _run_demo(options: DemoOptions, recipes: dict[str, Recipe]) -> dict[str, Any]:
+def _run_demo(
+    options: DemoOptions, recipes: dict[str, Recipe], device: torch.device
+) -> dict[str, Any]:
     write_scenes(options.root)
     first = recipes["BCKD"]
     validation = validation_data(first.data)
-    device = pick_device(options.device)
     teacher = load_teacher(first, validation.annotations.class_names, device).detector
     print("evaluating the teacher")
     teacher_metrics, _ = evaluate(teacher, validation)

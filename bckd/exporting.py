@@ -38,12 +38,13 @@ from bckd.models.dense import DenseDetector
 from bckd.models.detector import Detector
 from bckd.models.exportable import INPUTS, OUTPUTS, OneImage
 from bckd.models.official import (
+    SETTINGS,
     config_of_official,
     load_official,
     official_state_dict,
     read_official,
 )
-from bckd.values import to_plain
+from bckd.values import Place, checked, to_plain
 
 if TYPE_CHECKING:  # not needed but for writing ONNX
     import onnx
@@ -61,11 +62,11 @@ _TRAINING_ONLY = ("pretrained", "weights", "width", "frozen_stages", "norm_eval"
 class ExportOptions:
     """Write a detector, with its post-processing, for other programs."""
 
-    onnx: Path | None = None
+    onnx: Place | None = None
     """an ONNX file (.onnx), for ONNX Runtime and other engines"""
-    program: Path | None = None
+    program: Place | None = None
     """a torch.export program (.pt2), for PyTorch without this package"""
-    official: Path | None = None
+    official: Place | None = None
     """a checkpoint (.pth) in the official code's and mmdetection's key layout: weights alone"""
 
 
@@ -83,7 +84,7 @@ def run_export(source: Path | str, options: ExportOptions) -> dict[str, Agreemen
         InputError: no file is asked for, or one has another ending than readers know it by; the
             detector has no such form; or a file does not detect what PyTorch does.
     """
-    paths = _paths(options)
+    paths = _paths(checked(options))
     if "onnx" in paths:
         _require_onnx()
     checkpoint = load_detector(source)
@@ -160,8 +161,9 @@ def export_program(checkpoint: Checkpoint, path: Path) -> None:
 def export_official(checkpoint: Checkpoint, path: Path) -> str:
     """Write weights and class names as mmdetection 2.x saves them, for `torch.load`.
 
-    The layout has no place for groups, image size or activation; a reader's configuration
-    must say them. What was there stays if the weights do not come back as they were.
+    The layout has no place for groups, image size or activation: other readers' configuration
+    must say them, `load_detector` finds them beside the class names. What was there stays if
+    the weights do not come back as they were.
 
     Returns:
         What came back, and what a reader must be told.
@@ -171,9 +173,10 @@ def export_official(checkpoint: Checkpoint, path: Path) -> str:
     """
     detector = _official_detector(checkpoint)
     tensors = {name: x.detach().cpu() for name, x in official_state_dict(detector).items()}
-    content = {"state_dict": tensors, "meta": {"CLASSES": detector.class_names}}
+    settings = {"model": to_plain(detector.config), "size": to_plain(checkpoint.size)}
+    meta = {"CLASSES": detector.class_names, SETTINGS: json.dumps(settings)}
     buffer, reports = io.BytesIO(), []
-    torch.save(content, buffer)
+    torch.save({"state_dict": tensors, "meta": meta}, buffer)
 
     def write(part: Path) -> None:
         part.write_bytes(buffer.getvalue())
@@ -204,7 +207,7 @@ def _what(detector: DenseDetector) -> str:
 def _official_report(checkpoint: Checkpoint, path: Path) -> str:
     """That the weights come back exactly, and what `load_detector` would take for granted."""
     detector = _official_detector(checkpoint)
-    state_dict, _ = read_official(path)
+    state_dict = read_official(path).state_dict
     copied = copy.deepcopy(detector)
     report = load_official(copied, state_dict)
     for name, value in copied.state_dict().items():

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from bckd.values import Deviation, Fraction
+
 
 @dataclass(frozen=True)
 class Normalisation:
@@ -15,8 +17,8 @@ class Normalisation:
     In pixel values over 255, so that torchvision's numbers can stand as they are.
     """
 
-    mean: tuple[float, float, float]
-    deviation: tuple[float, float, float]
+    mean: tuple[Fraction, Fraction, Fraction]
+    deviation: tuple[Deviation, Deviation, Deviation]
     bgr: bool = False  # channels are blue, green, red (OpenCV's order), else red, green, blue
 
     def apply(self, pixels: Tensor) -> Tensor:

@@ -12,12 +12,13 @@ from dataclasses import dataclass
 
 from bckd.checkpoints import Checkpoint
 from bckd.correspondence import Matched
-from bckd.datasets.coco import CocoDataset
-from bckd.distributed import is_first, process_count
+from bckd.datasets.coco import CocoDataset, ImageSize
+from bckd.distributed import process_count
 from bckd.errors import InputError
 from bckd.evaluation import Results, detect, evaluation_loader, score
 from bckd.models.dense import DenseDetector
 from bckd.recipes import Recipe
+from bckd.telling import tell
 
 LEAST_AP = 0.01  # of a teacher, above what it has by chance
 LEAST_SHARE = 0.5  # of its recorded AP
@@ -72,14 +73,23 @@ def check_teacher(
     if recipe.teacher_check == 0:
         return
     found = examine(recipe, teacher, student, validation)
-    if is_first():
-        print(f"teacher {recipe.teacher}: {found}")
+    sizes = _other_size(teacher.size, recipe.data.size)
+    tell(f"teacher {recipe.teacher}: {found}{sizes}")
     problem = _problem(found, math.isnan(found.AP))
     if problem:
         raise InputError(
-            f"teacher {recipe.teacher} {problem} ({found}): {_advice(found)} "
+            f"teacher {recipe.teacher} {problem} ({found}{sizes}): {_advice(found)} "
             f"--teacher-check 0 trains with it anyway"
         )
+
+
+def _other_size(theirs: ImageSize, ours: ImageSize) -> str:
+    """That the teacher was made for images of another size; nothing where it was not."""
+    made, shown = ((size.short_side, size.long_side) for size in (theirs, ours))
+    if made == shown:
+        return ""
+    made_for = f"it was made for images of {made[0]} by {made[1]} pixels"
+    return f"; {made_for}, these are brought to {shown[0]} by {shown[1]}"
 
 
 def examine(

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from bckd.checkpoints import Checkpoint, load_detector
-from bckd.correspondence import matched
+from bckd.correspondence import Matched, matched
 from bckd.datasets.annotations import read_annotations
 from bckd.datasets.coco import CocoDataset
 from bckd.distributed import is_first
@@ -16,7 +16,9 @@ from bckd.errors import InputError
 from bckd.models.dense import DenseDetector
 from bckd.models.detector import Detector
 from bckd.normalisation import IMAGENET, Normalisation
+from bckd.recipe_check import distils
 from bckd.recipes import DataConfig, Recipe
+from bckd.telling import first_of, tell, tell_some
 from bckd.values import to_plain
 
 
@@ -63,7 +65,9 @@ def pick_device(name: str) -> torch.device:
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        return torch.zeros(1, device=name).device
+        trial = torch.zeros(1, device=name)
+        trial.item()  # a device that computes nothing, such as meta, has no numbers either
+        return trial.device
     except (RuntimeError, AssertionError) as error:
         raise InputError(f"device {name!r} is not available on this machine") from error
 
@@ -92,7 +96,7 @@ def _started(recipe: Recipe, start: Path, class_names: tuple[str, ...]) -> Detec
     detector = load_detector(start, class_names).detector
     if not isinstance(detector, Detector):
         raise InputError(f"start {start} is no detector that a recipe builds; use it as a teacher")
-    _check_names(detector.class_names, class_names, f"start {start}")
+    detector = _renamed(detector, class_names, f"start {start}")
     configs = (detector.config, recipe.model.resolved())
     theirs, ours = (to_plain(replace(x, pretrained=False)) for x in configs)
     differing = next((name for name in ours if theirs[name] != ours[name]), None)
@@ -103,6 +107,20 @@ def _started(recipe: Recipe, start: Path, class_names: tuple[str, ...]) -> Detec
         )
     detector.config = recipe.model.resolved()
     return detector
+
+
+def _renamed(detector: Detector, class_names: tuple[str, ...], who: str) -> Detector:
+    """The detector with its classes in another order, or some of them alone."""
+    if detector.class_names == class_names:
+        return detector
+    rows = torch.tensor(_columns(detector.class_names, class_names, who))
+    weights = detector.state_dict()
+    for name in ("head.cls.weight", "head.cls.bias"):  # all classes of an anchor, then the next
+        anchors = weights[name].unflatten(0, (-1, len(detector.class_names)))
+        weights[name] = anchors[:, rows].flatten(0, 1)
+    chosen = Detector(detector.config, class_names)
+    chosen.load_state_dict(weights)
+    return chosen.train(detector.training)
 
 
 def load_teacher(
@@ -117,11 +135,11 @@ def load_teacher(
     if recipe.teacher is None:
         return None
     weights = recipe.weights
-    if not any((weights.binary, weights.iou, weights.softmax, weights.ld, weights.ld_region)):
+    if not distils(weights):
         raise InputError(f"teacher {recipe.teacher} is given, but every distillation weight is 0")
     checkpoint = load_detector(recipe.teacher, class_names)
-    if "report" in checkpoint.record and is_first():
-        print(f"teacher {recipe.teacher}: {checkpoint.record['report']}")
+    if "report" in checkpoint.record:
+        tell(f"teacher {recipe.teacher}: {checkpoint.record['report']}")
     model, renamed = recipe.model, renamed_classes(recipe.teacher_classes)
     student = (class_names, model.strides, model.normalisation)
     teacher = matched(checkpoint.detector, str(recipe.teacher), *student, renamed)
@@ -173,24 +191,30 @@ def check_same_classes(training: CocoDataset, validation: CocoDataset) -> None:
         raise InputError(f"{ours.path} and {theirs.path} list different categories")
 
 
-def check_classes_of(detector: DenseDetector, path: Path, dataset: CocoDataset) -> None:
-    """Refuse weights whose class names are not those of the data set.
+def with_classes_of(detector: DenseDetector, path: Path, dataset: CocoDataset) -> DenseDetector:
+    """The detector with the classes of the data set, in its order, matched by name.
+
+    Classes that it has beyond these are left out, and told.
 
     Raises:
-        InputError: naming the classes that only one of the two has.
+        InputError: naming the classes of the data set that it lacks.
     """
-    _check_names(detector.class_names, dataset.annotations.class_names, str(path))
+    names = dataset.annotations.class_names
+    if detector.class_names == names:
+        return detector
+    columns = _columns(detector.class_names, names, str(path))
+    chosen = (names, columns, detector.strides, detector.normalisation)
+    return Matched(detector, *chosen).train(detector.training)
 
 
-def _check_names(theirs: tuple[str, ...], ours: tuple[str, ...], who: str) -> None:
-    if theirs == ours:
-        return
+def _columns(theirs: tuple[str, ...], ours: tuple[str, ...], who: str) -> list[int]:
+    """Where each of our classes is among theirs, by name; what this leaves out is told."""
     missing = [name for name in ours if name not in theirs]
     extra = [name for name in theirs if name not in ours]
-    differences = []
     if missing:
-        differences.append(f"it lacks {', '.join(missing)}")
-    if extra:
-        differences.append(f"it alone has {', '.join(extra)}")
-    what = " and ".join(differences) or "their order differs"
-    raise InputError(f"{who} has other classes than the data set: {what}")
+        alone = f" and it alone has {first_of(extra)}" if extra else ""
+        raise InputError(
+            f"{who} has other classes than the data set: it lacks {first_of(missing)}{alone}"
+        )
+    tell_some(f"{who}: {{}} of its classes are not in the data set and left out", extra)
+    return [theirs.index(name) for name in ours]

@@ -12,24 +12,25 @@ against; where nothing at all is known, it is not checked.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import os
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
-from urllib.request import Request, urlopen
-from uuid import uuid4
+from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 import torch
+from torch import Tensor
 from torchvision.models import get_model_weights
 from tqdm.auto import tqdm
 
-from bckd.errors import InputError
+from bckd.errors import InputError, reason
+from bckd.files import write_atomically
+from bckd.tensor_files import read_saved, what_it_is
 
 _ZOO = "https://download.openmmlab.com/mmdetection/v2.0"
 _ZOO_PAGE = "https://github.com/open-mmlab/mmdetection/tree/2.x/configs"
@@ -41,6 +42,8 @@ _TORCHVISION_PAGE = (
 )
 _CHUNK = 1 << 18  # bytes
 _TIMEOUT = 60.0  # seconds without a byte after which a server counts as gone
+_SLOWEST = 10_000  # bytes a second on average that a server may send after them
+_LARGEST = 1 << 30  # bytes of a file whose size is unknown
 
 
 @dataclass(frozen=True)
@@ -87,11 +90,15 @@ def _student(backbone: str, drive_id: str, AP: float, note: str) -> Pretrained:
 
 def _torchvision(name: str, note: str) -> Pretrained:
     weights = get_model_weights(name).COCO_V1
-    file_name = urlsplit(weights.url).path.rpartition("/")[2]
-    digits = Path(file_name).stem.rpartition("-")[2]
     AP = round(weights.meta["_metrics"]["COCO-val2017"]["box_map"] / 100, 4)
-    page = _TORCHVISION_PAGE.format(name)
-    return Pretrained(name, "torchvision", weights.url, page, file_name, None, digits, AP, note)
+    return _of_torchvision(name, name, weights.url, AP, note)
+
+
+def _of_torchvision(model: str, name: str, url: str, AP: float | None, note: str) -> Pretrained:
+    file_name = urlsplit(url).path.rpartition("/")[2]
+    digits = Path(file_name).stem.rpartition("-")[2]
+    page = _TORCHVISION_PAGE.format(model)
+    return Pretrained(name, "torchvision", url, page, file_name, None, digits, AP, note)
 
 
 def _entries() -> Iterator[Pretrained]:
@@ -200,8 +207,8 @@ PRETRAINED: dict[str, Pretrained] = {entry.name: entry for entry in _entries()}
 def fetch(name: str, folder: Path | None = None) -> Path:
     """The file of published weights: the one that is there, else downloaded.
 
-    Size and SHA-256 are checked, as far as known, each time. A download is written beside and
-    renamed when it has passed, so that whoever looks finds the whole file or none.
+    Size and SHA-256 are checked, as far as known, each time. Whoever looks finds the whole file
+    or none.
 
     Args:
         name: of `PRETRAINED`.
@@ -216,15 +223,38 @@ def fetch(name: str, folder: Path | None = None) -> Path:
         raise InputError(
             f"no published weights are called {name!r}; expected one of {', '.join(PRETRAINED)}"
         )
-    entry = PRETRAINED[name]
+    return _fetch(PRETRAINED[name], folder)
+
+
+def torchvision_weights(model: str, weights: str) -> dict[str, Tensor]:
+    """torchvision's published weights of a model, fetched as `fetch` does: checked, and no code.
+
+    Args:
+        model: as torchvision calls it.
+        weights: which of its weights, such as "IMAGENET1K_V1".
+
+    Raises:
+        InputError: torchvision has no such weights, or as `fetch`.
+    """
+    known = [entry.name for entry in get_model_weights(model)]
+    if weights not in known:
+        raise InputError(
+            f"torchvision has no weights {weights!r} of {model}; expected one of {', '.join(known)}"
+        )
+    url = get_model_weights(model)[weights].url
+    entry = _of_torchvision(model, f"{weights} of {model}", url, None, "")
+    return read_saved(_fetch(entry, None))
+
+
+def _fetch(entry: Pretrained, folder: Path | None) -> Path:
     folder = Path(torch.hub.get_dir()) / "checkpoints" if folder is None else folder
     path = folder / entry.file_name
     if path.is_file():
         _check_present(entry, path)
     elif entry.url is None:
         raise InputError(
-            f"{name} has no address to download from: fetch it by hand at {entry.page} and save "
-            f"it as {path}"
+            f"{entry.name} has no address to download from: fetch it by hand at {entry.page} and "
+            f"save it as {path}"
         )
     else:
         _download(entry, entry.url, path)
@@ -235,7 +265,7 @@ def _check_present(entry: Pretrained, path: Path) -> None:
     try:
         fault = _fault(entry, path)
     except OSError as error:
-        fault = _reason(error)
+        fault = reason(error)
     if fault:
         raise InputError(
             f"{path} is not {entry.name} as published ({fault}): remove it and fetch "
@@ -253,58 +283,78 @@ def _fault(entry: Pretrained, path: Path) -> str | None:
         return None
     with path.open("rb") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()[: len(entry.sha256)]
-    return None if found == entry.sha256 else f"SHA-256 {found}, expected {entry.sha256}"
+    if found == entry.sha256:
+        return None
+    return what_it_is(path) or f"SHA-256 {found}, expected {entry.sha256}"
 
 
 def _download(entry: Pretrained, url: str, path: Path) -> None:
-    # A name of its own for every download: several processes may fetch the same file at once.
-    part = path.with_name(f".{path.name}.{uuid4().hex}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _stream(url, part, entry.file_name)
-        fault = _fault(entry, part)
-        if fault is None:
-            os.replace(part, path)
-    except (OSError, HTTPException) as error:
-        fault = _reason(error)
-    finally:
-        with contextlib.suppress(OSError):  # renamed, or never written
-            part.unlink()
-    if fault:
-        raise InputError(
-            f"{entry.file_name} could not be downloaded ({fault}): fetch {url} by hand and save "
-            f"it as {path}"
-        )
+    def fill(part: Path) -> None:
+        try:
+            _stream(url, part, entry)
+            fault = _fault(entry, part)
+        # No server, no file, no space, an address that is none, or what is not HTTP.
+        except (OSError, HTTPException, ValueError) as error:
+            fault = _reason(error)
+        if fault:
+            raise InputError(
+                f"{entry.file_name} could not be downloaded ({fault}): fetch {url} by hand and "
+                f"save it as {path}"
+            )
+
+    write_atomically(path, fill)
 
 
-def _stream(url: str, part: Path, title: str) -> None:
-    """Write what the server sends to a new file.
+def _stream(url: str, part: Path, entry: Pretrained) -> None:
+    """Write what the server sends to a file, as long as it is not too much or too slow.
 
     Raises:
-        OSError, HTTPException: no server, no file, no space, or the connection ended early.
+        OSError, HTTPException, ValueError: no server, no file, no space, or another answer.
     """
+    most, start, received = entry.size or _LARGEST, time.monotonic(), 0
     request = Request(url, headers={"User-Agent": "bckd"})
-    with urlopen(request, timeout=_TIMEOUT) as response, part.open("xb") as file:
-        total, received = response.length, 0
-        with tqdm(total=total, desc=title, unit="B", unit_scale=True, leave=False) as bar:
-            while chunk := response.read(_CHUNK):
+    with build_opener(_Redirections).open(request, timeout=_TIMEOUT) as response:
+        total = response.length
+        bar = tqdm(total=total, desc=entry.file_name, unit="B", unit_scale=True, leave=False)
+        if total is not None and total > most:
+            raise ConnectionError(f"{total} bytes, expected {_bound(entry)}")
+        with part.open("wb") as file, bar:
+            while chunk := response.read1(_CHUNK):  # what has come, without waiting for more
                 file.write(chunk)
                 received += len(chunk)
                 bar.update(len(chunk))
+                if received > most:
+                    raise ConnectionError(f"more bytes than expected, {_bound(entry)}")
+                if received < _SLOWEST * (time.monotonic() - start - _TIMEOUT):
+                    raise ConnectionError(f"below {_SLOWEST} bytes a second")
     if total is not None and received < total:
         raise ConnectionError(f"the connection ended after {received} of {total} bytes")
 
 
-def _reason(error: OSError | HTTPException) -> str:
+def _bound(entry: Pretrained) -> str:
+    return str(entry.size) if entry.size else f"{_LARGEST} or less"
+
+
+class _Redirections(HTTPRedirectHandler):
+    """Follows where a server sends on to, but not from https to anything else."""
+
+    def redirect_request(
+        self, req: Request, fp: Any, code: int, msg: str, headers: Any, newurl: str
+    ) -> Request | None:
+        if req.type == "https" and urlsplit(newurl).scheme != "https":
+            raise ConnectionError(f"the server sends on to {newurl}, which is not https")
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def _reason(error: OSError | HTTPException | ValueError) -> str:
     match error:
         case HTTPError():
-            return f"the server answered {error.code} {error.reason}"
+            what = str(error.reason).partition("\n")[0]
+            return f"the server answered {error.code} {what}"
         case URLError(reason=OSError() as cause):
-            return _reason(cause)
-        case OSError(strerror=str() as what):
-            return what
+            return reason(cause)
         case _:
-            return " ".join(str(error).split()) or type(error).__name__
+            return reason(error)
 
 
 def listing() -> str:

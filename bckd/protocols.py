@@ -10,11 +10,12 @@ import torch
 from bckd.checkpoints import load_detector
 from bckd.datasets.annotations import read_annotations
 from bckd.datasets.coco import CocoDataset
+from bckd.errors import InputError
 from bckd.evaluation import evaluation_loader
 from bckd.files import write_atomically, write_json
 from bckd.models.dense import DenseDetector
 from bckd.models.grouped import forward_in_groups
-from bckd.preparation import check_classes_of, pick_device, validation_data
+from bckd.preparation import pick_device, validation_data, with_classes_of
 from bckd.protocol_scores import (
     DETECTED,
     KINDS,
@@ -27,8 +28,10 @@ from bckd.protocol_scores import (
     top_scores,
     write_scores,
 )
-from bckd.recipe_check import check_data, require
+from bckd.recipe_check import require
 from bckd.recipes import DataConfig
+from bckd.telling import first_of
+from bckd.values import Count, Place, checked
 from bckd.viz.pictures import pictures_of
 from bckd.viz.protocol_maps import protocol_maps
 
@@ -51,14 +54,14 @@ class ProtocolOptions:
     with the weights, whatever --data.size says.
     """
 
-    weights: Path = Path("nanodet_m")
+    weights: Place = Path("nanodet_m")
     """weights, the folder of a run, or a name that `bckd detectors` lists"""
     data: DataConfig = field(default_factory=DataConfig)
-    out: Path = Path("runs/protocols")
+    out: Place = Path("runs/protocols")
     """folder of protocols.json, scores.npz and maps.png"""
-    images: int = 4
+    images: Count = 4
     """images in the figure, the first by id"""
-    stride: int = 16
+    stride: Count = 16
     """level whose maps the figure shows, by its stride in pixels"""
     device: str = "auto"
     """cpu, cuda, cuda:1, mps; auto: cuda where there is one, else cpu"""
@@ -71,16 +74,21 @@ def run_protocols(options: ProtocolOptions) -> ProtocolNumbers:
         InputError: weights and data do not fit, an option is out of range, or the detector
             has no anchors, or several a cell.
     """
-    check_data(options.data)
-    require(options.images >= 1, "images", options.images, "1 or more")
+    options = checked(options)
     names = read_annotations(options.data.root / options.data.val_annotations).class_names
     checkpoint = load_detector(options.weights, names)
-    detector = checkpoint.detector.to(pick_device(options.device))
+    detector = checkpoint.detector
     strides = ", ".join(map(str, detector.strides))
     require(options.stride in detector.strides, "stride", options.stride, f"one of {strides}")
     data = replace(options.data, size=checkpoint.size)
     dataset = validation_data(data, detector.normalisation)
-    check_classes_of(detector, options.weights, dataset)
+    extra = [name for name in detector.class_names if name not in names]
+    if extra:  # objects of theirs would count as background
+        raise InputError(
+            f"{options.weights} has other classes than the data set: it alone has {first_of(extra)}"
+        )
+    detector = with_classes_of(detector, options.weights, dataset)
+    detector = detector.to(pick_device(options.device))
     scores = top_scores(detector, evaluation_loader(dataset, BATCH_SIZE, data.workers))
     numbers = compare_protocols(scores)
     by_classes = contradicted_by_classes(

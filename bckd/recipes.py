@@ -24,13 +24,26 @@ from bckd.losses.detection import Divisor
 from bckd.losses.distillation import SoftmaxPlaces
 from bckd.models.detector import DetectorConfig, HeadName
 from bckd.precision import Precision
+from bckd.values import (
+    BelowOne,
+    Count,
+    CountOrZero,
+    Fraction,
+    Images,
+    Place,
+    Positive,
+    PositiveOrZero,
+    Scale,
+    Seed,
+    Workers,
+)
 
 
 @dataclass(frozen=True)
 class DataConfig:
     """Where a COCO-format data set lies; paths below are relative to its root."""
 
-    root: Path = Path("data/coco")
+    root: Place = Path("data/coco")
     """folder of the data set"""
     train_images: str = "train2017"
     """folder of the training images"""
@@ -41,13 +54,13 @@ class DataConfig:
     val_annotations: str = "annotations/instances_val2017.json"
     """COCO instances file of the images to evaluate on"""
     size: ImageSize = field(default_factory=ImageSize)
-    flip: float = 0.5
+    flip: Fraction = 0.5
     """probability of a horizontal flip in training"""
-    first_train: int | None = None
+    first_train: Count | None = None
     """train on the first images by id only"""
-    first_val: int | None = None
+    first_val: Count | None = None
     """evaluate on the first images by id only"""
-    workers: int = 4
+    workers: Workers = 4
     """processes that load images; 0 loads in the main process (each process has its own)"""
     cache: bool = False
     """keep decoded images in memory (small data sets)"""
@@ -61,29 +74,29 @@ class LossWeights:
     families play no part. Distillation terms take part when there is a teacher.
     """
 
-    qfl: float = 1.0
+    qfl: PositiveOrZero = 1.0
     """GFL: quality focal loss"""
-    dfl: float = 0.25
+    dfl: PositiveOrZero = 0.25
     """GFL: distribution focal loss"""
-    giou: float = 2.0
+    giou: PositiveOrZero = 2.0
     """GFL, ATSS: GIoU loss"""
-    focal: float = 1.0
+    focal: PositiveOrZero = 1.0
     """RetinaNet, FCOS, ATSS: focal loss"""
-    l1: float = 1.0
+    l1: PositiveOrZero = 1.0
     """RetinaNet: L1 loss of the deltas"""
-    log_iou: float = 1.0
+    log_iou: PositiveOrZero = 1.0
     """FCOS: -log IoU"""
-    centerness: float = 1.0
+    centerness: PositiveOrZero = 1.0
     """FCOS, ATSS: cross-entropy of the centerness"""
-    binary: float = 1.0
+    binary: PositiveOrZero = 1.0
     """L_cls of BCKD: binary classification distillation"""
-    iou: float = 4.0
+    iou: PositiveOrZero = 4.0
     """L_loc of BCKD: IoU-based localisation distillation"""
-    softmax: float = 0.0
+    softmax: PositiveOrZero = 0.0
     """softmax distillation of the class logits (mean over classes)"""
-    ld: float = 0.0
+    ld: PositiveOrZero = 0.0
     """localisation distillation (LD) on positives"""
-    ld_region: float = 0.0
+    ld_region: PositiveOrZero = 0.0
     """LD on the valuable localisation region"""
 
 
@@ -95,7 +108,7 @@ class LossOptions:
     """of GFL's giou and dfl: of the plain GFL head, or of the BCKD/LD head"""
     gate_levels: bool = True
     """no distillation on a level without any positive in the group (paper: False)"""
-    binary_beta: float = 1.0
+    binary_beta: PositiveOrZero = 1.0
     """exponent of the weight |p_t - p_s| in L_cls"""
     binary_detach: bool = False
     """the weight in L_cls is a constant (paper: True)"""
@@ -103,15 +116,15 @@ class LossOptions:
     """similarity of boxes in L_loc (paper: iou)"""
     iou_weighting: Literal["gap", "teacher"] = "gap"
     """weight of a location in L_loc: max_j |p_t - p_s|, or max_j p_t"""
-    softmax_temperature: float = 2.0
+    softmax_temperature: Scale = 2.0
     """T of softmax distillation"""
     softmax_places: SoftmaxPlaces = "all"
     """softmax distillation at all valid locations, at positives alone, or at all others"""
-    softmax_until: float = 1.0
+    softmax_until: Fraction = 1.0
     """softmax distillation stops at this fraction of the run"""
-    binary_from: float = 0.0
+    binary_from: Fraction = 0.0
     """L_cls starts at this fraction of the run"""
-    ld_temperature: float = 10.0
+    ld_temperature: Scale = 10.0
     """T of LD"""
     ld_region_kind: RegionKind = "official"
     """the official code's valuable region, or the paper's"""
@@ -125,27 +138,27 @@ class Optimisation:
 
     optimizer: Literal["sgd", "adamw"] = "sgd"
     """SGD with momentum, or AdamW"""
-    learning_rate: float = 0.01
+    learning_rate: Positive = 0.01
     """for a batch of 16 images; scaled linearly with the batch size"""
-    momentum: float = 0.9
+    momentum: BelowOne = 0.9
     """of SGD"""
-    weight_decay: float = 1e-4
+    weight_decay: PositiveOrZero = 1e-4
     """of every parameter, but for Swin's LayerNorms and position tables"""
-    bias_rate: float = 1.0
+    bias_rate: PositiveOrZero = 1.0
     """factor on the learning rate of biases (FCOS: 2); those of normalisation layers have 1"""
-    bias_decay: float = 1.0
+    bias_decay: PositiveOrZero = 1.0
     """factor on the weight decay of biases (FCOS: 0); those of normalisation layers have 1"""
     warmup: Literal["linear", "constant"] = "linear"
     """the learning rate grows linearly, or is low (FCOS), for the steps of warm-up"""
-    warmup_steps: int = 500
+    warmup_steps: CountOrZero = 500
     """steps of warm-up"""
-    warmup_start: float = 0.001
+    warmup_start: Fraction = 0.001
     """factor of the learning rate at step 0"""
     schedule: Literal["step", "cosine"] = "step"
     """after warm-up: tenfold drops, or a cosine to 0"""
-    drops: tuple[float, ...] = (8 / 12, 11 / 12)
+    drops: tuple[Fraction, ...] = (8 / 12, 11 / 12)
     """step schedule: at these fractions of the run the rate falls tenfold"""
-    clip_norm: float | None = None
+    clip_norm: Positive | None = None
     """largest norm of the gradient; None does not clip"""
 
 
@@ -158,38 +171,38 @@ class Recipe:
     weights: LossWeights = field(default_factory=LossWeights)
     losses: LossOptions = field(default_factory=LossOptions)
     optimisation: Optimisation = field(default_factory=Optimisation)
-    teacher: Path | None = None
+    teacher: Place | None = None
     """weights of the teacher (a run, a file, or a published name); without one, no distillation"""
     teacher_classes: tuple[str, ...] = ()
     """classes that the teacher calls by another name, as ours=theirs"""
-    teacher_check: int = 32
+    teacher_check: CountOrZero = 32
     """validation images on which the teacher has to prove itself first; 0 trusts it"""
-    start: Annotated[Path | None, tyro.conf.arg(aliases=["--start-from"])] = None
+    start: Annotated[Place | None, tyro.conf.arg(aliases=["--start-from"])] = None
     """weights that the student starts from; without them, from the seed (and the backbone's);
     under torchrun, which takes --start for one of its own, --start-from"""
-    out: Path = Path("runs/run")
+    out: Place = Path("runs/run")
     """folder of the run: student, log, resume state"""
-    steps: int = 87_960
+    steps: Count = 87_960
     """training steps; 87,960 are 12 epochs of COCO at batch 16"""
-    batch_size: int = 16
+    batch_size: Images = 16
     """images a step, of all processes together"""
-    images_per_group: int | None = None
+    images_per_group: Images | None = None
     """images that the official code has on a GPU (2), and that level gate, padding, LD's sums,
     BatchNorm and wide or tall batches go by, on any number of processes; None: all of a step"""
-    seed: int = 0
+    seed: Seed = 0
     """of initial weights, order of images and flips"""
     precision: Precision = "auto"
     """autocast of the networks (losses stay float32); auto: bf16 on a GPU that has it, fp16 on
     an older one with tensor cores (V100, T4, RTX 20), else float32"""
     device: str = "auto"
     """cpu, cuda, cuda:1, mps; auto: cuda where there is one, else cpu"""
-    log_every: int = 20
+    log_every: Count = 20
     """steps between two lines of the log"""
     log_gradients: bool = False
     """log each term's gradient on the class logits, at positives and elsewhere"""
-    checkpoint_every: int = 500
+    checkpoint_every: Count = 500
     """steps between two resume states"""
-    evaluate_every: int | None = None
+    evaluate_every: Count | None = None
     """steps between two evaluations, each of which keeps the student; None: at the end only"""
 
 

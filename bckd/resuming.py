@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from hashlib import file_digest, sha256
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bckd.checkpoints import STUDENT, load_strictly, read_tensors, save_tensors
+from bckd.checkpoints import load_strictly, save_tensors
 from bckd.distributed import joined_lists, process_count
 from bckd.errors import InputError
 from bckd.files import parse_json
@@ -23,9 +23,10 @@ from bckd.pretrained import PRETRAINED
 from bckd.recipes import Recipe
 from bckd.run_log import LOG
 from bckd.telling import first_of, tell
+from bckd.tensor_files import read_tensors
+from bckd.unfinished import STATE, STUDENT
 from bckd.values import CountOrZero, PositiveOrZero, from_plain, to_plain
 
-STATE = "resume.safetensors"  # the file name in the folder of a run
 PREVIOUS = "resume.previous.safetensors"  # of the state before it
 # A resumed run may differ in these: they do not touch the weights (the folder of the data
 # may have moved; another device rounds differently).
@@ -54,7 +55,7 @@ class _Damaged(InputError):
 class _Header:
     """What a state says beside its tensors, each field a JSON text.
 
-    Earlier versions wrote no `scaler`, `contents`, `window` and `checksum`.
+    Earlier versions wrote no `scaler`, `contents`, `window`, `class_names` and `checksum`.
     """
 
     step: CountOrZero
@@ -63,6 +64,7 @@ class _Header:
     scaler: dict[str, int | float] = field(default_factory=dict)
     contents: dict[str, str] = field(default_factory=dict)
     window: HeldWindow = field(default_factory=HeldWindow)
+    class_names: tuple[str, ...] | None = None
     checksum: str | None = None
 
 
@@ -129,7 +131,15 @@ def save_state(
             if value is not None:  # SGD without momentum keeps an empty buffer
                 tensors[f"optimizer/{name}/{key}"] = torch.as_tensor(value)
     tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-    header = _Header(step, seconds, to_plain(recipe), scaler.state_dict(), contents, window)
+    header = _Header(
+        step,
+        seconds,
+        to_plain(recipe),
+        scaler.state_dict(),
+        contents,
+        window,
+        class_names=detector.class_names,
+    )
     texts = {name: json.dumps(to_plain(value)) for name, value in vars(header).items()}
     texts["checksum"] = json.dumps(_checksum(tensors, texts))
     save_tensors(recipe.out / STATE, tensors, texts, recipe.out / PREVIOUS)
@@ -345,8 +355,8 @@ def _read_state(path: Path) -> ResumeState:
     header = from_plain(_Header, plain, str(path))
     if header.checksum not in (None, _checksum(tensors, texts)):
         raise _Damaged(f"{path} is damaged: its checksum is another")
-    wholly = {name: value for name, value in vars(header).items() if name != "checksum"}
-    return ResumeState(path, tensors, **wholly)
+    own = {entry.name for entry in fields(ResumeState)}
+    return ResumeState(path, tensors, **{k: v for k, v in vars(header).items() if k in own})
 
 
 def _first_difference(recorded: Any, ours: Any, name: str, free: set[str]) -> str | None:

@@ -116,7 +116,7 @@ def train(
         NonFiniteLossError: a loss term is nan or infinite.
         Interrupted: a signal ended the run.
     """
-    check_recipe(recipe)
+    recipe = check_recipe(recipe)
     recipe = replace(recipe, model=recipe.model.resolved())
     device = pick_device(own_device(recipe.device))
     with processes_joined(device), ExitStack() as held:

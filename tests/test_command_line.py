@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
 from bckd.checkpoints import STUDENT, save_detector
 from bckd.command_line import main, run
@@ -189,6 +190,28 @@ class TestRefusals:
         message = refusal("train", "scenes", "--data.root", scenes_root, "--device", "abacus")
         assert "'abacus'" in message
 
+    @pytest.mark.parametrize("command", ["train", "eval", "protocols"])
+    def test_a_device_that_computes_nothing(
+        self, refusal: Callable[..., str], scenes_root: Path, tiny_teacher: Path, command: str
+    ) -> None:
+        data = ["--data.root", scenes_root, "--device", "meta"]
+        val = ["--data.val-images", "val"]
+        val += ["--data.val-annotations", "annotations/instances_val.json"]
+        start = {
+            "train": ["train", "scenes", *TINY],
+            "eval": ["eval", tiny_teacher, *val],
+            "protocols": ["protocols", "--weights", tiny_teacher, *val],
+        }
+        assert "device 'meta' is not available" in refusal(*start[command], *data)
+
+    def test_a_file_that_cant_be_written_is_told_before_the_work(
+        self, refusal: Callable[..., str], scenes_root: Path, tiny_teacher: Path, tmp_path: Path
+    ) -> None:
+        (tmp_path / "file").touch()
+        for option in ("--detections", "--score-maps"):
+            message = refusal("eval", tiny_teacher, option, tmp_path / "file" / "d.json")
+            assert "can't be written" in message
+
     def test_scenes_out_of_range(self, refusal: Callable[..., str]) -> None:
         assert "train is 0" in refusal("scenes", "--root", "scenes", "--train", 0)
 
@@ -288,6 +311,34 @@ def test_eval_of_weights_elsewhere_uses_the_size_they_were_trained_at(
     data = ["--data.root", str(custom_root), "--data.val-images", "val"]
     data += ["--data.val-annotations", "annotations/instances_val.json", "--data.workers", "0"]
     assert run(["eval", str(path), *data, "--device", "cpu"]) == 0
+
+
+def test_eval_goes_by_the_names_of_classes(
+    call: Callable[..., tuple[int, str, str]],
+    tiny_detector: Callable[..., Detector],
+    custom_root: Path,
+    tmp_path: Path,
+) -> None:
+    """The same detector with its classes in another order, and one more, has the same AP."""
+    path, texts = tmp_path / "weights.safetensors", []
+    detector = tiny_detector(("nut", "washer", "screw", "lorry"))
+    with torch.no_grad():
+        detector.head.cls.weight *= 50
+    data = ["--data.root", custom_root, "--data.val-images", "val", "--device", "cpu"]
+    data += ["--data.val-annotations", "annotations/instances_val.json", "--data.workers", 0]
+    for order in ([0, 1, 2, 3], [3, 2, 0, 1]):
+        chosen = tiny_detector([detector.class_names[k] for k in order])
+        state = detector.state_dict()
+        for name in ("head.cls.weight", "head.cls.bias"):
+            state[name] = state[name][order]
+        chosen.load_state_dict(state)
+        save_detector(path, chosen, ImageSize(64, 96), {})
+        code, text, error = call("eval", path, *data)
+        assert code == 0, error
+        texts.append(text)
+    told, *numbers = texts[0].splitlines()
+    assert told.endswith(": 1 of its classes are not in the data set and left out: lorry")
+    assert texts[0] == texts[1] and any(line.split()[1] != "0.0" for line in numbers[1:])
 
 
 def test_scenes(call: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:

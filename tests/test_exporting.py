@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from bckd import exporting
-from bckd.checkpoints import Checkpoint, load_detector, save_detector
+from bckd.checkpoints import Checkpoint, load_detector, recorded_size, save_detector
 from bckd.datasets.coco import ImageSize
 from bckd.errors import InputError
 from bckd.export_check import Agreement, Detect, agreement_of, compare
@@ -32,7 +32,7 @@ from bckd.exporting import (
     run_export,
 )
 from bckd.models.detector import Detector, DetectorConfig
-from bckd.models.nanodet import NanoDet
+from bckd.models.nanodet import NANODET, NanoDet
 from bckd.models.official import load_official, read_official
 from bckd.models.postprocess import PostProcess
 from bckd.normalisation import CAFFE
@@ -253,11 +253,31 @@ class TestOfficial:
         for name, value in own.items():
             assert torch.equal(value, theirs[name]), name
 
+    def test_read_back_it_is_the_same_detector(self, tmp_path: Path) -> None:
+        detector = official_detector(
+            "gfl",
+            "resnet18",
+            channels=24,
+            head_groups=4,
+            strides=(8, 16, 32),
+            frozen_stages=0,
+            anchor_scale=3.0,
+            normalisation=NANODET,
+            postprocess=PostProcess(score_threshold=0.004, nms_iou=0.99, max_detections=7),
+        )
+        export_official(Checkpoint(detector, SIZE), tmp_path / "s.pth")
+        found = load_detector(tmp_path / "s.pth")
+        assert found.detector.config == detector.config
+        assert found.size == SIZE == recorded_size(tmp_path / "s.pth")
+        images, sizes = torch.randn(1, 3, 64, 96), torch.tensor([[64, 96]])
+        (ours,), (theirs,) = (x.detect(images, sizes) for x in (detector, found.detector))
+        assert len(ours.scores) == 7 and torch.equal(ours.boxes, theirs.boxes)
+
     def test_content(self, tmp_path: Path) -> None:
         detector = official_detector("atss", "mobilenet_v2")
         export_official(Checkpoint(detector, ImageSize()), tmp_path / "s.pth")
         content = torch.load(tmp_path / "s.pth", weights_only=True)
-        assert content["meta"] == {"CLASSES": CLASSES}
+        assert content["meta"]["CLASSES"] == CLASSES
         assert "bbox_head.atss_centerness.weight" in content["state_dict"]
         assert not any(name.startswith("head.") for name in content["state_dict"])
         assert not any(value.requires_grad for value in content["state_dict"].values())
@@ -280,7 +300,7 @@ class TestOfficial:
         (line,) = capsys.readouterr().out.splitlines()
         assert line.endswith("must be told: leaky, image size")
         again = official_detector("gfl", "mobilenet_v2", channels=32, strides=(8, 16, 32))
-        load_official(again, read_official(tmp_path / "s.pth")[0])
+        load_official(again, read_official(tmp_path / "s.pth").state_dict)
         assert torch.equal(again.head.cls.weight, detector.head.cls.weight)
 
     def test_other_backbones_have_no_layout(

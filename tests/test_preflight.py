@@ -80,6 +80,22 @@ def test_a_teacher_far_below_its_record(recipe: Recipe, tiny_detector: Make) -> 
         check_teacher(recipe, teacher, tiny_detector(), validation_data(recipe.data))
 
 
+def test_images_of_another_size_are_told(
+    recipe: Recipe, tiny_detector: Make, capsys: pytest.CaptureFixture[str]
+) -> None:
+    teacher = replace(load_detector(ROOT / SCENES_TEACHER), record={})
+    small = replace(recipe, data=replace(recipe.data, size=ImageSize(96, 96)))
+    check_teacher(small, teacher, tiny_detector(), validation_data(small.data))
+    told = "; it was made for images of 128 by 128 pixels, these are brought to 96 by 96\n"
+    assert capsys.readouterr().out.endswith(told)
+    with pytest.raises(InputError, match="128 by 128 .*96 by 96"):
+        far = replace(teacher, record={"AP": 3.0})
+        check_teacher(small, far, tiny_detector(), validation_data(small.data))
+    capsys.readouterr()
+    check_teacher(recipe, teacher, tiny_detector(), validation_data(recipe.data))
+    assert "pixels" not in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(("share", "refused"), [(0.55, False), (0.45, True)])
 def test_half_of_its_record_is_enough(
     recipe: Recipe,

@@ -8,13 +8,16 @@ import os
 import random
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import get_args
 from urllib.parse import urlsplit
+from urllib.request import Request
 
 import pytest
 import torch
@@ -29,6 +32,9 @@ CONTENT = random.Random(0).randbytes(700_001)  # some chunks and a bit
 DIGEST = hashlib.sha256(CONTENT).hexdigest()
 FILE = f"tiny-{DIGEST[:8]}.pth"
 HALF = len(CONTENT) // 2
+
+
+_TO = {"round": "/round/again", "nowhere": "http://[bad", "other": "gopher://x/y", "text": "x y"}
 
 
 @dataclass
@@ -54,6 +60,18 @@ def server() -> Iterator[Server]:
                 self.send_response(302)
                 self.send_header("Location", "/whole/elsewhere")
                 self.end_headers()
+                return
+            if how in _TO:
+                self.send_response(302)
+                self.send_header("Location", _TO[how])
+                self.end_headers()
+                return
+            if how in ("flood", "drip"):
+                self.send_response(200)
+                self.end_headers()
+                with suppress(OSError):  # until the client has had enough
+                    while how == "flood" or not time.sleep(0.02):
+                        self.wfile.write(CONTENT if how == "flood" else b"...")
                 return
             if how == "garbled":
                 self.wfile.write(b"no HTTP\r\n\r\n")
@@ -244,6 +262,9 @@ class TestRefusal:
             ("cut", f"the connection ended after {HALF} of {len(CONTENT)} bytes"),
             ("garbled", "no HTTP"),
             ("silent", "Remote end closed connection without response"),
+            ("flood", f"more bytes than expected, {len(CONTENT)}"),
+            ("drip", "below 10000 bytes a second"),
+            ("nowhere", "Invalid IPv6 URL"),
         ],
     )
     def test_a_failed_download_says_what_to_do(
@@ -255,12 +276,46 @@ class TestRefusal:
         tmp_path: Path,
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
+        if how == "drip":
+            monkeypatch.setattr(pretrained, "_TIMEOUT", 0.3)
         url = f"{server.address}/{how}/{FILE}"
         publish(monkeypatch, replace(entry, url=url))
         assert refused(tmp_path) == (
             f"{FILE} could not be downloaded ({reason}): fetch {url} by hand and save it as "
             f"{tmp_path / FILE}"
         )
+
+    @pytest.mark.parametrize("how", ["round", "other", "text"])
+    def test_redirections_that_lead_nowhere(
+        self,
+        how: str,
+        entry: Pretrained,
+        server: Server,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        publish(monkeypatch, replace(entry, url=f"{server.address}/{how}/{FILE}"))
+        assert refused(tmp_path).startswith(f"{FILE} could not be downloaded (")
+
+    def test_https_does_not_lead_to_http(self) -> None:
+        request = Request("https://example.org/a")
+        with pytest.raises(ConnectionError, match="http://example.org/b, which is not https"):
+            pretrained._Redirections().redirect_request(
+                request, None, 302, "Found", {}, "http://example.org/b"
+            )
+
+    def test_no_more_than_a_stated_size_where_none_is_known(
+        self,
+        entry: Pretrained,
+        server: Server,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        monkeypatch.setattr(pretrained, "_LARGEST", 1000)
+        for how in ("whole", "flood"):
+            url = f"{server.address}/{how}/{FILE}"
+            publish(monkeypatch, replace(entry, url=url, size=None))
+            assert "1000 or less)" in refused(tmp_path)
 
     def test_no_server(
         self, entry: Pretrained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -348,7 +403,7 @@ class TestRefusal:
 
     def test_a_file_where_the_folder_should_be(self, entry: Pretrained, tmp_path: Path) -> None:
         (tmp_path / "file").write_text("not a folder")
-        with pytest.raises(InputError, match=f"{FILE} could not be downloaded"):
+        with pytest.raises(InputError, match=f"{FILE} can't be written: "):
             fetch("tiny", tmp_path / "file")
         assert (tmp_path / "file").read_text() == "not a folder"
 

@@ -597,6 +597,32 @@ class TestStart:
         message = refusal(replace(tiny_recipe, start=path))
         assert str(path) in message and "model.channels 24" in message
 
+    @pytest.mark.parametrize("head", ["gfl", "retinanet", "fcos", "atss"])
+    def test_classes_go_by_name(
+        self,
+        tiny_recipe: Recipe,
+        tmp_path: Path,
+        tiny_detector: Callable[..., Detector],
+        head: str,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        """Here in another order, and with one class more."""
+        theirs = (NAMES[2], "lorry", *NAMES[3:], *NAMES[:2])
+        detector = tiny_detector(theirs, head=head)
+        save_detector(tmp_path / "s.safetensors", detector, ImageSize(64, 64), {})
+        model = replace(tiny_recipe.model, head=head)
+        recipe = replace(tiny_recipe, model=model, start=tmp_path / "s.safetensors")
+        student = build_student(recipe, NAMES).eval()
+        images = torch.randn(1, 3, 64, 64)
+        with torch.no_grad():
+            ours, found = student(images), detector(images)
+        columns = [theirs.index(name) for name in NAMES]
+        torch.testing.assert_close(ours.cls_logits, found.cls_logits[..., columns])
+        assert torch.equal(ours.boxes, found.boxes) and student.class_names == NAMES
+        assert all(parameter.requires_grad for parameter in student.parameters())
+        told = "1 of its classes are not in the data set and left out: lorry"
+        assert told in capsys.readouterr().out
+
     def test_of_other_classes(
         self, tiny_recipe: Recipe, tmp_path: Path, tiny_detector: Callable[..., Detector]
     ) -> None:
@@ -619,7 +645,7 @@ class TestSchedule:
     @pytest.mark.parametrize("name", ["softmax_until", "binary_from"])
     def test_fractions_out_of_range(self, tiny_recipe: Recipe, name: str) -> None:
         message = refusal(replace(tiny_recipe, losses=replace(tiny_recipe.losses, **{name: 1.5})))
-        assert f"losses.{name} is 1.5; expected 0 to 1" in message
+        assert f"losses.{name} is 1.5; expected 1 or less" in message
 
 
 class TestGradientLog:
@@ -668,16 +694,22 @@ class TestNonFinite:
         assert not (tiny_recipe.out / STATE).exists()
 
     def test_a_broken_teacher(self, distilling: Recipe, tmp_path: Path) -> None:
+        """One whose weights are no numbers is refused by its file, another by the loss."""
         teacher = load_detector(distilling.teacher).detector
-        with torch.no_grad():
-            teacher.head.box.bias.fill_(float("nan"))
         path = tmp_path / "broken.safetensors"
+        with torch.no_grad():
+            teacher.head.box.weight.fill_(3e38)
         save_detector(path, teacher, ImageSize(64, 64), {})
         message = self.refusal(replace(distilling, teacher=path))
         assert "loss term iou is" in message and "step 0" in message
+        with torch.no_grad():
+            teacher.head.box.bias.fill_(float("nan"))
+        save_detector(path, teacher, ImageSize(64, 64), {})
+        with pytest.raises(InputError, match=r"broken.*: not finite numbers \(1\): head.box.bias"):
+            train(replace(distilling, teacher=path, out=tmp_path / "other"), progress=False)
 
     def test_an_infinite_weight_is_refused_before_the_first_step(self, tiny_recipe: Recipe) -> None:
         weights = LossWeights(qfl=float("inf"))
-        with pytest.raises(InputError, match="weights.qfl is inf; expected 0 or more"):
+        with pytest.raises(InputError, match="weights.qfl is inf; expected a finite number"):
             train(replace(tiny_recipe, weights=weights), progress=False)
         assert not tiny_recipe.out.exists()

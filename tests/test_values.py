@@ -73,7 +73,17 @@ def test_an_unknown_field_is_named(plain: dict, field: str, kind: str) -> None:
         ({"out": 5}, "out is 5; expected text"),
         ({"data": 5}, "data is 5; expected the fields of DataConfig"),
         (5, "the whole is 5; expected the fields of Recipe"),
-        ({"device": object()}, "Object of type object is not JSON serializable"),
+        ({"device": object()}, "device is {'object': '<object object at"),
+        (
+            {"out": "~nobody-here/run"},
+            "out is '~nobody-here/run'; expected a path whose ~ is somebody's home",
+        ),
+        ({"seed": 10**5000}, "Exceeds the limit"),
+        ({"device": "\ud800"}, "it holds what is no text in Unicode"),
+        (
+            {"teacher_classes": "a" * 999},
+            "teacher_classes is '" + "a" * 79 + "...; expected a list",
+        ),
     ],
 )
 def test_a_value_of_another_kind_is_named(plain: object, sentence: str) -> None:
@@ -108,6 +118,11 @@ def test_ranges(field: str, right: float, wrong: float, expected: str) -> None:
     assert getattr(from_plain(_Ranges, {field: right}), field) == right
     with pytest.raises(InputError, match=f"^{field} is {wrong}; expected {expected}$"):
         from_plain(_Ranges, {field: wrong})
+
+
+def test_many_faults_are_counted() -> None:
+    with pytest.raises(InputError, match=r"^teacher_classes.0 is 1; [^;]*;.*; and 7 more$"):
+        from_plain(Recipe, {"teacher_classes": [*range(1, 11)]})
 
 
 def test_all_faults_are_named() -> None:

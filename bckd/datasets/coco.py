@@ -19,6 +19,7 @@ from bckd.datasets.decoding import decode_image, orientation_of
 from bckd.errors import InputError
 from bckd.normalisation import IMAGENET, Normalisation
 from bckd.structures import Batch, GroundTruth
+from bckd.values import Pixels, Side
 
 
 class Key(NamedTuple):
@@ -39,9 +40,9 @@ class Key(NamedTuple):
 class ImageSize:
     """How images are brought to size; the defaults are the official COCO recipe's."""
 
-    short_side: int = 800  # pixels of the shorter side, unless the longer would exceed its limit
-    long_side: int = 1333  # limit of the longer side, in pixels
-    pad_multiple: int = 32  # each side is zero-padded to a multiple of this
+    short_side: Side = 800  # pixels of the shorter side, unless the longer would exceed its limit
+    long_side: Side = 1333  # limit of the longer side, in pixels
+    pad_multiple: Pixels = 32  # each side is zero-padded to a multiple of this
     centred: bool = False  # pad with black on all sides (NanoDet), not on the right and bottom
 
     def resized(self, height: int, width: int) -> tuple[int, int]:

@@ -17,6 +17,7 @@ from bckd.models.postprocess import PostProcess
 from bckd.models.retinanet import RetinaNetHead
 from bckd.normalisation import IMAGENET, Normalisation
 from bckd.structures import DenseOutput
+from bckd.values import CountOrZero, Layers, Scale, Strides, Width
 
 HeadName = Literal["gfl", "retinanet", "fcos", "atss"]
 
@@ -36,18 +37,18 @@ class DetectorConfig:
     backbone: BackboneName = "resnet50"
     pretrained: bool = True  # start the backbone from torchvision's ImageNet weights
     weights: str = "IMAGENET1K_V1"  # which of torchvision's weights these are
-    width: int = 32  # channels of the small ResNet's first stage; others have their own
-    frozen_stages: int = 1  # stages that do not learn; 0: none
+    width: Width = 32  # channels of the small ResNet's first stage; others have their own
+    frozen_stages: CountOrZero = 1  # stages that do not learn; 0: none
     norm_eval: bool = True  # BatchNorm in eval mode while training
     norm_learns: bool = True  # weights and biases of the backbone's BatchNorm learn (FCOS: no)
     leaky: bool = False  # MobileNetV2 with LeakyReLU 0.1, as the official student
     caffe: bool = False  # ResNet with the stride in a bottleneck's first convolution
-    channels: int = 256  # of the pyramid and the head
-    strides: tuple[int, ...] = (8, 16, 32, 64, 128)  # of the pyramid's levels, in pixels
-    head_convs: int = 4  # convolutions of each of the head's two towers
-    head_groups: int = 32  # of the head's GroupNorm (RetinaNet's has none)
-    reg_max: int = 16  # GFL: largest side distance, in strides
-    anchor_scale: float | None = None  # side of an anchor in strides; None: the family's own
+    channels: Width = 256  # of the pyramid and the head
+    strides: Strides = (8, 16, 32, 64, 128)  # of the pyramid's levels, in pixels
+    head_convs: Layers = 4  # convolutions of each of the head's two towers
+    head_groups: Width = 32  # of the head's GroupNorm (RetinaNet's has none)
+    reg_max: Width = 16  # GFL: largest side distance, in strides
+    anchor_scale: Scale | None = None  # side of an anchor in strides; None: the family's own
     normalisation: Normalisation = field(default_factory=lambda: IMAGENET)
     postprocess: PostProcess = field(default_factory=lambda: PostProcess(nms_iou=None))
 

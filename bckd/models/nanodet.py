@@ -17,7 +17,6 @@ from torch import Tensor, nn
 
 from bckd.datasets.coco import ImageSize
 from bckd.datasets.coco_classes import COCO_CLASSES
-from bckd.errors import InputError
 from bckd.models.dense import DenseDetector
 from bckd.models.gfl import decode
 from bckd.models.head import ExactConv2d
@@ -25,6 +24,7 @@ from bckd.models.official import LoadReport
 from bckd.models.postprocess import PostProcess
 from bckd.normalisation import Normalisation
 from bckd.structures import DenseOutput
+from bckd.tensor_files import fill
 
 NANODET = Normalisation(
     (103.53 / 255, 116.28 / 255, 123.675 / 255),
@@ -169,22 +169,9 @@ def load_nanodet(detector: NanoDet, state_dict: Mapping[str, Tensor]) -> LoadRep
         state_dict: the "state_dict" of the published file.
 
     Raises:
-        InputError: an entry is missing, unexpected or of another shape; every one
-            is named, and the detector is left as it was.
+        InputError: as `fill`.
     """
-    own = detector.state_dict()
     unused = [name for name in state_dict if name.startswith(_UNUSED)]
-    problems = {
-        "missing": [name for name in own if name not in state_dict],
-        "unexpected": [name for name in state_dict if name not in own and name not in unused],
-        "of another shape": [
-            f"{name} is {tuple(state_dict[name].shape)}, expected {tuple(value.shape)}"
-            for name, value in own.items()
-            if name in state_dict and state_dict[name].shape != value.shape
-        ],
-    }
-    if any(problems.values()):
-        listed = "; ".join(f"{what}: {', '.join(of)}" for what, of in problems.items() if of)
-        raise InputError(f"weights do not fit NanoDet-m: {listed}")
-    detector.load_state_dict({name: state_dict[name] for name in own})
-    return LoadReport(tuple(own), tuple(unused))
+    used = {name: value for name, value in state_dict.items() if name not in unused}
+    fill(detector, used, "weights", "do not fit NanoDet-m")
+    return LoadReport(tuple(detector.state_dict()), tuple(unused))

@@ -15,7 +15,6 @@ The official zoo's names on the right; ours on the left:
 from __future__ import annotations
 
 import math
-import pickle
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -30,6 +29,8 @@ from bckd.models.backbones import BackboneName
 from bckd.models.detector import Detector, DetectorConfig, HeadName
 from bckd.models.retinanet import OCTAVES, RATIOS
 from bckd.normalisation import CAFFE
+from bckd.telling import first_of
+from bckd.tensor_files import check_fit, read_saved
 
 _RULES = (
     (r"^neck\.lateral\.(\d+)\.", r"neck.lateral_convs.\1.conv."),
@@ -48,6 +49,11 @@ _PREDICTORS: dict[HeadName, tuple[str, ...]] = {
     "atss": ("atss_cls", "atss_reg", "atss_centerness"),
 }
 _MOBILENET_BLOCKS = (1, 2, 3, 4, 3, 3, 1)  # blocks of mmdetection's layer1 to layer7
+
+SETTINGS = "bckd"  # in a file's "meta": what the official layout has no place for
+_AVERAGED = ("state_dict_ema", "ema_state_dict", "model_ema")  # beside "state_dict"
+_BACKBONE = re.compile(r"((?:[^.]+\.)*)backbone\.")
+_OTHERS = re.compile(r"teacher|ema")
 
 # Entries of an official file that no computation of ours reads.
 _UNUSED = (
@@ -116,52 +122,111 @@ def load_official(detector: Detector, state_dict: Mapping[str, Tensor]) -> LoadR
             repository (its "state_dict").
 
     Raises:
-        InputError: an entry is missing, unexpected or of another shape; every one
-            is named, and the detector is left as it was.
+        InputError: an entry is missing, unexpected, of another shape or type, or not finite;
+            the detector is left as it was.
     """
-    own = detector.state_dict()
-    head = detector.config.head
+    own, head = detector.state_dict(), detector.config.head
     names = {official_name(name, head): name for name in own}
     unused = [name for name in state_dict if any(rule.search(name) for rule in _UNUSED)]
-    missing = [name for name in names if name not in state_dict]
-    unexpected = [name for name in state_dict if name not in names and name not in unused]
-    shapes = [
-        f"{name} is {tuple(state_dict[name].shape)}, expected {tuple(own[ours].shape)}"
-        for name, ours in names.items()
-        if name in state_dict and state_dict[name].shape != own[ours].shape
-    ]
-    problems = {"missing": missing, "unexpected": unexpected, "of another shape": shapes}
-    if any(problems.values()):
-        listed = "; ".join(f"{what}: {', '.join(of)}" for what, of in problems.items() if of)
-        what = f"{head} on {detector.config.backbone}"
-        raise InputError(f"official weights do not fit {what}: {listed}")
+    used = {name: value for name, value in state_dict.items() if name not in unused}
+    misfit = f"do not fit {head} on {detector.config.backbone}"
+    wanted = {theirs: own[ours] for theirs, ours in names.items()}
+    check_fit(wanted, used, "official weights", misfit)
     detector.load_state_dict({ours: state_dict[name] for name, ours in names.items()})
     return LoadReport(tuple(names), tuple(unused))
 
 
-def read_official(path: Path) -> tuple[dict[str, Tensor], tuple[str, ...] | None]:
-    """The state dict of a .pth file, read without unpickling objects, and its class names.
+@dataclass(frozen=True)
+class OfficialFile:
+    """What a .pth file holds.
 
-    The names are those in its "meta", where there are any.
+    Attributes:
+        state_dict: of one detector, without prefixes.
+        class_names: where the file has them.
+        settings: what bckd wrote beside the weights it exported, as JSON text.
+        notes: a sentence for each choice that reading it took.
+    """
+
+    state_dict: dict[str, Tensor]
+    class_names: tuple[str, ...] | None
+    settings: str | None
+    notes: tuple[str, ...]
+
+
+def read_official(path: Path) -> OfficialFile:
+    """Read a .pth file of the official code, of mmdetection or of NanoDet; no code in it runs.
+
+    Weights may be wrapped: under "state_dict", and with a prefix such as `module.`. Of several
+    detectors in one file a single one is taken, and the others are told in a note.
 
     Raises:
         InputError: the file is absent or holds no state dict.
     """
-    if not path.is_file():
-        raise InputError(f"weights file {path} does not exist")
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, OSError, ValueError, pickle.UnpicklingError) as error:
-        reason = str(error).partition("\n")[0]
-        raise InputError(f"{path} is not a file of tensors that loads safely: {reason}") from error
-    state_dict = content.get("state_dict", content) if isinstance(content, dict) else None
-    if not state_dict or not all(isinstance(value, Tensor) for value in state_dict.values()):
-        raise InputError(f"{path} holds no state dict: expected names and tensors")
+    content = read_saved(path)
+    found = content.get("state_dict", content) if isinstance(content, dict) else None
+    named = isinstance(found, dict) and all(isinstance(name, str) for name in found)
+    if not named or not found or not all(isinstance(value, Tensor) for value in found.values()):
+        top = f", found {first_of([str(key) for key in content])}" if _is_filled(content) else ""
+        raise InputError(f"{path} holds no state dict: expected names and tensors{top}")
+    state_dict, notes = _unwrapped(found)
+    averaged = [key for key in content if key in _AVERAGED]
+    if averaged:
+        notes.append(f"its weights as they are, not the averaged ones ({averaged[0]}), are taken")
     meta = content.get("meta")
-    names = meta.get("CLASSES") if isinstance(meta, dict) else None
+    meta = meta if isinstance(meta, dict) else {}
+    settings = meta.get(SETTINGS)
     # Files of FCOS from before mmdetection 2.1 have older names for its predictors.
     renamed = {re.sub(r"^bbox_head\.fcos_", "bbox_head.conv_", n): x for n, x in state_dict.items()}
-    return renamed, tuple(names) if names else None
+    names = _class_names(meta, path)
+    return OfficialFile(
+        renamed, names, settings if isinstance(settings, str) else None, tuple(notes)
+    )
+
+
+def _is_filled(content: Any) -> bool:
+    return isinstance(content, dict) and bool(content)
+
+
+def _unwrapped(entries: dict[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
+    """The entries of one detector without their prefix, and what that left out."""
+    averages = [name for name in entries if name.startswith("ema_")]
+    prefixes = dict.fromkeys(
+        found[1] for name in entries if (found := _BACKBONE.match(name)) is not None
+    )
+    if not prefixes or (list(prefixes) == [""] and not averages):
+        return entries, []
+    # The plain one, else a student before its teacher or its average.
+    chosen = min(prefixes, key=lambda prefix: (prefix != "", _OTHERS.search(prefix) is not None))
+    others = tuple(prefix for prefix in prefixes if prefix != chosen and prefix != "")
+    kept = {
+        name.removeprefix(chosen): value
+        for name, value in entries.items()
+        if name.startswith(chosen)
+        and not (others and name.startswith(others))
+        and not name.startswith("ema_")
+    }
+    notes = [f"the prefix {chosen!r} of its entries is taken off"] if chosen else []
+    if len(kept) < len(entries):
+        left = [name for name in entries if name.removeprefix(chosen) not in kept]
+        notes.append(f"{len(left)} entries of another detector are left out: {first_of(left)}")
+    return kept, notes
+
+
+def _is_empty(names: Any) -> bool:
+    return isinstance(names, list | tuple | str) and not names
+
+
+def _class_names(meta: dict[Any, Any], path: Path) -> tuple[str, ...] | None:
+    """The class names in the "meta" of a file, wherever a version of the official code has them."""
+    places = [place for place in (meta, meta.get("dataset_meta")) if isinstance(place, dict)]
+    found = [place.get(key) for place in places for key in ("CLASSES", "classes")]
+    names = next((x for x in found if x is not None and not _is_empty(x)), None)
+    if names is None:
+        return None
+    names = (names,) if isinstance(names, str) else names
+    if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
+        raise InputError(f"{path}: its class names are {names!r:.80}; expected a list of texts")
+    return tuple(names)
 
 
 def official_state_dict(detector: Detector) -> dict[str, Tensor]:
@@ -193,7 +258,7 @@ def config_of_official(state_dict: Mapping[str, Tensor]) -> tuple[DetectorConfig
         known = ", ".join(f"bbox_head.{cls}.weight" for cls, *_ in _PREDICTORS.values())
         raise InputError(f"not a checkpoint of GFL, RetinaNet, FCOS or ATSS: none of {known}")
     head = heads[0]
-    cls, box = (state_dict.get(f"bbox_head.{name}.weight") for name in _PREDICTORS[head][:2])
+    cls, box = (_rows(state_dict, f"bbox_head.{name}.weight") for name in _PREDICTORS[head][:2])
     if box is None:
         raise InputError(f"bbox_head.{_PREDICTORS[head][1]}.weight is missing")
     backbone = _backbone_of(state_dict)
@@ -207,13 +272,21 @@ def config_of_official(state_dict: Mapping[str, Tensor]) -> tuple[DetectorConfig
     per_cell = 1
     match head:
         case "gfl":
-            model = replace(model, reg_max=len(box) // 4 - 1)
+            model = replace(model, reg_max=box // 4 - 1)
         case "retinanet":
             per_cell = len(OCTAVES) * len(RATIOS)
         case "fcos":
             caffe = backbone in ("resnet50", "resnet101")
             model = replace(model, caffe=True, normalisation=CAFFE) if caffe else model
-    return model.resolved(), len(cls) // per_cell
+    return model.resolved(), (cls or 0) // per_cell
+
+
+def _rows(state_dict: Mapping[str, Tensor], name: str) -> int | None:
+    """How many outputs a convolution has; None where it is absent."""
+    weight = state_dict.get(name)
+    if weight is not None and weight.dim() != 4:
+        raise InputError(f"{name} is {tuple(weight.shape)}; expected a convolution, with 4 axes")
+    return None if weight is None else len(weight)
 
 
 def _sizes(state_dict: Mapping[str, Tensor]) -> dict[str, Any]:
@@ -224,12 +297,12 @@ def _sizes(state_dict: Mapping[str, Tensor]) -> dict[str, Any]:
     convs = sum(
         re.fullmatch(r"bbox_head\.cls_convs\.\d+\.conv\.weight", x) is not None for x in state_dict
     )
-    first = state_dict.get("neck.lateral_convs.0.conv.weight")
+    first = _rows(state_dict, "neck.lateral_convs.0.conv.weight")
     if first is None or levels < 3 or convs < 1:
         return {}  # load_official names what is missing
     return {
-        "channels": len(first),
-        "head_groups": math.gcd(len(first), 32),
+        "channels": first,
+        "head_groups": math.gcd(first, 32),
         "head_convs": convs,
         "strides": tuple(8 * 2**level for level in range(levels)),
     }

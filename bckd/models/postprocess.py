@@ -10,17 +10,18 @@ from torch import Tensor
 from torchvision.ops import batched_nms
 
 from bckd.structures import DenseOutput, Detections
+from bckd.values import BelowOne, Count, Fraction
 
 
 @dataclass(frozen=True)
 class PostProcess:
     """How detections are picked; the defaults are the official COCO recipe's."""
 
-    score_threshold: float = 0.05  # lower scores are dropped
-    candidates_per_level: int = 1000  # highest scores of a level that enter NMS
+    score_threshold: BelowOne = 0.05  # lower scores are dropped
+    candidates_per_level: Count = 1000  # highest scores of a level that enter NMS
     # Of two boxes of a class that overlap more, the lower goes; None: the family's own value.
-    nms_iou: float | None = 0.6
-    max_detections: int = 100  # of an image
+    nms_iou: Fraction | None = 0.6
+    max_detections: Count = 100  # of an image
     # A centerness multiplies the scores that passed the threshold (mmdetection), or its geometric
     # mean with each class score is the score, also for the threshold (torchvision).
     quality: Literal["factor", "geometric_mean"] = "factor"

@@ -16,7 +16,7 @@ with it:
 
 from __future__ import annotations
 
-import pickle
+from functools import partial
 from typing import Literal, get_args
 
 import torch
@@ -24,12 +24,14 @@ from torch import Tensor, nn
 from torchvision.models import get_model, get_model_weights
 from torchvision.models.detection import FCOS
 from torchvision.models.detection.image_list import ImageList
+from torchvision.ops import FrozenBatchNorm2d
 
 from bckd.datasets.coco import ImageSize
 from bckd.errors import InputError
 from bckd.models.dense import DenseDetector
 from bckd.models.head import exact
 from bckd.models.postprocess import PostProcess
+from bckd.models.torchvision_weights import with_published
 from bckd.normalisation import Normalisation
 from bckd.structures import DenseOutput, Level, Locations
 
@@ -38,6 +40,7 @@ TorchvisionName = Literal[
 ]
 SIZE = ImageSize()  # torchvision's recipe: 800 by at most 1333 pixels, padded to 32
 STRIDES = (8, 16, 32, 64, 128)
+_LEARNING = ("layer2", "layer3", "layer4")  # stages of a trained backbone that take a gradient
 NO_CLASS = ("__background__", "N/A")  # outputs of torchvision that stand for no class of COCO
 
 
@@ -130,16 +133,26 @@ def _torchvision_model(name: str, weights: str | None) -> nn.Module:
     if name not in get_args(TorchvisionName):
         known = ", ".join(get_args(TorchvisionName))
         raise InputError(f"torchvision detector {name!r} is unknown; expected one of {known}")
-    known = [entry.name for entry in get_model_weights(name)]
-    if weights is not None and weights not in known:
-        raise InputError(
-            f"torchvision has no weights {weights!r} of {name}; expected one of {', '.join(known)}"
-        )
-    try:
-        return get_model(name, weights=weights, weights_backbone=None)
-    # No network, a file of another hash, or one that an earlier download left incomplete.
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        raise InputError(
-            f"weights {weights} of {name} are not in {torch.hub.get_dir()} and could not be "
-            f"downloaded ({error})"
-        ) from error
+    if weights is None:
+        return get_model(name, weights=None, weights_backbone=None)
+    return with_published(partial(_fixed, name), name, weights)
+
+
+def _fixed(name: TorchvisionName) -> nn.Module:
+    """The detector with what torchvision fixes of a backbone that comes with weights."""
+    model = get_model(name, weights=None, weights_backbone=None)
+    body = model.backbone.body
+    for parameter_name, parameter in body.named_parameters():
+        if not parameter_name.startswith(_LEARNING):
+            parameter.requires_grad_(False)
+    if name != "retinanet_resnet50_fpn_v2":
+        _freeze_norms(body, eps=0.0 if name == "retinanet_resnet50_fpn" else 1e-5)
+    return model
+
+
+def _freeze_norms(module: nn.Module, eps: float) -> None:
+    for name, child in module.named_children():
+        if isinstance(child, nn.BatchNorm2d):
+            setattr(module, name, FrozenBatchNorm2d(child.num_features, eps))
+        else:
+            _freeze_norms(child, eps)

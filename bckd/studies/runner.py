@@ -35,6 +35,7 @@ from bckd.studies.statistics import best_scale
 from bckd.studies.study import Cell, Method, Study
 from bckd.studies.swapping import measure_swaps
 from bckd.trainer import train
+from bckd.values import Place, Processes, Seed, checked
 
 T = TypeVar("T")
 # What a line of the results says of its run, at the least.
@@ -51,18 +52,18 @@ SCENES: dict[Path, dict[str, Any]] = {
 class StudyOptions:
     """Where a study reads and writes, and which part of its comparison to run."""
 
-    results: Path = Path("notebooks/results")
+    results: Place = Path("notebooks/results")
     """folder of one JSON-lines file a study; runs that are there are not repeated, so a new
     folder (and a new --out) repeats them all"""
-    out: Path = RUNS
+    out: Place = RUNS
     """folder of the runs, and of the models that studies need"""
-    processes: int = 2
+    processes: Processes = 2
     """runs side by side, one thread each"""
-    seeds: tuple[int, ...] = ()
+    seeds: tuple[Seed, ...] = ()
     """compare on these seeds (default: the published ones); needs --extra for others"""
     methods: tuple[str, ...] = ()
     """compare these methods alone"""
-    extra: Path | None = None
+    extra: Place | None = None
     """write the comparison's lines to this file, in place of the published one"""
     swaps: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """also measure what each part of the output costs each student, into NAME_swaps.jsonl"""
@@ -79,6 +80,7 @@ def run_study(study: Study, options: StudyOptions) -> list[dict[str, Any]]:
             a run that is there had another configuration, another process runs this study into
             these results, or a process of this one is gone.
     """
+    options = checked(options)
     _check_options(study, options)
     chosen = options.methods or tuple(method.name for method in study.methods)
     seeds = options.seeds or study.seeds
@@ -119,8 +121,6 @@ def _run_study(
 
 
 def _check_options(study: Study, options: StudyOptions) -> None:
-    if options.processes < 1:
-        raise InputError(f"--processes is {options.processes}; expected 1 or more")
     for name in options.methods:
         study.method(name)  # raises where there is none
     for name in ("seeds", "methods"):

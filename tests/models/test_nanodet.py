@@ -157,11 +157,11 @@ class TestLoad:
             load_nanodet(target, wrong)
         missing, unexpected, shapes = str(caught.value).split("; ")
         assert missing == (
-            "weights do not fit NanoDet-m: missing: backbone.stage2.0.branch1.0.weight, "
+            "weights do not fit NanoDet-m: missing (2): backbone.stage2.0.branch1.0.weight, "
             "fpn.lateral_convs.0.conv.bias"
         )
-        assert unexpected == "unexpected: head.extra.weight, aux_head.bias"
-        assert shapes == "of another shape: head.gfl_cls.0.bias is (38,), expected (112,)"
+        assert unexpected == "unexpected (2): head.extra.weight, aux_head.bias"
+        assert shapes == "of another shape (1): head.gfl_cls.0.bias is (38,), expected (112,)"
         for name, value in target.state_dict().items():
             assert torch.equal(value, before[name]), name
 

@@ -112,9 +112,9 @@ class TestLoad:
             load_official(target, wrong)
         message = str(caught.value)
         missing, unexpected, shapes = message.split("; ")
-        assert missing.startswith("official weights do not fit gfl on resnet18: missing: ")
+        assert missing.startswith("official weights do not fit gfl on resnet18: missing (2): ")
         assert "neck.fpn_convs.0.conv.bias" in missing and "backbone.conv1.weight" in missing
-        assert unexpected == "unexpected: bbox_head.extra.weight, roi_head.bias"
+        assert unexpected == "unexpected (2): bbox_head.extra.weight, roi_head.bias"
         assert "bbox_head.gfl_cls.weight is (80, 8, 3, 3), expected (2, 8, 3, 3)" in shapes
         assert "bbox_head.gfl_cls.bias is (80,), expected (2,)" in shapes
         for name, value in target.state_dict().items():
@@ -122,7 +122,7 @@ class TestLoad:
 
     def test_another_backbone_does_not_fit(self) -> None:
         with pytest.raises(
-            InputError, match=r"do not fit gfl on mobilenet_v2: missing: backbone\.conv1"
+            InputError, match=r"do not fit gfl on mobilenet_v2: missing \(\d+\): backbone\.conv1"
         ):
             load_official(detector("mobilenet_v2"), official_dict(detector()))
 
@@ -179,20 +179,23 @@ class TestRead:
         torch.save(weights, tmp_path / "bare.pth")
         torch.save({"state_dict": weights, "meta": {"epoch": 12}}, tmp_path / "wrapped.pth")
         for name in ("bare.pth", "wrapped.pth"):
-            found, names = read_official(tmp_path / name)
+            found = read_official(tmp_path / name).state_dict
             assert found.keys() == weights.keys() and torch.equal(found["a"], weights["a"])
 
     def test_class_names_and_the_first_names_of_fcos(self, tmp_path: Path) -> None:
         weights = {"bbox_head.fcos_cls.bias": torch.ones(2), "neck.fcos_x": torch.ones(1)}
         torch.save({"state_dict": weights, "meta": {"CLASSES": ("a", "b")}}, tmp_path / "old.pth")
-        found, names = read_official(tmp_path / "old.pth")
-        assert list(found) == ["bbox_head.conv_cls.bias", "neck.fcos_x"] and names == ("a", "b")
+        found = read_official(tmp_path / "old.pth")
+        assert list(found.state_dict) == ["bbox_head.conv_cls.bias", "neck.fcos_x"]
+        assert found.class_names == ("a", "b")
 
     def test_absent_file(self, tmp_path: Path) -> None:
         with pytest.raises(InputError, match=r"no\.pth does not exist"):
             read_official(tmp_path / "no.pth")
 
-    @pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"PK\x03\x04 cut short"])
+    @pytest.mark.parametrize(
+        "content", [b"", b"not a checkpoint", b"PK\x03\x04 cut short", b"\x80\x02}q\x00(X"]
+    )
     def test_no_checkpoint(self, tmp_path: Path, content: bytes) -> None:
         (tmp_path / "bad.pth").write_bytes(content)
         with pytest.raises(InputError, match=r"bad\.pth is not a file of tensors") as caught:

@@ -156,7 +156,7 @@ class TestStudy:
     @pytest.mark.parametrize(
         ("changes", "message"),
         [
-            ({"processes": 0}, "--processes is 0"),
+            ({"processes": 0}, "processes is 0; expected 1 or more"),
             ({"methods": ("BCKD", "FGD")}, "no method 'FGD'"),
             ({"methods": ("BCKD", "BCKD")}, "--methods has BCKD twice"),
             ({"seeds": (0, 0)}, "--seeds has 0 twice"),

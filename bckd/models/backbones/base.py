@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Self
 
-import torch
 import torchvision
 from torch import Tensor, nn
 
 from bckd.errors import InputError
+from bckd.models.torchvision_weights import with_published
 
 
 class Backbone(nn.Module):
@@ -65,19 +66,12 @@ def torchvision_model(name: str, weights: str | None) -> nn.Module:
     """torchvision's classifier, with its ImageNet weights of that name (None: random).
 
     Raises:
-        InputError: no such weights, or they could not be downloaded.
+        InputError: no such weights, or they are not as published, or could not be downloaded.
     """
+    build = partial(torchvision.models.get_model, name, weights=None)
     if weights is None:
-        return torchvision.models.get_model(name, weights=None)
-    known = [entry.name for entry in torchvision.models.get_model_weights(name)]
-    if weights not in known:
-        raise InputError(
-            f"torchvision has no weights {weights!r} of {name}; expected one of {', '.join(known)}"
-        )
+        return build()
     try:
-        return torchvision.models.get_model(name, weights=weights)
-    except (OSError, RuntimeError) as error:  # no network, or a file of another hash
-        raise InputError(
-            f"ImageNet weights of {name} are not in {torch.hub.get_dir()} and could not be "
-            f"downloaded ({error}); start without them by --model.no-pretrained"
-        ) from error
+        return with_published(build, name, weights)
+    except InputError as error:
+        raise InputError(f"{error}; or start without them by --model.no-pretrained") from error

@@ -1,0 +1,206 @@
+"""The one place where files of tensors are read. Nothing in them can run code.
+
+safetensors hold no code; what `torch.save` wrote is unpickled by PyTorch's restricted reader,
+which makes tensors, containers, numbers and text, and refuses everything else.
+"""
+
+from __future__ import annotations
+
+import pickle
+import re
+import struct
+import warnings
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+
+from bckd.errors import InputError, reason
+from bckd.telling import first_of
+
+_BEGINNING = 512  # bytes by which a file that holds no tensors is told
+_LENGTH = 8  # bytes at the start of a safetensors file: the length of its header
+
+
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors and header of a safetensors file.
+
+    Raises:
+        InputError: the file is absent or of another kind.
+    """
+    _check_file(path)
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = file.metadata() or {}
+            return {name: file.get_tensor(name) for name in file.keys()}, header
+    except (SafetensorError, OSError, ValueError, RuntimeError) as error:
+        fault = what_it_is(path) or _cut(path, str(error)) or reason(error)
+        raise InputError(f"{path} is no safetensors file: {fault}") from error
+
+
+def read_saved(path: Path) -> Any:
+    """What `torch.save` wrote, as long as it is made of tensors, containers, numbers and text.
+
+    Raises:
+        InputError: the file is absent or of another kind, or it holds other objects.
+    """
+    _check_file(path)
+    try:
+        with warnings.catch_warnings():  # of what is refused just below
+            warnings.simplefilter("ignore")
+            return torch.load(path, map_location="cpu", weights_only=True)
+    # What a garbled pickle makes the reader stumble over is of any of these kinds.
+    except (
+        RuntimeError,
+        EOFError,
+        OSError,
+        ValueError,
+        TypeError,
+        AttributeError,
+        LookupError,
+        AssertionError,
+        ArithmeticError,
+        MemoryError,
+        struct.error,
+        pickle.UnpicklingError,
+    ) as error:
+        fault = (
+            what_it_is(path)
+            or _unsafe(str(error))
+            or "no torch.save wrote it, or it is garbled or cut short"
+        )
+        raise InputError(f"{path} is not a file of tensors that loads safely: {fault}") from error
+
+
+def what_it_is(path: Path) -> str | None:
+    """What a file is that is often taken for weights, in words; None where nothing tells.
+
+    Raises:
+        OSError: it can't be read.
+    """
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        start = file.read(_BEGINNING)
+    if not start:
+        return "it is empty"
+    if start.startswith(b"version https://git-lfs"):
+        return (
+            f"it is a Git LFS pointer, {size} bytes of text that stand for the weights; "
+            "`git lfs pull` fetches them"
+        )
+    if re.match(rb"(\xef\xbb\xbf)?\s*<(!doctype|html|head|body|\?xml)", start, re.IGNORECASE):
+        return "it is a web page; download the file itself"
+    if start.startswith(b"PK") and not zipfile.is_zipfile(path):
+        return f"it is cut short, at {size} bytes"
+    if all(byte in b"\t\n\r" or 32 <= byte < 127 for byte in start):
+        return f"it is text, {size} bytes that begin with {start[:20].decode()!r}"
+    return None
+
+
+def _cut(path: Path, message: str) -> str | None:
+    """Whether a safetensors file ends before its header does, or before its tensors."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        header, start = int.from_bytes(file.read(_LENGTH), "little"), file.read(1)
+    if size < _LENGTH or (start in (b"", b"{") and size < _LENGTH + header):
+        return f"it is cut short, at {size} bytes"
+    if "not fully covered" in message:
+        return f"it is cut short, or longer than its header says, at {size} bytes"
+    return None
+
+
+def _unsafe(message: str) -> str | None:
+    """What PyTorch's restricted reader refused, without its advice to read without restrictions."""
+    found = re.search(r"(?:GLOBAL|function) ([\w.]*\w)", message)
+    if "weights_only" in message and "TorchScript" in message:
+        return "it is a TorchScript program, not weights"
+    if found is None:
+        return None
+    return (
+        f"it holds an object ({found[1]}) that may run code; save the weights alone where that "
+        "object's package is at home (torch.save({'state_dict': model.state_dict()}, FILE))"
+    )
+
+
+def _check_file(path: Path) -> None:
+    if not path.exists():
+        raise InputError(f"weights file {path} does not exist")
+    if not path.is_file():
+        raise InputError(f"{path} is no file; expected weights")
+    try:
+        path.open("rb").close()
+    except OSError as error:
+        raise InputError(f"{path} can't be read: {reason(error)}") from error
+
+
+def check_fit(own: Mapping[str, Tensor], tensors: Mapping[str, Any], who: str, misfit: str) -> None:
+    """Refuse weights whose names, shapes and kinds are not those of a module, or not finite.
+
+    Args:
+        own: the module's state dict; it may be on the meta device.
+        who, misfit: the beginning of the sentence, such as "FILE" and "holds other weights".
+
+    Raises:
+        InputError: with the number of faults of each kind and the first three.
+    """
+    both = [name for name in own if name in tensors]
+    shapes = [
+        f"{name} is {_shape(tensors[name])}, expected {_shape(own[name])}"
+        for name in both
+        if _shape(tensors[name]) != _shape(own[name])
+    ]
+    faults = {
+        "missing": [name for name in own if name not in tensors],
+        "unexpected": [name for name in tensors if name not in own],
+        "of another shape": shapes,
+        "of another type": [
+            f"{n} is {_type(tensors[n])}" for n in both if not _fits(own[n], tensors[n])
+        ],
+    }
+    listed = [f"{kind} ({len(of)}): {first_of(of)}" for kind, of in faults.items() if of]
+    if listed:
+        raise InputError(f"{who} {misfit}: {'; '.join(listed)}")
+    broken = [name for name in both if not _finite(tensors[name], own[name].dtype)]
+    if broken:
+        raise InputError(f"{who}: not finite numbers ({len(broken)}): {first_of(broken)}")
+
+
+def fill(module: nn.Module, tensors: Mapping[str, Tensor], who: str, misfit: str) -> None:
+    """Copy weights into a module whose names, shapes and kinds they all have; all or nothing.
+
+    Raises:
+        InputError: as `check_fit`.
+    """
+    check_fit(module.state_dict(), tensors, who, misfit)
+    module.load_state_dict(dict(tensors))
+
+
+def _shape(value: Any) -> tuple[int, ...] | None:
+    return tuple(value.shape) if isinstance(value, Tensor) else None
+
+
+def _type(value: Any) -> str:
+    return (
+        str(value.dtype).removeprefix("torch.")
+        if isinstance(value, Tensor)
+        else type(value).__name__
+    )
+
+
+def _fits(own: Tensor, value: Any) -> bool:
+    """Whether a value is plain numbers of the same kind: of any precision, but no integers
+    where fractions belong, nor the other way round."""
+    if not isinstance(value, Tensor) or value.layout != torch.strided:
+        return False
+    if value.is_quantized or value.is_meta:
+        return False
+    kinds = [(x.dtype.is_floating_point, x.dtype.is_complex) for x in (own, value)]
+    return kinds[0] == kinds[1]
+
+
+def _finite(value: Tensor, dtype: torch.dtype) -> bool:
+    return bool(torch.isfinite(value.to(dtype)).all())

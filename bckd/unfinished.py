@@ -1,0 +1,74 @@
+"""What of a run can be used as a detector before the run has ended, or after it was stopped."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+
+from bckd.datasets.annotations import read_annotations
+from bckd.errors import InputError
+from bckd.files import parse_json
+from bckd.recipes import Recipe
+from bckd.values import Names, from_plain
+
+STUDENT = "student.safetensors"  # file names in the folder of a run
+STATE = "resume.safetensors"
+SNAPSHOTS = "snapshots"  # a folder of students, each named by its step
+MODEL = "model/"  # what the names of the student's weights begin with in a state
+
+
+def weights_of_run(folder: Path) -> Path:
+    """The weights in the folder of a run: its student, else the newest state or snapshot.
+
+    Where there is none, the path at which the student would be.
+    """
+    if (folder / STUDENT).exists():
+        return folder / STUDENT
+    steps = {**dict(_states(folder)), **dict(_snapshots(folder))}
+    return max(steps, key=lambda path: steps[path], default=folder / STUDENT)
+
+
+def _states(folder: Path) -> Iterator[tuple[Path, int]]:
+    for path in folder.glob(f"{Path(STATE).stem}*.safetensors"):
+        try:
+            with safe_open(path, framework="pt") as file:
+                yield path, int((file.metadata() or {})["step"])
+        except (SafetensorError, OSError, KeyError, ValueError):
+            continue  # damaged: another one may do
+
+
+def _snapshots(folder: Path) -> Iterator[tuple[Path, int]]:
+    for path in (folder / SNAPSHOTS).glob("*.safetensors"):
+        if path.stem.isdecimal():
+            yield path, int(path.stem)
+
+
+def is_state(header: dict[str, str]) -> bool:
+    """Whether a safetensors file with this header is the resume state of a run."""
+    return {"step", "seconds", "recipe"} <= set(header)
+
+
+def recipe_of(path: Path, header: dict[str, str]) -> Recipe:
+    """The recipe of a run, from the header of its state.
+
+    Raises:
+        InputError: it is none.
+    """
+    recipe = parse_json(header["recipe"], f"{path}: recipe in its header")
+    return from_plain(Recipe, recipe, f"{path}: recipe")
+
+
+def classes_of(path: Path, header: dict[str, str], recipe: Recipe) -> tuple[str, ...] | None:
+    """The class names of a state: its own, else those of the data that it is trained on.
+
+    None where it is an early state, which has no names, and its data are gone.
+    """
+    if "class_names" in header:
+        names = parse_json(header["class_names"], f"{path}: class_names in its header")
+        return from_plain(Names, names, f"{path}: class_names")
+    try:
+        return read_annotations(recipe.data.root / recipe.data.train_annotations).class_names
+    except InputError:
+        return None
