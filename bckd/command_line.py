@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import io
+import math
 import os
 import re
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn
 
@@ -25,7 +26,7 @@ from bckd.datasets.coco import CocoDataset
 from bckd.datasets.scenes import write_scenes
 from bckd.distributed import is_first, process_name
 from bckd.errors import InputError, reason
-from bckd.evaluation import evaluate, write_results
+from bckd.evaluation import MAX_DETECTIONS, evaluate, write_results
 from bckd.files import read_json, write_atomically
 from bckd.models.dense import DenseDetector
 from bckd.models.grouped import forward_in_groups
@@ -33,6 +34,7 @@ from bckd.preparation import check_classes_of, pick_device, validation_data
 from bckd.pretrained import PRETRAINED, listing
 from bckd.recipe_check import check_data, require
 from bckd.recipes import PRESETS, DataConfig, Recipe
+from bckd.telling import tell_some
 from bckd.trainer import NonFiniteLossError, train
 from bckd.values import from_plain
 from bckd.viz.pictures import pictures_of
@@ -90,6 +92,8 @@ class EvalOptions:
     """images a forward pass"""
     detections: Path | None = None
     """also write the detections, as a COCO results JSON file"""
+    max_detections: int | None = None
+    """detections an image that are kept and judged; by default COCO's AP judges 100"""
     score_maps: Path | None = None
     """also draw score maps of the first four images, as a PNG file"""
 
@@ -222,16 +226,23 @@ def _eval(arguments: list[str]) -> None:
     options = parse(EvalOptions, arguments, f"eval {path}", default=EvalOptions(data))
     check_data(options.data)
     require(options.batch_size >= 1, "batch_size", options.batch_size, "1 or more")
+    limit = MAX_DETECTIONS if options.max_detections is None else options.max_detections
+    require(limit >= 1, "max_detections", limit, "1 or more")
     for name in ("detections", "score_maps"):
         file = getattr(options, name)
         if file is not None and file.is_dir():
             raise InputError(f"--{name.replace('_', '-')} is {file}, a folder; expected a file")
     names = read_annotations(options.data.root / options.data.val_annotations).class_names
     checkpoint = load_detector(path, names)
-    dataset = validation_data(options.data, checkpoint.detector.normalisation)
+    dataset = validation_data(options.data, checkpoint.detector.normalisation, limit)
     check_classes_of(checkpoint.detector, path, dataset)
     detector = checkpoint.detector.to(pick_device(options.device))
-    metrics, results = evaluate(detector, dataset, options.batch_size, options.data.workers)
+    if options.max_detections is not None:
+        detector.settings = replace(detector.settings, max_detections=limit)
+    loading = (options.batch_size, options.data.workers)
+    metrics, results = evaluate(detector, dataset, *loading, max_detections=limit)
+    if not results:
+        print("nothing was found on these images")
     if options.detections is not None:
         write_results(options.detections, results)
         print(f"{len(results)} detections are in {options.detections}")
@@ -333,10 +344,19 @@ def _study(arguments: list[str]) -> None:
 
 
 def print_metrics(metrics: dict[str, Any]) -> None:
-    """Print AP and its parts in percent, then AP by class."""
+    """Print AP and its parts in percent, then AP by class; what has no object is left out."""
     per_class = metrics["per_class"]
     summary = {name: value for name, value in metrics.items() if name != "per_class"}
-    print("  ".join(f"{name} {100 * value:.1f}" for name, value in summary.items()))
-    width = max(len(name) for name in per_class)
-    for name, value in per_class.items():
-        print(f"  {name:{width}}  {100 * value:.1f}")
+    if math.isnan(metrics["AP"]):
+        print("AP is unknown: there is no object to find")
+        return
+    print("  ".join(f"{name} {_percent(value)}" for name, value in summary.items()))
+    known = {name: value for name, value in per_class.items() if not math.isnan(value)}
+    width = max(map(len, known))
+    for name, value in known.items():
+        print(f"  {name:{width}}  {_percent(value)}")
+    tell_some("no object here of", [name for name in per_class if name not in known])
+
+
+def _percent(value: float) -> str:
+    return "-" if math.isnan(value) else f"{100 * value:.1f}"

@@ -19,11 +19,16 @@ def tell_some(what: str, found: Iterable[str]) -> None:
     """Tell things of one kind by their number and the first three; nothing where there are none.
 
     Args:
-        what: the sentence without them, with `{}` where their number belongs.
+        what: the sentence without them.
     """
     names = list(found)
     if names:
-        tell(f"{what.format(len(names))}: {first_of(names)}")
+        tell(some(what, names))
+
+
+def some(what: str, names: list[str]) -> str:
+    """The sentence of `tell_some`."""
+    return f"{what} ({len(names)}): {first_of(names)}"
 
 
 def first_of(names: list[str]) -> str:
