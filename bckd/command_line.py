@@ -348,14 +348,14 @@ def print_metrics(metrics: dict[str, Any]) -> None:
     per_class = metrics["per_class"]
     summary = {name: value for name, value in metrics.items() if name != "per_class"}
     if math.isnan(metrics["AP"]):
-        print("AP is unknown: there is no object to find")
+        print("AP is unknown: no object to find is listed")
         return
     print("  ".join(f"{name} {_percent(value)}" for name, value in summary.items()))
     known = {name: value for name, value in per_class.items() if not math.isnan(value)}
     width = max(map(len, known))
     for name, value in known.items():
         print(f"  {name:{width}}  {_percent(value)}")
-    tell_some("no object here of", [name for name in per_class if name not in known])
+    tell_some("no object here of {} classes", [name for name in per_class if name not in known])
 
 
 def _percent(value: float) -> str:

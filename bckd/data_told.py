@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from bckd.datasets.annotations import Annotations
 from bckd.datasets.coco import CocoDataset
 from bckd.datasets.image_files import repeated, shared
@@ -21,7 +23,7 @@ def tell_training(dataset: CocoDataset) -> None:
     pairs = zip(annotations.class_names, annotations.category_ids, strict=True)
     occurring = annotations.occurring_classes
     unused = [f"{name!r} (id {identity})" for name, identity in pairs if name not in occurring]
-    tell_some(f"{path}: classes without a box, which can't be learnt", unused)
+    tell_some(f"{path}: classes without a box, which can't be learnt ({{}})", unused)
     if annotations.too_small:
         tell(f"{path}: boxes below a pixel are not learnt ({annotations.too_small})")
     used = {image.id for image in dataset.images}
@@ -34,7 +36,7 @@ def tell_training(dataset: CocoDataset) -> None:
             [x.file_name for x in left_out if x.id in boxed],
         ),
     ):
-        tell_some(f"{path}: images {what} are left out of training", names)
+        tell_some(f"{path}: images {what} are left out of training ({{}})", names)
     _tell_files(dataset)
 
 
@@ -64,7 +66,7 @@ def _tell_ceiling(annotations: Annotations, max_detections: int) -> None:
         tell_some(
             f"{annotations.path}: AP can't be above {highest:.1f}, as {max_detections} detections "
             f"of an image are kept and judged (`bckd eval --max-detections` sets another number) "
-            f"and there are images with more objects",
+            f"and there are images with more objects ({{}})",
             crowded,
         )
 
@@ -74,18 +76,22 @@ def _tell_files(dataset: CocoDataset) -> None:
     turned = [str(file.path) for file in dataset.files if file.orientation != 1]
     tell_some(
         f"{path}: images are turned as their EXIF orientation says, and their boxes taken for "
-        f"those of the turned image",
+        f"those of the turned image ({{}})",
         turned,
     )
-    twice = [f"{file} as {other}" for file, other in repeated(dataset.files)]
-    tell_some(f"{path}: images that are there twice", twice)
+    twice = [_named(file, other) for file, other in repeated(dataset.files)]
+    tell_some(f"{path}: images that are there twice ({{}})", twice)
 
 
 def tell_shared(training: CocoDataset, validation: CocoDataset) -> None:
     """Tell which images of the validation are trained on."""
-    names = [f"{file} as {other}" for file, other in shared(validation.files, training.files)]
+    names = [_named(file, other) for file, other in shared(validation.files, training.files)]
     tell_some(
         f"{validation.annotations.path}: images that are trained on too, so that AP says how well "
         f"they are remembered",
         names,
     )
+
+
+def _named(file: Path, other: Path) -> str:
+    return str(file) if file == other else f"{file} as {other}"

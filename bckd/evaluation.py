@@ -113,7 +113,8 @@ def detect(
             results += to_results(detections, batch.image_ids[n], ratio, annotations.category_ids)
     detector.train(was_training)
     if broken:
-        raise InputError(some(f"{who} gives boxes or scores that are no numbers on images", broken))
+        what = f"{who} gives boxes or scores that are no numbers on {{}} images"
+        raise InputError(some(what, broken))
     return results
 
 
@@ -206,9 +207,8 @@ def _check_finite(results: Results) -> None:
     broken = [row for row in results if not all(map(math.isfinite, (*row["bbox"], row["score"])))]
     if broken:
         images = list(dict.fromkeys(str(row["image_id"]) for row in broken))
-        raise InputError(
-            some("detections have boxes or scores that are no numbers on images with ids", images)
-        )
+        what = "detections have boxes or scores that are no numbers on {} images, with ids"
+        raise InputError(some(what, images))
 
 
 def _nothing(truth: COCO) -> COCO:

@@ -29,10 +29,10 @@ def tell_unlearnt(config: DetectorConfig, dataset: CocoDataset) -> None:
     step = -(-len(dataset) // IMAGES)
     looked_at = range(0, len(dataset), step)
     found = [place for index in looked_at for place in _unlearnt(config, dataset, index)]
-    some = f" on {len(looked_at)} of {len(dataset)} images" if step > 1 else ""
+    sample = f" on {len(looked_at)} of {len(dataset)} images" if step > 1 else ""
     tell_some(
-        f"{dataset.annotations.path}: boxes{some} that are too small (or too large) for the "
-        f"strides {', '.join(map(str, config.strides))} to learn, in pixels after resizing",
+        f"{dataset.annotations.path}: boxes{sample} that no location learns ({{}}), with strides "
+        f"{', '.join(map(str, config.strides))} and at this --data.size",
         found,
     )
 
@@ -57,7 +57,7 @@ def _unlearnt(config: DetectorConfig, dataset: CocoDataset, index: int) -> list[
 
 def _sides(box: Tensor) -> str:
     width, height = (box[2:] - box[:2]).tolist()
-    return f"{width:.3g}x{height:.3g}"
+    return f"{width:.3g}x{height:.3g} pixels"
 
 
 @cache

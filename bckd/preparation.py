@@ -187,7 +187,7 @@ def check_same_classes(training: CocoDataset, validation: CocoDataset) -> CocoDa
     names = ours.class_names
     matched = theirs.with_classes(names, f"{ours.path}")
     absent = sorted(ours.occurring_classes - set(theirs.class_names))
-    tell_some(f"{theirs.path}: classes that are learnt and that it does not list", absent)
+    tell_some(f"{theirs.path}: classes that are learnt and that it does not list ({{}})", absent)
     tell_shared(training, validation)
     return validation.with_annotations(matched)
 

@@ -19,7 +19,7 @@ def tell_some(what: str, found: Iterable[str]) -> None:
     """Tell things of one kind by their number and the first three; nothing where there are none.
 
     Args:
-        what: the sentence without them.
+        what: the sentence without them, with `{}` where their number belongs.
     """
     names = list(found)
     if names:
@@ -28,7 +28,7 @@ def tell_some(what: str, found: Iterable[str]) -> None:
 
 def some(what: str, names: list[str]) -> str:
     """The sentence of `tell_some`."""
-    return f"{what} ({len(names)}): {first_of(names)}"
+    return f"{what.replace('{}', str(len(names)))}: {first_of(names)}"
 
 
 def first_of(names: list[str]) -> str:

@@ -63,12 +63,14 @@ class Findings:
         places = self.faults[kind]
         others = sum(map(len, self.faults.values())) - len(places)
         more = f" (and {others} other faults)" if others else ""
-        raise InputError(f"{self.source}: {some(kind.what, places)}; {kind.expected}{more}")
+        raise InputError(
+            f"{self.source}: {some(f'{kind.what} ({{}})', places)}; {kind.expected}{more}"
+        )
 
     def tell(self) -> None:
         """Tell every oddity."""
         for kind, places in self.oddities.items():
-            tell_some(f"{self.source}: {kind.what}", places)
+            tell_some(f"{self.source}: {kind.what} ({{}})", places)
 
 
 def place(raw: Any, number: int) -> str:
