@@ -51,7 +51,7 @@ def overhang(written: Written) -> float:
 
 
 def other_reading(boxes: Sequence[Written]) -> str | None:
-    """The way of writing under which all boxes make sense, where the usual one does not.
+    """The ways of writing under which all boxes make sense, where the usual one does not.
 
     A guess needs all boxes: one that does not fit disproves it.
     """
@@ -60,9 +60,13 @@ def other_reading(boxes: Sequence[Written]) -> str | None:
     if _are_fractions(boxes):
         return "as fractions of the image's sides"
     if sum(not _fits(x) for x in boxes) >= max(1, LEAST_SHARE * len(boxes)):
-        for name, reading in _READINGS.items():
-            if all(_fits(other) and _has_room(other) for other in map(reading, boxes)):
-                return name
+        fitting = [
+            name
+            for name, reading in _READINGS.items()
+            if all(_fits(other) and _has_room(other) for other in map(reading, boxes))
+        ]
+        if fitting:
+            return " or ".join(fitting)
     return "as x1, y1, x2, y2, by their areas" if _areas_say_corners(boxes) else None
 
 

@@ -53,7 +53,7 @@ def _make_readable(text: Text) -> None:
 
 def _missing(words: str, families: list[str]) -> str:
     """The characters that no font of the families has."""
-    paths = [findfont(FontProperties([family])) for family in families]
+    paths = [findfont(FontProperties(family=[family])) for family in families]
     return "".join(x for x in words if x.isprintable() and not any(_has(p, x) for p in paths))
 
 
@@ -61,7 +61,10 @@ def _missing(words: str, families: list[str]) -> str:
 def _family_with(characters: str) -> str | None:
     """The first installed font that has all of the characters."""
     for font in fontManager.ttflist:
-        if all(_has(font.fname, character) for character in characters):
+        # matplotlib's own "Last Resort" has a box for every character.
+        if not font.name.startswith("Last Resort") and all(
+            _has(font.fname, character) for character in characters
+        ):
             return font.name
     return None
 
