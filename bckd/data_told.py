@@ -88,7 +88,7 @@ def tell_shared(training: CocoDataset, validation: CocoDataset) -> None:
     names = [_named(file, other) for file, other in shared(validation.files, training.files)]
     tell_some(
         f"{validation.annotations.path}: images that are trained on too, so that AP says how well "
-        f"they are remembered",
+        f"they are remembered ({{}})",
         names,
     )
 
