@@ -120,6 +120,17 @@ class TestCompare:
         assert len(seen) == 4
         assert not torch.equal(seen[0][0], seen[1][0])
 
+    @pytest.mark.parametrize("who", ["the detector", "the exported file"])
+    def test_what_is_no_number_agrees_with_nothing(
+        self, tiny_detector: Callable[..., Detector], who: str
+    ) -> None:
+        healthy, broken = tiny_detector(), tiny_detector()
+        with torch.no_grad():
+            broken.head.cls.bias.fill_(float("nan"))
+        ours, theirs = (broken, healthy) if who == "the detector" else (healthy, broken)
+        with pytest.raises(InputError, match=f"{who} gives boxes or scores that are no numbers"):
+            compare(Checkpoint(ours, ImageSize(64, 64)), self.detect(theirs, []))
+
 
 def test_quiet_and_then_as_before(caplog: pytest.LogCaptureFixture) -> None:
     logger = logging.getLogger("some exporter")
@@ -133,14 +144,3 @@ def test_quiet_and_then_as_before(caplog: pytest.LogCaptureFixture) -> None:
         logger.warning("afterwards")
     assert [str(entry.message) for entry in seen] == ["afterwards"]
     assert caplog.messages == ["a real error", "afterwards"]
-
-    @pytest.mark.parametrize("who", ["the detector", "the exported file"])
-    def test_what_is_no_number_agrees_with_nothing(
-        self, tiny_detector: Callable[..., Detector], who: str
-    ) -> None:
-        healthy, broken = tiny_detector(), tiny_detector()
-        with torch.no_grad():
-            broken.head.cls.bias.fill_(float("nan"))
-        ours, theirs = (broken, healthy) if who == "the detector" else (healthy, broken)
-        with pytest.raises(InputError, match=f"{who} gives boxes or scores that are no numbers"):
-            compare(Checkpoint(ours, ImageSize(64, 64)), self.detect(theirs, []))
