@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import io
+import math
 import os
 import re
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn
 
@@ -25,7 +26,7 @@ from bckd.datasets.coco import CocoDataset
 from bckd.datasets.scenes import write_scenes
 from bckd.distributed import end_under_torchrun, is_first, process_name
 from bckd.errors import InputError, reason
-from bckd.evaluation import evaluate, write_results
+from bckd.evaluation import MAX_DETECTIONS, evaluate, write_results
 from bckd.files import check_writable, read_json, write_atomically
 from bckd.interruption import Interrupted
 from bckd.models.dense import DenseDetector
@@ -33,6 +34,7 @@ from bckd.models.grouped import forward_in_groups
 from bckd.preparation import pick_device, validation_data, with_classes_of
 from bckd.pretrained import PRETRAINED, listing
 from bckd.recipes import PRESETS, DataConfig, Recipe
+from bckd.telling import tell_some
 from bckd.trainer import NonFiniteLossError, train
 from bckd.values import Count, Images, Place, Seed, checked, from_plain
 from bckd.viz.pictures import pictures_of
@@ -90,6 +92,8 @@ class EvalOptions:
     """images a forward pass"""
     detections: Place | None = None
     """also write the detections, as a COCO results JSON file"""
+    max_detections: Count | None = None
+    """detections an image that are kept and judged; by default COCO's AP judges 100"""
     score_maps: Place | None = None
     """also draw score maps of the first four images, as a PNG file"""
 
@@ -224,15 +228,21 @@ def _eval(arguments: list[str]) -> None:
         data, arguments = _recorded_data(path), arguments[1:]
 
     options = checked(parse(EvalOptions, arguments, f"eval {path}", default=EvalOptions(data)))
+    limit = MAX_DETECTIONS if options.max_detections is None else options.max_detections
     for file in (options.detections, options.score_maps):
         if file is not None:
             check_writable(file)
     names = read_annotations(options.data.root / options.data.val_annotations).class_names
     checkpoint = load_detector(path, names)
-    dataset = validation_data(options.data, checkpoint.detector.normalisation)
+    dataset = validation_data(options.data, checkpoint.detector.normalisation, limit)
     detector = with_classes_of(checkpoint.detector, path, dataset)
     detector = detector.to(pick_device(options.device))
-    metrics, results = evaluate(detector, dataset, options.batch_size, options.data.workers)
+    if options.max_detections is not None:
+        detector.settings = replace(detector.settings, max_detections=limit)
+    loading = (options.batch_size, options.data.workers)
+    metrics, results = evaluate(detector, dataset, *loading, max_detections=limit)
+    if not results:
+        print("nothing was found on these images")
     if options.detections is not None:
         write_results(options.detections, results)
         print(f"{len(results)} detections are in {options.detections}")
@@ -332,10 +342,19 @@ def _study(arguments: list[str]) -> None:
 
 
 def print_metrics(metrics: dict[str, Any]) -> None:
-    """Print AP and its parts in percent, then AP by class."""
+    """Print AP and its parts in percent, then AP by class; what has no object is left out."""
     per_class = metrics["per_class"]
     summary = {name: value for name, value in metrics.items() if name != "per_class"}
-    print("  ".join(f"{name} {100 * value:.1f}" for name, value in summary.items()))
-    width = max(len(name) for name in per_class)
-    for name, value in per_class.items():
-        print(f"  {name:{width}}  {100 * value:.1f}")
+    if math.isnan(metrics["AP"]):
+        print("AP is unknown: no object to find is listed")
+        return
+    print("  ".join(f"{name} {_percent(value)}" for name, value in summary.items()))
+    known = {name: value for name, value in per_class.items() if not math.isnan(value)}
+    width = max(map(len, known))
+    for name, value in known.items():
+        print(f"  {name:{width}}  {_percent(value)}")
+    tell_some("no object here of {} classes", [name for name in per_class if name not in known])
+
+
+def _percent(value: float) -> str:
+    return "-" if math.isnan(value) else f"{100 * value:.1f}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import math
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -20,10 +21,13 @@ from tqdm.auto import tqdm
 from bckd.datasets.annotations import Annotations
 from bckd.datasets.coco import CocoDataset, Key, collate
 from bckd.distributed import from_first, joined_lists, process_count, process_index
+from bckd.errors import InputError
 from bckd.files import write_text
 from bckd.models.dense import DenseDetector
 from bckd.structures import Batch, Detections
+from bckd.telling import some
 
+MAX_DETECTIONS = 100  # of an image and class that COCO's AP judges
 Results = list[dict[str, Any]]  # COCO results: image_id, category_id, bbox (xywh), score
 
 
@@ -81,22 +85,36 @@ def detect(
     loader: DataLoader[Batch],
     annotations: Annotations,
     progress: bool = True,
+    who: str = "the detector",
 ) -> Results:
     """Detections on every image, as COCO results in pixels of the original files.
 
     They come in the order of the loader's images. The detector is put into eval mode and left
     as it was found.
+
+    Args:
+        who: the detector's name, for the message.
+
+    Raises:
+        InputError: a box or a score is nan, on which images.
     """
     device, was_training = next(detector.parameters()).device, detector.training
     detector.eval()
     results: Results = []
+    broken = []
     for batch in tqdm(loader, desc="evaluate", leave=False, disable=not progress):
         found = detector.detect(batch.images.to(device), batch.sizes.to(device))
         for n, detections in enumerate(found):
+            if not detections.finite:
+                broken.append(batch.file_names[n])
+                continue
             detections, sides = _in_frame(detections, batch.frames[n])
             ratio = (batch.original_sizes[n].flip(0) / sides).repeat(2)
             results += to_results(detections, batch.image_ids[n], ratio, annotations.category_ids)
     detector.train(was_training)
+    if broken:
+        what = f"{who} gives boxes or scores that are no numbers on {{}} images"
+        raise InputError(some(what, broken))
     return results
 
 
@@ -109,13 +127,16 @@ def _in_frame(detections: Detections, frame: torch.Tensor) -> tuple[Detections, 
 
 
 def to_results(
-    detections: Detections, image_id: int, ratio: torch.Tensor, category_ids: tuple[int, ...]
+    detections: Detections,
+    image_id: int | str,
+    ratio: torch.Tensor,
+    category_ids: tuple[int | None, ...],
 ) -> Results:
     """One image's detections as COCO results.
 
     Args:
         ratio: (4,) factors that bring xyxy to the original file's pixels.
-        category_ids: id of every label.
+        category_ids: id of every label; detections of a label without one are left out.
     """
     boxes = detections.boxes.cpu().double() * ratio
     boxes[:, 2:] -= boxes[:, :2]
@@ -129,27 +150,65 @@ def to_results(
         for box, score, label in zip(
             boxes.tolist(), detections.scores.tolist(), detections.labels.tolist(), strict=True
         )
+        if category_ids[label] is not None
     ]
 
 
-def score(results: Results, annotations: Annotations) -> Metrics:
-    """Average precision of COCO results against the annotations, by pycocotools."""
+def score(
+    results: Results, annotations: Annotations, max_detections: int = MAX_DETECTIONS
+) -> Metrics:
+    """Average precision of COCO results against the annotations, by pycocotools.
+
+    Args:
+        max_detections: of an image and class that are judged, the best.
+
+    Raises:
+        InputError: a box or a score is no finite number: no threshold would be above it.
+    """
+    _check_finite(results)
     truth = annotations.to_pycocotools()
-    names = annotations.class_names
     with contextlib.redirect_stdout(io.StringIO()):
         found = truth.loadRes([dict(entry) for entry in results]) if results else _nothing(truth)
         evaluation = COCOeval(truth, found, "bbox")
+        evaluation.params.maxDets = [max_detections]
         evaluation.evaluate()
         evaluation.accumulate()
-        evaluation.summarize()
-    values = [float(v) if v > -1 else float("nan") for v in evaluation.stats[:6]]
-    # (IoU, recall, class, area, detections): all areas, 100 detections
-    precision = evaluation.eval["precision"][:, :, :, 0, -1]
-    per_class = {}
-    for index, name in enumerate(names):
-        known = precision[:, :, index][precision[:, :, index] > -1]
-        per_class[name] = float(np.mean(known)) if known.size else float("nan")
-    return Metrics(*values, per_class)
+    # (IoU, recall, class, area, detections), -1 where nothing is to be found
+    precision, areas = evaluation.eval["precision"], evaluation.params.areaRngLbl
+    at = {round(float(iou), 2): n for n, iou in enumerate(evaluation.params.iouThrs)}
+    everywhere, row = precision[..., areas.index("all"), 0], evaluation.params.catIds.index
+    ids = zip(annotations.class_names, annotations.category_ids, strict=True)
+    return Metrics(
+        _mean(everywhere),
+        _mean(everywhere[at[0.5]]),
+        _mean(everywhere[at[0.75]]),
+        *(_mean(precision[..., areas.index(name), 0]) for name in ("small", "medium", "large")),
+        {name: math.nan if i is None else _mean(everywhere[:, :, row(i)]) for name, i in ids},
+    )
+
+
+def _mean(precision: np.ndarray) -> float:
+    known = precision[precision > -1]
+    return float(np.mean(known)) if known.size else math.nan
+
+
+def ceiling(annotations: Annotations, max_detections: int = MAX_DETECTIONS) -> float:
+    """The AP of a detector that finds everything, of which the best `max_detections` are kept."""
+    kept: dict[Any, Results] = {}
+    for row in annotations.content["annotations"]:
+        if not row["iscrowd"]:
+            found = {name: row[name] for name in ("image_id", "category_id", "bbox")}
+            kept.setdefault(row["image_id"], []).append({**found, "score": 1.0})
+    results = [row for rows in kept.values() for row in rows[:max_detections]]
+    return score(results, annotations, max_detections).AP
+
+
+def _check_finite(results: Results) -> None:
+    broken = [row for row in results if not all(map(math.isfinite, (*row["bbox"], row["score"])))]
+    if broken:
+        images = list(dict.fromkeys(str(row["image_id"]) for row in broken))
+        what = "detections have boxes or scores that are no numbers on {} images, with ids"
+        raise InputError(some(what, images))
 
 
 def _nothing(truth: COCO) -> COCO:
@@ -166,20 +225,33 @@ def evaluate(
     batch_size: int = 16,
     workers: int = 0,
     progress: bool = True,
+    max_detections: int = MAX_DETECTIONS,
 ) -> tuple[Metrics, Results]:
     """Detect on the data set and score: what `bckd eval` does.
 
     The processes of a distributed run each look at a share of the images, and get the
     metrics and detections of all.
+
+    Args:
+        max_detections: see `score`; the detector keeps as many as its own settings say.
+
+    Raises:
+        InputError: a box or a score is nan, on which images.
     """
     share = (process_index(), process_count())
     loader = evaluation_loader(dataset, batch_size, workers, share)
     results = joined_lists(detect(detector, loader, dataset.annotations, progress))
     position = {image.id: n for n, image in enumerate(dataset.images)}
     results.sort(key=lambda entry: position[entry["image_id"]])
-    return from_first(lambda: score(results, dataset.annotations)), results
+    metrics = from_first(lambda: score(results, dataset.annotations, max_detections))
+    return metrics, results
 
 
 def write_results(path: Path, results: Results) -> None:
-    """Write detections as a COCO results JSON file, which pycocotools' loadRes reads."""
+    """Write detections as a COCO results JSON file, which pycocotools' loadRes reads.
+
+    Raises:
+        InputError: a box or a score is no finite number, which JSON can't say.
+    """
+    _check_finite(results)
     write_text(path, json.dumps(results))

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from bckd.checkpoints import Checkpoint
 from bckd.datasets.scene_drawing import draw_scene
+from bckd.errors import InputError
 from bckd.models.exportable import INPUTS, OUTPUTS
 from bckd.structures import Detections
 
@@ -87,13 +88,23 @@ def program_detect(path: Path) -> Detect:
 
 
 def compare(checkpoint: Checkpoint, detect: Detect) -> Agreement:
-    """An exported file against the detector, on the first test image with a detection."""
+    """An exported file against the detector, on the first test image with a detection.
+
+    Raises:
+        InputError: one of the two gives boxes or scores that are no numbers.
+    """
     detector = copy.deepcopy(checkpoint.detector).cpu().eval()
     for index in range(TEST_IMAGES):
         images, sizes = _test_image(checkpoint, index)
         with torch.no_grad():
             (expected,) = detector.detect(images, sizes)
-        agreement = agreement_of(expected, Detections(*detect(images, sizes)))
+        found = Detections(*detect(images, sizes))
+        for who, detections in (("the detector", expected), ("the exported file", found)):
+            if not detections.finite:
+                raise InputError(
+                    f"{who} gives boxes or scores that are no numbers on test image {index}"
+                )
+        agreement = agreement_of(expected, found)
         if agreement.detections or agreement.missed:
             break
     return agreement

@@ -104,12 +104,12 @@ def examine(
         normalisation=recipe.model.normalisation,
     )
 
-    def detections(detector: DenseDetector) -> Results:
+    def detections(detector: DenseDetector, who: str) -> Results:
         share = max(recipe.batch_size // process_count(), 1)  # what fits a card in training
         loader = evaluation_loader(dataset, min(BATCH_SIZE, share))
-        return detect(detector, loader, annotations, progress=False)
+        return detect(detector, loader, annotations, progress=False, who=who)
 
-    results = detections(teacher.detector)
+    results = detections(teacher.detector, f"teacher {recipe.teacher}")
     ids = [image.id for image in annotations.images]
     moved = dict(zip(ids, [*ids[1:], *ids[:1]], strict=True))
     wrong = [{**entry, "image_id": moved[entry["image_id"]]} for entry in results]
@@ -118,7 +118,7 @@ def examine(
         images=len(ids),
         AP=score(results, annotations).AP,
         chance=score(wrong, annotations).AP if len(ids) > 1 else 0.0,
-        student=score(detections(student), annotations).AP if started else None,
+        student=score(detections(student, "student"), annotations).AP if started else None,
         recorded=_recorded(teacher),
     )
 

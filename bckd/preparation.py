@@ -9,10 +9,11 @@ import torch
 
 from bckd.checkpoints import Checkpoint, load_detector
 from bckd.correspondence import Matched, matched
+from bckd.data_told import tell_annotations, tell_shared, tell_training, tell_validation
 from bckd.datasets.annotations import read_annotations
 from bckd.datasets.coco import CocoDataset
-from bckd.distributed import is_first
 from bckd.errors import InputError
+from bckd.evaluation import MAX_DETECTIONS
 from bckd.models.dense import DenseDetector
 from bckd.models.detector import Detector
 from bckd.normalisation import IMAGENET, Normalisation
@@ -26,14 +27,14 @@ def training_data(
     data: DataConfig, seed: int, normalisation: Normalisation = IMAGENET
 ) -> CocoDataset:
     """The training images of a data set, shuffled and flipped by `seed`."""
-    annotations = read_annotations(data.root / data.train_annotations).first(data.first_train)
-    if annotations.too_small and is_first():
-        print(
-            f"{annotations.path}: boxes below a pixel, or of area 0, are not learnt "
-            f"({annotations.too_small})"
-        )
-    return CocoDataset(
-        data.root / data.train_images,
+    folder = data.root / data.train_images
+    annotations = read_annotations(data.root / data.train_annotations, folder)
+    if not annotations.labelled:
+        raise InputError(f"{annotations.path} has no 'annotations': nothing to learn from")
+    annotations = annotations.first(data.first_train)
+    tell_annotations(annotations)
+    dataset = CocoDataset(
+        folder,
         annotations,
         data.size,
         flip=data.flip,
@@ -42,18 +43,28 @@ def training_data(
         cache=data.cache,
         normalisation=normalisation,
     )
+    tell_training(dataset)
+    return dataset
 
 
-def validation_data(data: DataConfig, normalisation: Normalisation = IMAGENET) -> CocoDataset:
-    """The images of a data set to evaluate on."""
-    annotations = read_annotations(data.root / data.val_annotations).first(data.first_val)
-    return CocoDataset(
-        data.root / data.val_images,
-        annotations,
-        data.size,
-        cache=data.cache,
-        normalisation=normalisation,
+def validation_data(
+    data: DataConfig,
+    normalisation: Normalisation = IMAGENET,
+    max_detections: int = MAX_DETECTIONS,
+) -> CocoDataset:
+    """The images of a data set to evaluate on.
+
+    Args:
+        max_detections: of an image, that will be judged (see `evaluation.score`).
+    """
+    folder = data.root / data.val_images
+    annotations = read_annotations(data.root / data.val_annotations, folder).first(data.first_val)
+    tell_annotations(annotations)
+    dataset = CocoDataset(
+        folder, annotations, data.size, cache=data.cache, normalisation=normalisation
     )
+    tell_validation(dataset, max_detections)
+    return dataset
 
 
 def pick_device(name: str) -> torch.device:
@@ -180,15 +191,21 @@ def _check_bins(teacher: DenseDetector, recipe: Recipe) -> None:
         )
 
 
-def check_same_classes(training: CocoDataset, validation: CocoDataset) -> None:
-    """Refuse two parts of a data set whose categories differ.
+def check_same_classes(training: CocoDataset, validation: CocoDataset) -> CocoDataset:
+    """The validation's images with the labels of the training's, whose classes have to be the same.
+
+    They are matched by name; ids and order may differ. A class without a box may be absent.
 
     Raises:
-        InputError: naming the two files.
+        InputError: one of the two has boxes of a class that the other does not list.
     """
     ours, theirs = training.annotations, validation.annotations
-    if (ours.category_ids, ours.class_names) != (theirs.category_ids, theirs.class_names):
-        raise InputError(f"{ours.path} and {theirs.path} list different categories")
+    names = ours.class_names
+    matched = theirs.with_classes(names, f"{ours.path}")
+    absent = sorted(ours.occurring_classes - set(theirs.class_names))
+    tell_some(f"{theirs.path}: classes that are learnt and that it does not list ({{}})", absent)
+    tell_shared(training, validation)
+    return validation.with_annotations(matched)
 
 
 def with_classes_of(detector: DenseDetector, path: Path, dataset: CocoDataset) -> DenseDetector:

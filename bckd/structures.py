@@ -171,7 +171,7 @@ class Batch:
     ground_truth: GroundTruth
     indices: tuple[int, ...]
     flipped: tuple[bool, ...]
-    image_ids: tuple[int, ...]
+    image_ids: tuple[int | str, ...]
     file_names: tuple[str, ...]
 
     def to(self, device: torch.device | str) -> Self:
@@ -237,3 +237,8 @@ class Detections:
     boxes: Tensor
     scores: Tensor
     labels: Tensor
+
+    @property
+    def finite(self) -> bool:
+        """Whether every box and score is a number."""
+        return bool(self.boxes.isfinite().all() & self.scores.isfinite().all())

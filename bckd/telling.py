@@ -23,7 +23,12 @@ def tell_some(what: str, found: Iterable[str]) -> None:
     """
     names = list(found)
     if names:
-        tell(f"{what.replace('{}', str(len(names)))}: {first_of(names)}")
+        tell(some(what, names))
+
+
+def some(what: str, names: list[str]) -> str:
+    """The sentence of `tell_some`."""
+    return f"{what.replace('{}', str(len(names)))}: {first_of(names)}"
 
 
 def first_of(names: list[str]) -> str:

@@ -42,6 +42,7 @@ from bckd.evaluation import Metrics, evaluate
 from bckd.files import one_writer, write_json
 from bckd.gradient_shares import gradient_shares
 from bckd.interruption import Ending, ending, leave_signals, loading
+from bckd.learnt_boxes import tell_unlearnt
 from bckd.loss_window import LossWindow
 from bckd.models.detector import Detector
 from bckd.objective import Terms, compute_terms, weights_at
@@ -135,7 +136,8 @@ def _train(
     normalisation = recipe.model.normalisation
     training = training_data(recipe.data, recipe.seed, normalisation)
     validation = validation_data(recipe.data, normalisation)
-    check_same_classes(training, validation)
+    validation = check_same_classes(training, validation)
+    tell_unlearnt(recipe.model, training)
     names = training.annotations.class_names
     state = agreed_state(recipe, resume)
     student = first_process_first(lambda: build_student(recipe, names, anew=state is None))

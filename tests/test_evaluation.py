@@ -12,13 +12,24 @@ from typing import Any, get_args
 import pytest
 import torch
 from PIL import Image
+from pycocotools.cocoeval import COCOeval
 from torch import Tensor, nn
 
 from bckd.checkpoints import load_detector
 from bckd.datasets.annotations import Annotations, read_annotations
 from bckd.datasets.coco import CocoDataset, ImageSize
-from bckd.evaluation import detect, evaluate, evaluation_loader, score, to_results, write_results
+from bckd.errors import InputError
+from bckd.evaluation import (
+    ceiling,
+    detect,
+    evaluate,
+    evaluation_loader,
+    score,
+    to_results,
+    write_results,
+)
 from bckd.models.detector import Detector, HeadName
+from bckd.models.postprocess import PostProcess, postprocess
 from bckd.structures import Detections
 
 SIZE = ImageSize(short_side=48, long_side=80)
@@ -192,7 +203,98 @@ class TestCompany:
         assert {len(share) for share in shares} == {5, 6}
 
 
+class TestNoNumbers:
+    """What is no number is never found, judged or written."""
+
+    @pytest.mark.parametrize("part", ["boxes", "scores"])
+    @pytest.mark.parametrize("head", get_args(HeadName))
+    def test_a_detector_of_nan_is_told_by_its_images(
+        self,
+        dataset: CocoDataset,
+        tiny_detector: Callable[..., Detector],
+        head: str,
+        part: str,
+    ) -> None:
+        detector = tiny_detector(dataset.annotations.class_names, head=head)
+        branch = detector.head.box if part == "boxes" else detector.head.cls
+        with torch.no_grad():
+            detector.head.cls.bias += 3
+            branch.bias.fill_(math.nan)
+        with pytest.raises(InputError, match=r"no numbers on 4 images: a\.png, b\.png, c\.png and"):
+            evaluate(detector, dataset, progress=False)
+
+    def test_one_broken_box_of_many_is_told(
+        self, dataset: CocoDataset, tiny_detector: Callable[..., Detector]
+    ) -> None:
+        """Also where its score is far below those of the detections that are kept."""
+        output = tiny_detector(dataset.annotations.class_names)(torch.zeros(1, 3, 64, 96))
+        logits, boxes = output.cls_logits.detach().clone() + 9, output.boxes.detach().clone()
+        logits[0, -1], boxes[0, -1] = -2, math.nan
+        broken = replace(output, cls_logits=logits, boxes=boxes)
+        (found,) = postprocess(broken, torch.tensor([[64, 96]]), PostProcess())
+        assert not found.finite
+        logits[0, -1] = -9  # below the threshold nobody looks at the box
+        (found,) = postprocess(broken, torch.tensor([[64, 96]]), PostProcess())
+        assert found.finite and len(found.scores) > 10
+
+    @pytest.mark.parametrize("value", [math.nan, math.inf])
+    @pytest.mark.parametrize("field", ["score", "bbox"])
+    def test_results_that_are_no_numbers(
+        self,
+        dataset: CocoDataset,
+        perfect_results: Callable[..., list[dict[str, Any]]],
+        tmp_path: Path,
+        field: str,
+        value: float,
+    ) -> None:
+        results = perfect_results(dataset.annotations)
+        results[1][field] = value if field == "score" else [1.0, 2.0, value, 4.0]
+        message = f"no numbers on 1 images, with ids: {results[1]['image_id']}$"
+        with pytest.raises(InputError, match=message):
+            score(results, dataset.annotations)
+        with pytest.raises(InputError, match=message):
+            write_results(tmp_path / "detections.json", results)
+        assert not list(tmp_path.glob("*.json"))
+
+
+class TestCrowded:
+    """More objects in an image than detections are judged."""
+
+    @pytest.fixture
+    def crowded(self, tmp_path: Path) -> Annotations:
+        boxes = [[8 * (n % 16), 8 * (n // 16), 6, 6] for n in range(120)]
+        content = {
+            "images": [{"id": 1, "file_name": "a.png", "width": 128, "height": 128}],
+            "categories": [{"id": 1, "name": "pill"}],
+            "annotations": [
+                {"id": n, "image_id": 1, "category_id": 1, "bbox": box}
+                for n, box in enumerate(boxes)
+            ],
+        }
+        path = tmp_path / "crowded.json"
+        path.write_text(json.dumps(content))
+        return read_annotations(path)
+
+    def test_ap_ends_at_its_ceiling_and_more_can_be_judged(
+        self, crowded: Annotations, perfect_results: Callable[..., list[dict[str, Any]]]
+    ) -> None:
+        results = perfect_results(crowded)
+        assert score(results, crowded).AP == pytest.approx(ceiling(crowded))
+        assert ceiling(crowded) == pytest.approx(100 / 120, abs=0.01)
+        assert score(results, crowded, max_detections=120).AP == pytest.approx(1.0)
+        assert ceiling(crowded, 120) == pytest.approx(1.0)
+
+    def test_the_limit_is_of_an_image_for_the_detector(self, dataset: CocoDataset) -> None:
+        assert ceiling(dataset.annotations) == pytest.approx(1.0)
+        assert 0 < ceiling(dataset.annotations, 1) < 1
+
+
 class TestResults:
+    def test_a_class_that_the_file_does_not_list_is_left_out(self) -> None:
+        found = Detections(torch.ones(2, 4), torch.tensor([0.75, 0.5]), torch.tensor([1, 0]))
+        (row,) = to_results(found, 9, torch.ones(4), (30, None))
+        assert row["category_id"] == 30 and row["score"] == 0.5
+
     def test_fields(self) -> None:
         boxes = torch.tensor([[2.0, 4, 10, 20], [0.0, 0, 1 / 3, 5]])
         found = Detections(boxes, torch.tensor([0.75, 0.5]), torch.tensor([1, 0]))
@@ -222,6 +324,29 @@ class TestResults:
 
 
 class TestScore:
+    def test_as_pycocotools_summarises(
+        self, dataset: CocoDataset, perfect_results: Callable[..., list[dict[str, Any]]]
+    ) -> None:
+        results = perfect_results(dataset.annotations)
+        for n, row in enumerate(results):
+            row["bbox"][0] += 2 * n
+            row["score"] = 0.9 - 0.1 * n
+        truth = dataset.annotations.to_pycocotools()
+        evaluation = COCOeval(truth, truth.loadRes([dict(row) for row in results]), "bbox")
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+        found = score(results, dataset.annotations)
+        values = [found.AP, found.AP50, found.AP75, found.APs, found.APm, found.APl]
+        expected = [math.nan if value < 0 else value for value in evaluation.stats[:6]]
+        assert 0 < found.AP < 1 and repr(values) == repr([float(value) for value in expected])
+
+    def test_without_any_object_ap_is_unknown(self, dataset: CocoDataset) -> None:
+        content = {**dataset.annotations.content, "annotations": []}
+        nothing = replace(dataset.annotations, content=content, objects={})
+        for results in ([], [{"image_id": 11, "category_id": 3, "bbox": [1, 1, 5, 5], "score": 1}]):
+            assert math.isnan(score(results, nothing).AP)
+
     def test_nothing_found(self, dataset: CocoDataset) -> None:
         metrics = score([], dataset.annotations)
         assert metrics.AP == metrics.AP50 == metrics.AP75 == 0

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from bckd.checkpoints import Checkpoint
 from bckd.datasets.coco import ImageSize
+from bckd.errors import InputError
 from bckd.export_check import Agreement, agreement_of, compare, quiet
 from bckd.models.detector import Detector
 from bckd.models.postprocess import PostProcess
@@ -118,6 +119,17 @@ class TestCompare:
         assert found == Agreement(0, 0, 0.0, 0.0)
         assert len(seen) == 4
         assert not torch.equal(seen[0][0], seen[1][0])
+
+    @pytest.mark.parametrize("who", ["the detector", "the exported file"])
+    def test_what_is_no_number_agrees_with_nothing(
+        self, tiny_detector: Callable[..., Detector], who: str
+    ) -> None:
+        healthy, broken = tiny_detector(), tiny_detector()
+        with torch.no_grad():
+            broken.head.cls.bias.fill_(float("nan"))
+        ours, theirs = (broken, healthy) if who == "the detector" else (healthy, broken)
+        with pytest.raises(InputError, match=f"{who} gives boxes or scores that are no numbers"):
+            compare(Checkpoint(ours, ImageSize(64, 64)), self.detect(theirs, []))
 
 
 def test_quiet_and_then_as_before(caplog: pytest.LogCaptureFixture) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from bckd import preflight
 from bckd.checkpoints import Checkpoint, load_detector
@@ -72,6 +73,15 @@ def test_a_student_that_is_as_good_already(
     found = examine(started, teacher, tiny_detector(), validation)
     assert found.student is not None and found.student < found.AP
     assert examine(recipe, teacher, tiny_detector(), validation).student is None
+
+
+def test_a_teacher_of_nan_is_told_by_the_images(recipe: Recipe, tiny_detector: Make) -> None:
+    teacher = load_detector(ROOT / SCENES_TEACHER)
+    with torch.no_grad():
+        teacher.detector.head.box.bias.fill_(float("nan"))
+    message = r"teacher .*scenes_teacher.safetensors gives boxes or .* on 8 images: 000001\.png, "
+    with pytest.raises(InputError, match=message):
+        check_teacher(recipe, teacher, tiny_detector(), validation_data(recipe.data))
 
 
 def test_a_teacher_far_below_its_record(recipe: Recipe, tiny_detector: Make) -> None:

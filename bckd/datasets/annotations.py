@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
-import json
-import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -14,19 +13,12 @@ import torch
 from pycocotools.coco import COCO
 from torch import Tensor
 
+from bckd.datasets.entries import Annotated, ImageEntry, read_boxes, read_categories, read_images
+from bckd.datasets.findings import Findings
 from bckd.errors import InputError
+from bckd.files import read_json
 
-OUTSIDE_TOLERANCE = 2.0  # pixels by which a box may reach beyond its image; it is clipped
-
-
-@dataclass(frozen=True)
-class ImageEntry:
-    """One image of the file: id, file name below the image folder, size in pixels."""
-
-    id: int
-    file_name: str
-    width: int
-    height: int
+__all__ = ["Annotations", "ImageEntry", "Objects", "read_annotations"]
 
 
 @dataclass(frozen=True)
@@ -45,21 +37,61 @@ class Annotations:
     Attributes:
         path: the file.
         images: in the order of their ids.
-        class_names: the K names, in the order of the category ids.
-        category_ids: the K ids; label k of the detector is category_ids[k].
+        class_names: the K names, in the order of the category ids unless `with_classes` says
+            another.
+        category_ids: the K ids; label k of the detector is category_ids[k]. None: the file has
+            no such category.
         objects: boxes to learn by image id, only for images that have any: those of at least
-            one pixel both ways and of an area (see `_learnable`), and crowd regions.
-        content: what pycocotools needs, with `area` and `iscrowd` filled in.
-        too_small: how many boxes of the file are not to learn, below a pixel or of no area.
+            one pixel both ways, and crowd regions.
+        content: what pycocotools needs: boxes within their image, `area` and `iscrowd` filled in.
+        too_small: how many boxes of `content` are not to learn, below a pixel.
+        labelled: whether the file has a list of annotations; a challenge's test file has none.
+        findings: what was odd in the whole file, to be told.
     """
 
     path: Path
     images: tuple[ImageEntry, ...]
     class_names: tuple[str, ...]
-    category_ids: tuple[int, ...]
-    objects: dict[int, Objects] = field(repr=False)
+    category_ids: tuple[int | None, ...]
+    objects: dict[int | str, Objects] = field(repr=False)
     content: dict[str, Any] = field(repr=False)
     too_small: int = 0
+    labelled: bool = True
+    findings: Findings = field(default_factory=lambda: Findings(""), repr=False)
+
+    @property
+    def occurring_classes(self) -> frozenset[str]:
+        """Names of the classes that have a box."""
+        found = {row["category_id"] for row in self.content["annotations"]}
+        pairs = zip(self.class_names, self.category_ids, strict=True)
+        return frozenset(name for name, identity in pairs if identity in found)
+
+    def with_classes(self, class_names: tuple[str, ...], who: str) -> Annotations:
+        """The same file with the labels of a detector: matched by name, in its order.
+
+        Args:
+            class_names: the detector's; what the file does not list has no category id.
+            who: whose they are, for the message.
+
+        Raises:
+            InputError: a class that has boxes here is not among them.
+        """
+        if class_names == self.class_names:
+            return self
+        id_of = dict(zip(self.class_names, self.category_ids, strict=True))
+        unknown = sorted(self.occurring_classes - set(class_names))
+        if unknown:
+            listed = ", ".join(f"{name!r} (id {id_of[name]})" for name in unknown)
+            raise InputError(
+                f"{self.path} has boxes of {listed}, which {who} has not; its classes are "
+                f"{', '.join(map(repr, class_names))}"
+            )
+        place = torch.tensor([_place(name, class_names) for name in self.class_names])
+        objects = {
+            key: replace(value, labels=place[value.labels]) for key, value in self.objects.items()
+        }
+        ids = tuple(id_of.get(name) for name in class_names)
+        return replace(self, class_names=class_names, category_ids=ids, objects=objects)
 
     def objects_of(self, image_id: int) -> Objects:
         """The boxes of an image; none is a valid answer."""
@@ -91,152 +123,76 @@ class Annotations:
         return coco
 
 
-def read_annotations(path: Path) -> Annotations:
+def read_annotations(path: Path, folder: Path | None = None) -> Annotations:
     """Read a COCO instances JSON file and check it.
 
-    Fields that pycocotools needs and small data sets often lack are filled in:
-    `area` (width times height of the box) and `iscrowd` (0). In `content` the
-    annotations' ids count from 1.
+    What harmlessly differs from COCO's own files is made right and noted in `findings`; see
+    `bckd.datasets.entries`. In `content` the annotations' ids count from 1.
+
+    Args:
+        folder: of the images, which say what the file does not (their sizes).
 
     Raises:
-        InputError: the file is absent, no JSON, lacks a field, names a category or
-            an image that is not listed, or a box is malformed or reaches more than
-            2 pixels beyond its image.
+        InputError: the file is absent, no JSON, lacks a field, names a category or an image that
+            is not listed, or has boxes that are no x, y, width, height.
     """
     content = _load(path)
-    for key in ("images", "annotations", "categories"):
-        if not isinstance(content.get(key), list):
-            raise InputError(f"{path}: field '{key}' is missing or no list; expected COCO format")
-    images = {entry.id: entry for entry in (_image(path, raw) for raw in content["images"])}
-    if len(images) != len(content["images"]):
-        raise InputError(f"{path}: two images have the same id")
-    categories = sorted(_category(path, raw) for raw in content["categories"])
-    if not images or not categories:
-        raise InputError(f"{path}: no {'categories' if images else 'images'} listed")
-    if len({identity for identity, _ in categories}) != len(categories):
-        raise InputError(f"{path}: two categories have the same id")
-    label_of = {identity: label for label, (identity, _) in enumerate(categories)}
-    cleaned, rows, seen, too_small = [], {}, set(), 0
-    for number, raw in enumerate(content["annotations"], 1):
-        annotation, box = _annotation(path, number, raw, images, label_of)
-        if raw.get("id") is not None:
-            if raw["id"] in seen:
-                raise InputError(f"{path}: two annotations have the id {raw['id']}")
-            seen.add(raw["id"])
-        cleaned.append(annotation)
-        if not _learnable(annotation, box):
-            too_small += 1
-        else:
-            row = (box, label_of[annotation["category_id"]], bool(annotation["iscrowd"]))
-            rows.setdefault(annotation["image_id"], []).append(row)
+    findings = Findings(path)
+    images, listed = read_images(content["images"], folder, findings)
+    categories = read_categories(content["categories"], findings)
+    ids = tuple(identity for identity, _ in categories)
+    annotated = read_boxes(content.get("annotations", []), images, ids, findings)
     return Annotations(
         path=path,
-        images=tuple(images[key] for key in sorted(images)),
+        images=tuple(images),
         class_names=tuple(name for _, name in categories),
-        category_ids=tuple(identity for identity, _ in categories),
-        objects={key: _stack(value) for key, value in rows.items()},
-        content={"info": {}, "licenses": [], **content, "annotations": cleaned},
-        too_small=too_small,
+        category_ids=ids,
+        objects=_objects(annotated, ids),
+        content={
+            "info": {},
+            "licenses": [],
+            **content,
+            "images": listed,
+            "annotations": [found.entry for found in annotated],
+        },
+        too_small=sum(not found.learnable for found in annotated),
+        labelled="annotations" in content,
+        findings=findings,
     )
 
 
 def _load(path: Path) -> dict[str, Any]:
-    if not path.is_file():
+    if not path.exists():
         raise InputError(f"annotation file {path} does not exist")
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"annotation file {path} is not valid JSON: {error}") from error
+    content = read_json(path)
     if not isinstance(content, dict):
         raise InputError(f"annotation file {path} holds no object; expected COCO format")
+    for key in ("images", "annotations", "categories"):
+        absent = key not in content and key == "annotations"
+        if not absent and not isinstance(content.get(key), list):
+            raise InputError(f"{path}: field '{key}' is missing or no list; expected COCO format")
+        if not absent and not content[key] and key != "annotations":
+            raise InputError(f"{path}: no {key} listed")
     return content
 
 
-def _image(path: Path, raw: Any) -> ImageEntry:
-    try:
-        entry = ImageEntry(raw["id"], raw["file_name"], int(raw["width"]), int(raw["height"]))
-        _whole(entry.id)
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise InputError(
-            f"{path}: image entry {str(raw)[:80]} needs a whole id, file_name, width and height"
-        ) from error
-    if not isinstance(entry.file_name, str):
-        raise InputError(f"{path}: image {entry.id} has file_name {entry.file_name!r}, no text")
-    if entry.width < 1 or entry.height < 1:
-        raise InputError(f"{path}: image {entry.file_name} has size {entry.width}x{entry.height}")
-    return entry
-
-
-def _category(path: Path, raw: Any) -> tuple[int, str]:
-    try:
-        identity, name = _whole(raw["id"]), raw["name"]
-    except (KeyError, TypeError) as error:
-        raise InputError(f"{path}: category {str(raw)[:80]} needs a whole id and a name") from error
-    if not isinstance(name, str):
-        raise InputError(f"{path}: category {identity} has name {name!r}, no text")
-    return identity, name
-
-
-def _annotation(
-    path: Path,
-    number: int,
-    raw: Any,
-    images: dict[int, ImageEntry],
-    label_of: dict[int, int],
-) -> tuple[dict[str, Any], list[float]]:
-    """A cleaned annotation and its box as xyxy, clipped to the image."""
-    try:
-        image_id, category = raw["image_id"], raw["category_id"]
-        x, y, width, height = map(float, _list(raw["bbox"]))
-        area = width * height if raw.get("area") is None else float(raw["area"])
-        crowd = int(raw.get("iscrowd") or 0)
-        hash((image_id, category, raw.get("id")))
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-        raise InputError(
-            f"{path}: annotation {number} needs image_id, category_id and a bbox of four numbers "
-            f"[x, y, width, height]; area and iscrowd, where given, are numbers"
-        ) from error
-    name = f"{path}: annotation {raw.get('id', number)}"
-    if image_id not in images:
-        raise InputError(f"{name} names image_id {image_id!r}, which 'images' does not list")
-    if category not in label_of:
-        raise InputError(f"{name} names category_id {category!r}, which 'categories' does not list")
-    image = images[image_id]
-    reach = max(-x, -y, x + width - image.width, y + height - image.height)
-    finite = all(map(math.isfinite, (x, y, width, height)))
-    if not finite or reach > OUTSIDE_TOLERANCE or width < 0 or height < 0:
-        turned = max(-x, -y, x + width - image.height, y + height - image.width)
-        hint = "; it would fit a turned image: sizes are those after its EXIF orientation"
-        raise InputError(
-            f"{name} has bbox [{x:g}, {y:g}, {width:g}, {height:g}] outside its image "
-            f"{image.file_name} of {image.width}x{image.height} pixels (expected "
-            f"x, y, width, height in pixels{hint if turned <= OUTSIDE_TOLERANCE else ''})"
-        )
-    box = [max(x, 0.0), max(y, 0.0), min(x + width, image.width), min(y + height, image.height)]
-    # Ids count from 1: pycocotools takes a match with id 0 for none.
-    return {**raw, "id": number, "area": area, "iscrowd": crowd}, box
-
-
-def _learnable(annotation: dict[str, Any], box: list[float]) -> bool:
-    """Whether training takes the box (mmdetection 2.28 `datasets/coco.py`, `_parse_ann_info`)."""
-    _, _, width, height = annotation["bbox"]
-    left, top, right, bottom = box  # what of it lies in the image
-    inside = right > left and bottom > top
-    return inside and annotation["area"] > 0 and width >= 1 and height >= 1
-
-
-def _whole(value: Any) -> int:
-    if type(value) is not int:
-        raise TypeError("no whole number")
-    return value
-
-
-def _list(value: Any) -> list[Any]:
-    if not isinstance(value, list):
-        raise TypeError("no list")
-    return value
+def _objects(annotated: Sequence[Annotated], ids: tuple[int, ...]) -> dict[int | str, Objects]:
+    """The boxes to learn by image id."""
+    label_of = {identity: label for label, identity in enumerate(ids)}
+    rows: dict[int | str, list[tuple[list[float], int, bool]]] = {}
+    for found in annotated:
+        if found.learnable:
+            entry = found.entry
+            row = (found.box, label_of[entry["category_id"]], bool(entry["iscrowd"]))
+            rows.setdefault(entry["image_id"], []).append(row)
+    return {key: _stack(value) for key, value in rows.items()}
 
 
 def _stack(rows: list[tuple[list[float], int, bool]]) -> Objects:
     boxes, labels, crowd = zip(*rows, strict=True)
     return Objects(torch.tensor(boxes), torch.tensor(labels), torch.tensor(crowd))
+
+
+def _place(name: str, class_names: tuple[str, ...]) -> int:
+    """Where a class stands among these; -1 for one of no box, which has no label."""
+    return class_names.index(name) if name in class_names else -1

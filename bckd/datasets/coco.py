@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import copy
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,8 +14,9 @@ import torchvision.transforms.v2.functional as transforms
 from torch import Tensor
 from torchvision import tv_tensors
 
-from bckd.datasets.annotations import Annotations
-from bckd.datasets.decoding import decode_image, orientation_of
+from bckd.datasets.annotations import Annotations, Objects
+from bckd.datasets.decoding import decode_image
+from bckd.datasets.image_files import look_at_files
 from bckd.errors import InputError
 from bckd.normalisation import IMAGENET, Normalisation
 from bckd.structures import Batch, GroundTruth
@@ -82,7 +83,7 @@ class Sample:
     frame: tuple[int, int, int, int]
     index: int
     flipped: bool
-    image_id: int
+    image_id: int | str
     file_name: str
     canvas: tuple[int, int] | None = None  # see `Key`
 
@@ -102,7 +103,7 @@ class CocoDataset(torch.utils.data.Dataset[Sample]):
         normalisation: of the detector that the images are for.
 
     Raises:
-        InputError: a listed image is absent, or nothing is left.
+        InputError: listed images are absent or can't be used, or nothing is left.
     """
 
     def __init__(
@@ -123,10 +124,10 @@ class CocoDataset(torch.utils.data.Dataset[Sample]):
         if skip_empty:
             self.images = tuple(image for image in self.images if self._has_objects(image.id))
         if not self.images:
-            small = f" ({annotations.too_small} are below a pixel, or of area 0)"
+            small = f" ({annotations.too_small} are below a pixel)"
             what = "image has a box to learn from" + (small if annotations.too_small else "")
             raise InputError(f"{annotations.path}: no {what}")
-        self._check_files()
+        self.files = look_at_files(folder, self.images, annotations.path)
         self._cached: dict[int, Tensor] | None = {} if cache else None
 
     def __len__(self) -> int:
@@ -136,7 +137,7 @@ class CocoDataset(torch.utils.data.Dataset[Sample]):
         """The sample of a key.
 
         Raises:
-            InputError: the file is no image, or of another size than listed.
+            InputError: the file can't be decoded, or has another size than it had.
         """
         epoch, index, canvas = Key(*key)
         return replace(self.sample(index, self._flips(epoch, index)), canvas=canvas)
@@ -144,26 +145,22 @@ class CocoDataset(torch.utils.data.Dataset[Sample]):
     def sample(self, index: int, flipped: bool) -> Sample:
         """The image at `index`, flipped horizontally or not; raises as `__getitem__` does."""
         entry = self.images[index]
-        objects = self.annotations.objects_of(entry.id)
         image = tv_tensors.Image(self.pixels(index))
-        boxes = tv_tensors.BoundingBoxes(
-            objects.boxes, format="XYXY", canvas_size=(entry.height, entry.width)
-        )
         size = self.size.resized(entry.height, entry.width)
         if size != (entry.height, entry.width):
             # Without antialiasing, as OpenCV's bilinear resizing in the official pipeline.
             image = transforms.resize(image, list(size), antialias=False)
-            boxes = transforms.resize(boxes, list(size))
         if flipped:
-            image, boxes = transforms.horizontal_flip(image), transforms.horizontal_flip(boxes)
+            image = transforms.horizontal_flip(image)
         margins = self.size.margins(*size)
         if any(margins):
-            image, boxes = transforms.pad(image, margins), transforms.pad(boxes, margins)
+            image = transforms.pad(image, margins)
         left, top, _, _ = margins
         pixels = transforms.to_dtype(image, scale=True).as_subclass(Tensor)
+        objects = self.resized_objects(index, flipped)
         return Sample(
             self.normalisation.apply(pixels),
-            boxes.as_subclass(Tensor),
+            objects.boxes,
             objects.labels,
             objects.crowd,
             (entry.height, entry.width),
@@ -173,6 +170,29 @@ class CocoDataset(torch.utils.data.Dataset[Sample]):
             entry.id,
             entry.file_name,
         )
+
+    def resized_objects(self, index: int, flipped: bool = False) -> Objects:
+        """The boxes of the image at `index` to learn, in pixels of its sample."""
+        entry = self.images[index]
+        objects = self.annotations.objects_of(entry.id)
+        boxes = tv_tensors.BoundingBoxes(
+            objects.boxes, format="XYXY", canvas_size=(entry.height, entry.width)
+        )
+        size = self.size.resized(entry.height, entry.width)
+        if size != (entry.height, entry.width):
+            boxes = transforms.resize(boxes, list(size))
+        if flipped:
+            boxes = transforms.horizontal_flip(boxes)
+        margins = self.size.margins(*size)
+        if any(margins):
+            boxes = transforms.pad(boxes, margins)
+        return replace(objects, boxes=boxes.as_subclass(Tensor))
+
+    def with_annotations(self, annotations: Annotations) -> CocoDataset:
+        """The same images with other annotations of theirs."""
+        other = copy.copy(self)
+        other.annotations = annotations
+        return other
 
     def canvas(self, index: int) -> tuple[int, int]:
         """Height and width that the image at `index` is padded to when it is alone."""
@@ -206,28 +226,14 @@ class CocoDataset(torch.utils.data.Dataset[Sample]):
         path = self.folder / entry.file_name
         pixels = decode_image(path)
         if pixels.shape[:2] != (entry.height, entry.width):
-            orientation = orientation_of(path)
-            turned = f", turned by its EXIF orientation {orientation}" if orientation != 1 else ""
-            wanted = "; expected sizes and boxes of the turned image" if turned else ""
             raise InputError(
-                f"image {path} is {pixels.shape[1]}x{pixels.shape[0]} pixels{turned}, but "
-                f"{self.annotations.path} says {entry.width}x{entry.height}{wanted}"
+                f"image {path} is {pixels.shape[1]}x{pixels.shape[0]} pixels, but "
+                f"{self.annotations.path} says {entry.width}x{entry.height}"
             )
         return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
 
-    def _has_objects(self, image_id: int) -> bool:
+    def _has_objects(self, image_id: int | str) -> bool:
         return bool((~self.annotations.objects_of(image_id).crowd).any())
-
-    def _check_files(self) -> None:
-        if not self.folder.is_dir():
-            raise InputError(f"image folder {self.folder} does not exist")
-        present = set(os.listdir(self.folder))
-        for image in self.images:
-            if image.file_name not in present and not (self.folder / image.file_name).is_file():
-                raise InputError(
-                    f"image {self.folder / image.file_name} is listed in "
-                    f"{self.annotations.path} but absent"
-                )
 
 
 def collate(samples: Sequence[Sample], size: ImageSize) -> Batch:

@@ -11,13 +11,17 @@
 from __future__ import annotations
 
 import re
+import stat
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
-from bckd.errors import InputError
+from bckd.errors import InputError, reason
 
 BACKGROUND = "white"  # behind transparent parts
 
@@ -40,7 +44,23 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_QUARTERS = (5, 6, 7, 8)  # orientations that swap width and height
 _DEEP = re.compile(r"\b(L|LA|RGB|RGBA|RGBX|CMYK);16")  # Pillow's names of how pixels are stored
+
+
+class Header(NamedTuple):
+    """What an image file says before its pixels.
+
+    Attributes:
+        width, height: in pixels, turned as the EXIF orientation says.
+        orientation: that orientation; 1 where the pixels are stored upright.
+        format: Pillow's name of the kind of file.
+    """
+
+    width: int
+    height: int
+    orientation: int
+    format: str | None
 
 
 def decode_image(path: Path) -> np.ndarray:
@@ -49,32 +69,67 @@ def decode_image(path: Path) -> np.ndarray:
     Raises:
         InputError: the file is no image, or one of more than 8 bits a channel.
     """
+    with _opened(path) as file:
+        file.load()  # a TIFF's own reader turns it here, and drops the tag
+        turn = _TURNS.get(_orientation(file))
+        upright = _on_background(file)
+        return np.array(upright if turn is None else upright.transpose(turn))
+
+
+def header_of(path: Path) -> Header:
+    """What the file says before its pixels, which are not read.
+
+    Raises:
+        InputError: as `decode_image`, where the header shows it.
+    """
+    with _opened(path) as file:
+        orientation = _orientation(file)
+        width, height = file.size
+        # Pillow gives a TIFF's size as it is once turned.
+        if orientation in _QUARTERS and file.format != "TIFF":
+            width, height = height, width
+        return Header(width, height, orientation, file.format)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
+    """An image file of 8 bits a channel; what reading it raises becomes one sentence."""
     try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):  # a pipe would wait for a writer
+            raise InputError(f"image {path} is no regular file")
+        if not status.st_size:
+            raise InputError(f"image {path} is empty")
         with Image.open(path) as file:
             if _is_deep(file):
                 raise InputError(
                     f"image {path} has values of more than 8 bits, and does not say which are "
                     f"black and white; expected 8: scale them to 0..255 and save it anew"
                 )
-            file.load()  # a TIFF's own reader turns it here, and drops the tag
-            turn = _TURNS.get(_orientation(file))
-            upright = _on_background(file)
-            return np.array(upright if turn is None else upright.transpose(turn))
+            yield file
     except InputError:
         raise
+    except UnidentifiedImageError as error:
+        raise InputError(f"image {path} cannot be decoded: {_kind_of(path)}") from error
     except _NO_IMAGE as error:
-        raise InputError(f"image {path} cannot be decoded: {error}") from error
+        raise InputError(f"image {path} cannot be decoded: {reason(error)}") from error
 
 
-def orientation_of(path: Path) -> int:
-    """The EXIF orientation of an image file; 1 (as it is stored) where it says none."""
-    with Image.open(path) as file:
-        return _orientation(file)
+def _kind_of(path: Path) -> str:
+    """What a file that is no image seems to be."""
+    with path.open("rb") as file:
+        start = file.read(64).lstrip()
+    if start.startswith(b"version https://git-lfs"):
+        return "it is a Git LFS pointer (`git lfs pull` fetches the file)"
+    if start.startswith(b"<"):
+        return "it is a web page or other markup, no image"
+    return "it is no image of a known kind"
 
 
 def _orientation(file: Image.Image) -> int:
     try:
-        return file.getexif().get(ExifTags.Base.Orientation, 1)
+        # Not a PNG's own method, which reads all pixels where there is no tag.
+        return Image.Image.getexif(file).get(ExifTags.Base.Orientation, 1)
     except _NO_TAGS:
         return 1
 

@@ -6,8 +6,11 @@ val2017 is asked for.
 
 from __future__ import annotations
 
-import json
+import re
+import time
 import zipfile
+import zlib
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -17,16 +20,20 @@ from PIL import Image
 from remotezip import RemoteZip, RemoteZipError
 from tqdm.auto import tqdm
 
-from bckd.errors import InputError
-from bckd.files import write_atomically, write_json
+from bckd.errors import InputError, reason
+from bckd.files import check_writable, parse_json, write_atomically, write_json
 
-# COCO's own: its https certificate is of another host, so the page of COCO links by http, too.
-SERVER = "http://images.cocodataset.org"
+# COCO's own bucket; by images.cocodataset.org it has no certificate of its name.
+SERVER = "https://s3.amazonaws.com/images.cocodataset.org"
 ARCHIVE = "annotations/annotations_trainval2017.zip"
 ANNOTATIONS = "annotations/instances_val2017.json"
 IMAGES = "val2017"
 SECONDS = 60  # without an answer, after which the server counts as gone
+SLOWEST = 10_000  # bytes a second on average that it may send after them
+LARGEST_IMAGE = 10_000_000  # bytes; COCO's largest is below one million
+LARGEST_ANNOTATIONS = 100_000_000  # bytes once unpacked; COCO's are 20 million
 AT_ONCE = 8  # connections
+_PART = 256  # bytes that are waited for, so that a slow server is noticed
 
 
 def fetch_photographs(root: Path, count: int, server: str = SERVER, progress: bool = True) -> None:
@@ -45,9 +52,9 @@ def fetch_photographs(root: Path, count: int, server: str = SERVER, progress: bo
     """
     if (root / ANNOTATIONS).is_file():
         return
+    check_writable(root / ANNOTATIONS)
     chosen = _first_annotations(server, count)
     folder = root / IMAGES
-    folder.mkdir(parents=True, exist_ok=True)
     missing = [entry for entry in chosen["images"] if not (folder / entry["file_name"]).is_file()]
     with ThreadPoolExecutor(AT_ONCE) as pool:
         fetched = pool.map(lambda entry: _fetch_image(entry, folder, server), missing)
@@ -59,15 +66,30 @@ def fetch_photographs(root: Path, count: int, server: str = SERVER, progress: bo
 def _first_annotations(server: str, count: int) -> dict[str, Any]:
     url = f"{server}/{ARCHIVE}"
     try:
-        with RemoteZip(url, timeout=SECONDS) as archive:
-            return _first(json.loads(archive.read(ANNOTATIONS)), count)
-    except (RemoteZipError, zipfile.BadZipFile, KeyError, ValueError, TypeError, OSError) as error:
+        with RemoteZip(url, timeout=SECONDS) as archive, archive.open(ANNOTATIONS) as file:
+            # Read by parts: a few bytes can unpack to any number.
+            content = _joined(iter(lambda: file.read(_PART), b""), LARGEST_ANNOTATIONS)
+        return _first(parse_json(content, ANNOTATIONS), count)
+    # No server or archive, none of this name, encrypted, packed in a way that Python can't read,
+    # or entries without what COCO's have.
+    except (
+        RemoteZipError,
+        zipfile.BadZipFile,
+        zlib.error,
+        KeyError,
+        ValueError,
+        TypeError,
+        RuntimeError,
+        OSError,
+    ) as error:
         raise InputError(f"{ANNOTATIONS} could not be read from {url}: {_reason(error)}") from error
 
 
 def _first(annotations: dict[str, Any], count: int) -> dict[str, Any]:
     """The images with the lowest ids, their objects without masks, and all categories."""
     images = sorted(annotations["images"], key=lambda image: image["id"])[:count]
+    for image in images:
+        _check_entry(image)
     ids = {image["id"] for image in images}
     objects = [
         {key: value for key, value in entry.items() if key != "segmentation"}
@@ -82,6 +104,19 @@ def _first(annotations: dict[str, Any], count: int) -> dict[str, Any]:
     }
 
 
+def _check_entry(entry: dict[str, Any]) -> None:
+    """A name is a path that is written to and a part of an address: COCO's own are plain.
+
+    Raises:
+        ValueError: it is another, or there is no size.
+    """
+    name, sides = entry["file_name"], (entry["width"], entry["height"])
+    if not isinstance(name, str) or not re.fullmatch(r"\w[\w-]{0,99}\.\w{1,9}", name, re.ASCII):
+        raise ValueError(f"image {entry['id']} has file_name {name!r}; expected a plain name")
+    if not all(type(side) is int and side > 0 for side in sides):
+        raise ValueError(f"image {entry['id']} has size {sides}; expected two numbers of pixels")
+
+
 def _fetch_image(entry: dict[str, Any], folder: Path, server: str) -> None:
     """Download one image, and see that it is one, of the size that its entry says.
 
@@ -91,18 +126,40 @@ def _fetch_image(entry: dict[str, Any], folder: Path, server: str) -> None:
     expected = (entry["width"], entry["height"])
 
     def write(part: Path) -> None:
-        part.write_bytes(answer.content)
-        with Image.open(part) as image:
-            image.load()
-        if image.size != expected:
-            raise InputError(f"{url} is {image.size} pixels; its annotation says {expected}")
+        try:
+            part.write_bytes(_download(url))
+            with Image.open(part) as image:
+                size = image.size  # before its pixels, which a header can claim any number of
+                if size == expected:
+                    image.load()
+        except (OSError, Image.DecompressionBombError, SyntaxError, ValueError) as error:
+            raise InputError(f"{url} could not be fetched as an image: {_reason(error)}") from error
+        if size != expected:
+            raise InputError(f"{url} is {size} pixels; its annotation says {expected}")
 
-    try:
-        answer = requests.get(url, timeout=SECONDS)
+    write_atomically(path, write)
+
+
+def _download(url: str) -> bytes:
+    with requests.get(url, timeout=SECONDS, stream=True) as answer:
         answer.raise_for_status()
-        write_atomically(path, write)
-    except OSError as error:
-        raise InputError(f"{url} could not be fetched as an image: {_reason(error)}") from error
+        return _joined(answer.iter_content(_PART), LARGEST_IMAGE)
+
+
+def _joined(parts: Iterable[bytes], largest: int) -> bytes:
+    """What a server sends, as long as it is neither too much nor too slow.
+
+    Raises:
+        OSError: it is.
+    """
+    start, content = time.monotonic(), bytearray()
+    for part in parts:
+        content += part
+        if len(content) > largest:
+            raise OSError(f"it is above {largest} bytes")
+        if len(content) < SLOWEST * (time.monotonic() - start - SECONDS):
+            raise OSError(f"it comes at less than {SLOWEST} bytes a second")
+    return bytes(content)
 
 
 def _reason(error: Exception) -> str:
@@ -111,5 +168,7 @@ def _reason(error: Exception) -> str:
             return f"no answer in {SECONDS} seconds"
         case requests.ConnectionError():
             return "no connection"
+        case KeyError() as absent if absent.args and "archive" not in str(absent):
+            return f"field {absent} is missing"
         case _:
-            return " ".join(str(error).split()) or type(error).__name__
+            return reason(error)

@@ -39,7 +39,7 @@ class OneImage(nn.Module):
         boxes = output.boxes[0].clamp(min=0).minimum(limit)
         scores, factor = _scores(output, settings.quality)
         chosen = _best(scores, output.locations.counts, settings.candidates_per_level)
-        passed = (scores.flatten()[chosen] > settings.score_threshold).nonzero().squeeze(1)
+        passed = (~(scores.flatten()[chosen] <= settings.score_threshold)).nonzero().squeeze(1)
         chosen = chosen[passed]
         rows, labels = chosen // num_classes, chosen % num_classes
         boxes, score = boxes[rows], scores.flatten()[chosen]

@@ -40,7 +40,8 @@ def postprocess(output: DenseOutput, sizes: Tensor, settings: PostProcess) -> li
         settings: with a number for `nms_iou`, as `DenseDetector.settings` has.
 
     Returns:
-        N detections; boxes in pixels of the padded batch.
+        N detections; boxes in pixels of the padded batch. Of an image where some are no numbers,
+        those alone (see `Detections.finite`).
     """
     scores = output.cls_logits.sigmoid()
     quality = None if output.quality is None else output.quality.sigmoid()
@@ -66,7 +67,8 @@ def _one_image(
     """NMS over the best (location, class) pairs of each level: scores (A, K), boxes (A, 4)."""
     rows, labels, kept_scores, start = [], [], [], 0
     for level in scores.split(output.locations.counts):
-        row, label = (level > settings.score_threshold).nonzero(as_tuple=True)
+        # A score that is nan passes, so that whoever takes the detections sees it.
+        row, label = (~(level <= settings.score_threshold)).nonzero(as_tuple=True)
         value = level[row, label]
         best = value.topk(min(settings.candidates_per_level, len(value))).indices
         rows.append(row[best] + start)
@@ -76,5 +78,8 @@ def _one_image(
     row, label, score = torch.cat(rows), torch.cat(labels), torch.cat(kept_scores)
     if quality is not None:
         score = score * quality[row]
-    keep = batched_nms(boxes[row], score, label, settings.nms_iou)[: settings.max_detections]
+    broken = (~(score.isfinite() & boxes[row].isfinite().all(dim=-1))).nonzero().flatten()
+    # NMS can make nothing of what is no number, which is then all that is returned.
+    kept = broken if len(broken) else batched_nms(boxes[row], score, label, settings.nms_iou)
+    keep = kept[: settings.max_detections]
     return Detections(boxes[row[keep]], score[keep], label[keep])

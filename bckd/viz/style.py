@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import matplotlib
+from matplotlib.backend_bases import RendererBase
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties, findfont, fontManager, get_font
+from matplotlib.text import Text
 
 # Okabe and Ito's palette, which colour-blind readers can tell apart; one colour a class or run.
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000")
@@ -17,5 +22,53 @@ def colour(index: int) -> str:
 
 
 def figure(width: float, height: float) -> Figure:
-    """An empty figure of `width` by `height` inches, outside pyplot's state."""
-    return Figure(figsize=(width, height), dpi=100, layout="constrained")
+    """An empty figure of `width` by `height` inches, outside pyplot's state.
+
+    Texts whose script its font lacks (a class name may be in any) are drawn in an installed font
+    that has it; where there is none, the characters are shown as escapes, as on a terminal.
+    """
+    return _Readable(figsize=(width, height), dpi=100, layout="constrained")
+
+
+class _Readable(Figure):
+    def draw(self, renderer: RendererBase) -> None:
+        for text in self.findobj(Text):
+            if not text.get_text().isascii():
+                _make_readable(text)
+        super().draw(renderer)
+
+
+def _make_readable(text: Text) -> None:
+    words, families = text.get_text(), text.get_fontfamily()
+    if not (missing := _missing(words, families)):
+        return
+    other = _family_with(missing)
+    if other is not None:
+        text.set_fontfamily([*families, other])
+        return
+    for character in set(missing):
+        words = words.replace(character, character.encode("ascii", "backslashreplace").decode())
+    text.set_text(words)
+
+
+def _missing(words: str, families: list[str]) -> str:
+    """The characters that no font of the families has."""
+    paths = [findfont(FontProperties(family=[family])) for family in families]
+    return "".join(x for x in words if x.isprintable() and not any(_has(p, x) for p in paths))
+
+
+@cache
+def _family_with(characters: str) -> str | None:
+    """The first installed font that has all of the characters."""
+    for font in fontManager.ttflist:
+        # matplotlib's own "Last Resort" has a box for every character.
+        if not font.name.startswith("Last Resort") and all(
+            _has(font.fname, character) for character in characters
+        ):
+            return font.name
+    return None
+
+
+@cache
+def _has(path: str, character: str) -> bool:
+    return get_font(path).get_char_index(ord(character)) != 0

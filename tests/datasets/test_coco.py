@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from bckd.datasets.annotations import read_annotations
 from bckd.datasets.coco import CocoDataset, ImageSize, collate
+from bckd.datasets.image_files import repeated, shared
 from bckd.errors import InputError
 
 SIZE = ImageSize(short_side=48, long_side=80, pad_multiple=32)
@@ -237,37 +239,94 @@ class TestErrors:
         (custom_root / "train").rename(custom_root / "pictures")
         self.error_of(lambda: dataset(custom_root), custom_root / "train", "does not exist")
 
-    def test_an_image_is_absent(self, custom_root: Path) -> None:
-        path = custom_root / "train" / "tall.png"
-        path.unlink()
-        self.error_of(lambda: dataset(custom_root), path, "instances_train.json", "absent")
+    def test_images_are_absent(self, custom_root: Path) -> None:
+        folder = custom_root / "train"
+        (folder / "cam").mkdir()
+        for name in ("wide.png", "tall.png"):
+            (folder / name).rename(folder / "cam" / name)
+        words = ("instances_train.json: image files that are listed but absent (2): ",)
+        places = f"files of such names lie in {folder / 'cam'}: expected file_name relative to"
+        self.error_of(lambda: dataset(custom_root), *words, folder / "tall.png", places)
+        for file in (folder / "cam").iterdir():
+            file.unlink()
+        self.error_of(lambda: dataset(custom_root), *words, "; expected file_name relative to")
 
-    def test_a_file_is_no_image(self, custom_root: Path) -> None:
-        path = custom_root / "train" / "wide.png"
-        path.write_text("not pixels")
-        self.error_of(lambda: dataset(custom_root)[0, 0], path, "cannot be decoded")
+    def test_all_files_that_cannot_be_used_are_told_at_once(self, custom_root: Path) -> None:
+        folder = custom_root / "train"
+        (folder / "wide.png").write_bytes(b"")
+        (folder / "tall.png").write_text("<!doctype html>")
+        (folder / "flat.png").write_text("version https://git-lfs.github.com/spec/v1")
+        Image.fromarray(np.full((70, 90), 3000, np.uint16)).save(folder / "crowd.png")
+        (folder / "empty.png").write_text("not pixels")
+        what = "instances_train.json: image files that can't be used (5): "
+        words = ("wide.png is empty", "tall.png cannot be decoded: it is a web page", "and 2 more")
+        self.error_of(lambda: dataset(custom_root), what, *words)
+        for name, size in (("wide.png", (96, 64)), ("tall.png", (60, 90))):
+            Image.new("RGB", size).save(folder / name)
+        words = ("empty.png cannot be decoded: it is no image", "more than 8 bits", "Git LFS")
+        self.error_of(lambda: dataset(custom_root), "can't be used (3)", *words)
 
-    @pytest.mark.parametrize("suffix", ["jpg", "png"])
+    @pytest.mark.parametrize("suffix", ["jpg", "png", "gif"])
     def test_an_image_is_cut_short(self, tmp_path: Path, suffix: str) -> None:
         path = tmp_path / f"image.{suffix}"
         noise = np.random.default_rng(0).integers(0, 255, (30, 40, 3), np.uint8)
         Image.fromarray(noise).save(path)
-        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+        whole = path.read_bytes()
+        path.write_bytes(whole + b"what some phones append")
+        one_image(tmp_path, path.name)()
+        path.write_bytes(whole[: len(whole) // 2])
+        self.error_of(one_image(tmp_path, path.name), path, "cannot be decoded")
+
+    def test_pixels_that_cannot_be_decoded_are_told_as_they_come(self, tmp_path: Path) -> None:
+        path = tmp_path / "image.png"
+        noise = np.random.default_rng(0).integers(0, 255, (30, 40, 3), np.uint8)
+        Image.fromarray(noise).save(path)
+        content = bytearray(path.read_bytes())
+        content[len(content) // 2] ^= 0xFF
+        path.write_bytes(content)
         data = one_image(tmp_path, path.name)()
         self.error_of(lambda: data[0, 0], path, "cannot be decoded")
+
+    @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+    def test_a_pipe_is_not_waited_for(self, tmp_path: Path) -> None:
+        os.mkfifo(tmp_path / "image.png")
+        self.error_of(one_image(tmp_path, "image.png"), "image.png is no regular file")
 
     def test_an_image_is_turned_and_its_annotation_is_not(self, custom_root: Path) -> None:
         path = custom_root / "train" / "wide.png"
         exif = Image.Exif()
         exif[ExifTags.Base.Orientation] = 6
         Image.new("RGB", (96, 64)).save(path, exif=exif)
-        words = (path, "64x96", "96x64", "EXIF orientation 6", "sizes and boxes of the turned")
-        self.error_of(lambda: dataset(custom_root)[0, 0], *words)
+        words = (path, "is 64x96 pixels, turned by its EXIF orientation 6, listed as 96x64")
+        self.error_of(lambda: dataset(custom_root), *words)
 
     def test_an_image_is_of_another_size(self, custom_root: Path) -> None:
         path = custom_root / "train" / "wide.png"
         Image.new("RGB", (64, 96)).save(path)
-        self.error_of(lambda: dataset(custom_root)[0, 0], path, "64x96", "96x64")
+        words = ("of another size than listed (1)", path, "is 64x96 pixels, listed as 96x64")
+        self.error_of(lambda: dataset(custom_root), *words)
+
+    def test_an_image_that_changes_later(self, custom_root: Path) -> None:
+        data = dataset(custom_root)
+        path = custom_root / "train" / "wide.png"
+        Image.new("RGB", (64, 96)).save(path)
+        self.error_of(lambda: data[0, 0], path, "is 64x96 pixels", "says 96x64")
+
+
+class TestDoubles:
+    def test_equal_files_whatever_they_are_called(self, custom_root: Path) -> None:
+        data = dataset(custom_root)
+        assert repeated(data.files) == []
+        assert len(shared(data.files, data.files)) == len(data)
+        wide, flat = (custom_root / "train" / name for name in ("wide.png", "copy.png"))
+        flat.write_bytes(wide.read_bytes())
+        copied = replace(data.files[position(data, "wide.png")], path=flat)
+        assert repeated([*data.files, copied]) == [(flat, wide)]
+        assert shared([copied], data.files) == [(flat, wide)]
+
+    def test_an_equal_mark_is_not_enough(self, custom_root: Path) -> None:
+        first, second, *_ = dataset(custom_root).files
+        assert repeated([first, replace(second, mark=first.mark)]) == []
 
 
 class TestSkipEmpty:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
-from bckd.datasets.decoding import decode_image
+from bckd.datasets.decoding import decode_image, header_of
 from bckd.errors import InputError
 
 RED, GREEN, BLUE = (200, 30, 20), (20, 180, 40), (30, 40, 190)
@@ -46,6 +46,9 @@ def test_an_image_is_turned_upright(tmp_path: Path, orientation: int, suffix: st
     Image.fromarray(picture()).save(path, exif=exif, **({} if suffix in ("png", "tif") else exact))
     expected = TURNED[orientation](picture())
     found = decode_image(path)
+    header = header_of(path)
+    assert (header.height, header.width) == found.shape[:2]
+    assert header.orientation == orientation
     assert found.shape == expected.shape and found.dtype == np.uint8
     assert np.abs(found.astype(int) - expected).max() < 40  # a JPEG blurs its edges
 

@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from bckd.datasets import photographs
 from bckd.datasets.annotations import read_annotations
 from bckd.datasets.photographs import ANNOTATIONS, ARCHIVE, IMAGES, fetch_photographs
 from bckd.errors import InputError
@@ -195,6 +196,68 @@ def test_an_archive_that_is_not_what_it_should_be(server: Server, tmp_path: Path
     with pytest.raises(InputError, match="doesn't support range requests"):
         fetch(tmp_path, server)
     assert files(tmp_path) == set()
+
+
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [
+        ("../../x.jpg", 32),
+        ("/x.jpg", 32),
+        ("sub/x.jpg", 32),
+        ("..\\x.jpg", 32),
+        ("x:y.jpg", 32),
+        (".hidden", 32),
+        ("x.jpg?y", 32),
+        ("x" * 400 + ".jpg", 32),
+        (7, 32),
+        (None, 32),
+        ("3.jpg", "wide"),
+        ("3.jpg", None),
+    ],
+)
+def test_entries_that_are_not_as_those_of_coco(
+    server: Server, tmp_path: Path, name: object, size: object
+) -> None:
+    """No name leaves the folder, or the address."""
+    entry = {"id": 1, "file_name": name, "width": size, "height": 48}
+    server.files[f"/{ARCHIVE}"] = archive(images=[entry])
+    with pytest.raises(InputError, match="image 1 has .*; expected ") as caught:
+        fetch(tmp_path / "root", server)
+    assert "\n" not in str(caught.value)
+    assert [path for path in server.asked if path != f"/{ARCHIVE}"] == []
+    assert files(tmp_path) == set()
+
+
+def test_what_is_too_large_is_given_up(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(photographs, "LARGEST_IMAGE", 300)
+    with pytest.raises(InputError, match="it is above 300 bytes"):
+        fetch(tmp_path, server)
+    monkeypatch.setattr(photographs, "LARGEST_ANNOTATIONS", 600)
+    server.files[f"/{ARCHIVE}"] = archive(licenses=[" " * 1_000_000])  # packs to a thousandth
+    with pytest.raises(InputError, match="it is above 600 bytes"):
+        fetch(tmp_path, server)
+    assert files(tmp_path) <= {f"{IMAGES}/3.jpg", f"{IMAGES}/5.jpg"}
+
+
+def test_what_comes_too_slowly_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter(range(0, 10_000, 30))  # a part each half minute
+    monkeypatch.setattr(photographs.time, "monotonic", lambda: next(clock))
+    with pytest.raises(OSError, match="less than 10000 bytes a second"):
+        photographs._joined(iter([b"x"] * 100), 1000)
+    assert next(clock) == 120  # one minute's patience, as for no answer at all
+
+
+def test_photographs_come_by_https() -> None:
+    assert photographs.SERVER.startswith("https://")
+
+
+def test_the_folder_is_a_file(server: Server, tmp_path: Path) -> None:
+    (tmp_path / "root").write_text("keep me")
+    with pytest.raises(InputError, match="can't be written"):
+        fetch(tmp_path / "root", server)
+    assert server.asked == [] and (tmp_path / "root").read_text() == "keep me"
 
 
 def test_no_server(tmp_path: Path) -> None:

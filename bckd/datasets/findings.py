@@ -1,0 +1,86 @@
+"""What is wrong or odd in an input, gathered by kind, then refused or told in a sentence each."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import Any, NoReturn
+
+from bckd.errors import InputError
+from bckd.telling import some, tell_some
+
+_LONGEST = 60  # characters of a value that are shown
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A kind of thing that nothing can be made of.
+
+    Attributes:
+        what: the kind, in words.
+        expected: what would be right, or what to do.
+    """
+
+    what: str
+    expected: str
+
+
+@dataclass(frozen=True)
+class Oddity:
+    """A kind of thing that is made something of; `what` says what."""
+
+    what: str
+
+
+@dataclass
+class Findings:
+    """Places where something was found, by its kind.
+
+    Attributes:
+        source: the file, for the sentences.
+    """
+
+    source: object
+    faults: dict[Fault, list[str]] = field(default_factory=dict)
+    oddities: dict[Oddity, list[str]] = field(default_factory=dict)
+
+    def add(self, kind: Fault | Oddity, place: str) -> None:
+        """Note one more of a kind, and where."""
+        found = self.faults if isinstance(kind, Fault) else self.oddities
+        found.setdefault(kind, []).append(place)
+
+    def check(self) -> None:
+        """Refuse the input for the kind of fault that there is most of.
+
+        Raises:
+            InputError: with its number and first three places, and how many other faults there are.
+        """
+        if self.faults:
+            self.refuse(max(self.faults, key=lambda kind: len(self.faults[kind])))
+
+    def refuse(self, kind: Fault) -> NoReturn:
+        """Refuse the input for one kind of fault; raises as `check`."""
+        places = self.faults[kind]
+        others = sum(map(len, self.faults.values())) - len(places)
+        more = f" (and {others} other faults)" if others else ""
+        raise InputError(
+            f"{self.source}: {some(f'{kind.what} ({{}})', places)}; {kind.expected}{more}"
+        )
+
+    def tell(self) -> None:
+        """Tell every oddity."""
+        for kind, places in self.oddities.items():
+            tell_some(f"{self.source}: {kind.what} ({{}})", places)
+
+
+def place(raw: Any, number: int) -> str:
+    """Where an entry of a list stands, by its id and by its place, which counts from 1."""
+    if not isinstance(raw, dict) or raw.get("id") is None:
+        return f"entry {number}"
+    return f"id {shown(raw['id'])} (entry {number})"
+
+
+def shown(value: Any) -> str:
+    """A value as JSON writes it (text has quotation marks), cut where it is long."""
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
