@@ -21,7 +21,7 @@ ROUNDING = 0.05  # pixels by which COCO's own boxes may leave their image: coord
 
 _NO_OBJECT = "needs the fields of COCO's format"
 _FOUR = "expected [x, y, width, height] in pixels"
-RENUMBERED = Oddity("ids of annotations that others have too are counted anew")
+RENUMBERED = Oddity("ids of annotations that are absent or repeated are counted anew")
 BY_URL = Oddity("images without file_name are taken by the end of their coco_url")
 BACKSLASHES = Oddity("backslashes in file names are read as slashes")
 SIZES = Oddity("images without width and height have those of their files")
@@ -323,7 +323,7 @@ def _note_repeated(raws: list[dict], findings: Findings) -> None:
     given = [repr(raw["id"]) if raw.get("id") is not None else None for raw in raws]
     counts = Counter(given)
     for number, (raw, key) in enumerate(zip(raws, given, strict=True), 1):
-        if key is not None and counts[key] > 1:
+        if key is None or counts[key] > 1:
             findings.add(RENUMBERED, place(raw, number))
 
 

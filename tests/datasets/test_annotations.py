@@ -150,8 +150,12 @@ class TestOddities:
         [
             (
                 update("annotations", 0, id=22),
-                "ids of annotations that others have too are counted anew (2): "
+                "ids of annotations that are absent or repeated are counted anew (2): "
                 "id 22 (entry 1), id 22 (entry 2)",
+            ),
+            (
+                update("annotations", 0, id=None),
+                "are absent or repeated are counted anew (1): entry 1",
             ),
             (
                 update("annotations", 0, image_id="8"),
