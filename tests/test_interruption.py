@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import replace
 from multiprocessing import active_children
+from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
@@ -113,13 +114,29 @@ def test_a_loading_process_that_is_killed_is_one_sentence(tiny_recipe: Recipe) -
     def kill() -> None:
         (worker,) = active_children()
         os.kill(worker.pid, signal.SIGKILL)
-        worker.join()
+        wait([worker.sentinel])  # dead, and not yet waited for: torch's handler would raise here
 
     error = stop(recipe, "compute_terms", 3, kill)
     assert isinstance(error, InputError)
     assert str(error).startswith("a process that loads images was ended from outside")
     assert 3 <= steps_done(recipe) < 12
     assert_ends_as_uninterrupted(recipe)
+
+
+def test_loading_processes_are_of_a_group_of_their_own(tiny_recipe: Recipe) -> None:
+    """Ctrl-C and torchrun signal a whole group; the step under way still needs its images."""
+    recipe = replace(tiny_recipe, data=replace(tiny_recipe.data, workers=1))
+    groups = []
+
+    def look() -> None:
+        (worker,) = active_children()
+        groups.append(os.getpgid(worker.pid) == worker.pid)
+        os.kill(worker.pid, signal.SIGINT)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trainer, "compute_terms", calling(trainer.compute_terms, 2, look))
+        train(recipe, progress=False)
+    assert groups == [True]
 
 
 def test_what_comes_too_late_is_the_callers(tiny_recipe: Recipe) -> None:
