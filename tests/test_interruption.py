@@ -149,6 +149,21 @@ def test_what_comes_too_late_is_the_callers(tiny_recipe: Recipe) -> None:
     assert (tiny_recipe.out / STUDENT).exists()
 
 
+def test_a_destructor_is_not_cut(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Such as that of a DataLoader: Python would print the error and go on."""
+
+    class Held:
+        def __del__(self) -> None:
+            signal.raise_signal(signal.SIGTERM)
+            ended.append(True)
+
+    ended: list[bool] = []
+    with pytest.raises(Interrupted), ending(tmp_path) as told, told.at_once():
+        del (held := [Held()])[0]
+        assert not held
+    assert ended == [True] and capsys.readouterr().err == ""
+
+
 def test_who_asks_twice_does_not_wait(tmp_path: Path) -> None:
     with ending(tmp_path) as told:
         signal.raise_signal(signal.SIGINT)
