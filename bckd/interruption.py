@@ -53,7 +53,7 @@ class Ending:
         if os.getpid() != self._process:
             return  # a process that loads images ends with its parent
         again, self.told = self.told is not None, number
-        if self._at_once:
+        if self._at_once and not _in_destructor(frame):
             raise self.interrupted()
         if again and number == signal.SIGINT:  # whoever asks twice does not wait for a step
             raise KeyboardInterrupt
@@ -69,13 +69,20 @@ class Ending:
         try:
             self._raise_if_told()
             yield
-            self._raise_if_told()  # Python swallows what is raised in a destructor
+            self._raise_if_told()  # what came in a destructor
         finally:
             self._at_once = False
 
     def _raise_if_told(self) -> None:
         if self.told is not None:
             raise self.interrupted()
+
+
+def _in_destructor(frame: FrameType | None) -> bool:
+    """Whether a `__del__` is under way: Python prints what is raised in one, and goes on."""
+    while frame is not None and frame.f_code.co_name != "__del__":
+        frame = frame.f_back
+    return frame is not None
 
 
 @contextmanager

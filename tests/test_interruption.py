@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import replace
 from multiprocessing import active_children
+from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
@@ -113,13 +114,29 @@ def test_a_loading_process_that_is_killed_is_one_sentence(tiny_recipe: Recipe) -
     def kill() -> None:
         (worker,) = active_children()
         os.kill(worker.pid, signal.SIGKILL)
-        worker.join()
+        wait([worker.sentinel])  # dead, and not yet waited for: torch's handler would raise here
 
     error = stop(recipe, "compute_terms", 3, kill)
     assert isinstance(error, InputError)
     assert str(error).startswith("a process that loads images was ended from outside")
     assert 3 <= steps_done(recipe) < 12
     assert_ends_as_uninterrupted(recipe)
+
+
+def test_loading_processes_are_of_a_group_of_their_own(tiny_recipe: Recipe) -> None:
+    """Ctrl-C and torchrun signal a whole group; the step under way still needs its images."""
+    recipe = replace(tiny_recipe, data=replace(tiny_recipe.data, workers=1))
+    groups = []
+
+    def look() -> None:
+        (worker,) = active_children()
+        groups.append(os.getpgid(worker.pid) == worker.pid)
+        os.kill(worker.pid, signal.SIGINT)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trainer, "compute_terms", calling(trainer.compute_terms, 2, look))
+        train(recipe, progress=False)
+    assert groups == [True]
 
 
 def test_what_comes_too_late_is_the_callers(tiny_recipe: Recipe) -> None:
@@ -130,6 +147,21 @@ def test_what_comes_too_late_is_the_callers(tiny_recipe: Recipe) -> None:
         with pytest.raises(KeyboardInterrupt):
             train(tiny_recipe, progress=False)
     assert (tiny_recipe.out / STUDENT).exists()
+
+
+def test_a_destructor_is_not_cut(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Such as that of a DataLoader: Python would print the error and go on."""
+
+    class Held:
+        def __del__(self) -> None:
+            signal.raise_signal(signal.SIGTERM)
+            ended.append(True)
+
+    ended: list[bool] = []
+    with pytest.raises(Interrupted), ending(tmp_path) as told, told.at_once():
+        del (held := [Held()])[0]
+        assert not held
+    assert ended == [True] and capsys.readouterr().err == ""
 
 
 def test_who_asks_twice_does_not_wait(tmp_path: Path) -> None:

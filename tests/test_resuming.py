@@ -262,6 +262,15 @@ class TestDamage:
         said = capsys.readouterr().out
         assert (f"the run goes on from {PREVIOUS}, step 2" in said) == (how != "gone")
 
+    def test_a_damaged_one_is_never_the_one_before(
+        self, tiny_recipe: Recipe, stop_at_first_state: Callable[..., None]
+    ) -> None:
+        recipe = self.interrupted(tiny_recipe)
+        flip_bytes(recipe.out / STATE)
+        stop_at_first_state(lambda: train(recipe, resume=True, progress=False))
+        flip_bytes(recipe.out / STATE)
+        assert_equal(finish(recipe), uninterrupted(recipe))
+
     def test_two_damaged_ones_are_told(self, tiny_recipe: Recipe) -> None:
         recipe = self.interrupted(tiny_recipe)
         for name in (STATE, PREVIOUS):
