@@ -235,7 +235,7 @@ def _eval(arguments: list[str]) -> None:
     names = read_annotations(options.data.root / options.data.val_annotations).class_names
     checkpoint = load_detector(path, names)
     dataset = validation_data(options.data, checkpoint.detector.normalisation, limit)
-    detector = with_classes_of(checkpoint.detector, path, dataset)
+    detector, dataset = with_classes_of(checkpoint.detector, path, dataset)
     detector = detector.to(pick_device(options.device))
     if options.max_detections is not None:
         detector.settings = replace(detector.settings, max_detections=limit)

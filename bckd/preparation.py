@@ -208,20 +208,25 @@ def check_same_classes(training: CocoDataset, validation: CocoDataset) -> CocoDa
     return validation.with_annotations(matched)
 
 
-def with_classes_of(detector: DenseDetector, path: Path, dataset: CocoDataset) -> DenseDetector:
-    """The detector with the classes of the data set, in its order, matched by name.
+def with_classes_of(
+    detector: DenseDetector, path: Path, dataset: CocoDataset
+) -> tuple[DenseDetector, CocoDataset]:
+    """Detector and data set with the classes that both know, matched by name.
 
-    Classes that it has beyond these are left out, and told.
+    Classes that the detector has beyond these are left out, and told; those that it lacks must
+    have no box in the data.
 
     Raises:
-        InputError: naming the classes of the data set that it lacks.
+        InputError: naming the classes of the data set that have boxes and that it lacks.
     """
     names = dataset.annotations.class_names
     if detector.class_names == names:
-        return detector
-    columns = _columns(detector.class_names, names, str(path))
-    chosen = (names, columns, detector.strides, detector.normalisation)
-    return Matched(detector, *chosen).train(detector.training)
+        return detector, dataset
+    known = tuple(name for name in names if name in detector.class_names)
+    dataset = dataset.with_annotations(dataset.annotations.with_classes(known, str(path)))
+    columns = _columns(detector.class_names, known, str(path))
+    chosen = (known, columns, detector.strides, detector.normalisation)
+    return Matched(detector, *chosen).train(detector.training), dataset
 
 
 def _columns(theirs: tuple[str, ...], ours: tuple[str, ...], who: str) -> list[int]:

@@ -87,7 +87,7 @@ def run_protocols(options: ProtocolOptions) -> ProtocolNumbers:
         raise InputError(
             f"{options.weights} has other classes than the data set: it alone has {first_of(extra)}"
         )
-    detector = with_classes_of(detector, options.weights, dataset)
+    detector, dataset = with_classes_of(detector, options.weights, dataset)
     detector = detector.to(pick_device(options.device))
     scores = top_scores(detector, evaluation_loader(dataset, BATCH_SIZE, data.workers))
     numbers = compare_protocols(scores)

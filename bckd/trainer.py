@@ -39,7 +39,7 @@ from bckd.distributed import (
 )
 from bckd.errors import InputError
 from bckd.evaluation import Metrics, evaluate
-from bckd.files import one_writer, write_json
+from bckd.files import finite_or_none, one_writer, write_json
 from bckd.gradient_shares import gradient_shares
 from bckd.interruption import Ending, ending, leave_signals, loading
 from bckd.learnt_boxes import tell_unlearnt
@@ -266,7 +266,7 @@ class _Run:
     def save_student(self, path: Path, metrics: Metrics, steps: int) -> None:
         """Write the student as it is, with what it scored after so many steps."""
         record = {"AP": round(metrics.AP, 4), "seed": self.recipe.seed, "steps": steps}
-        save_detector(path, self.student, self.recipe.data.size, record)
+        save_detector(path, self.student, self.recipe.data.size, finite_or_none(record))
 
     def _next(self, batches: Iterator[Batch], step: int, first: int) -> Batch:
         """The batch of a step; where a process that loads them is gone, the run ends in order."""

@@ -192,10 +192,10 @@ class TestUnfinished:
     """A run without a student: its newest state or snapshot is opened."""
 
     @pytest.fixture
-    def stopped(self, tiny_recipe: Recipe, stop_at_first_state: Callable) -> Path:
-        """Stopped at step 3, after a snapshot at step 2."""
-        recipe = replace(tiny_recipe, evaluate_every=2)
-        stop_at_first_state(lambda: trainer.train(recipe, progress=False))
+    def stopped(self, tiny_recipe: Recipe) -> Path:
+        """Stopped at step 3, before its student was written, after a snapshot at step 2."""
+        recipe = replace(tiny_recipe, evaluate_every=2, steps=3)
+        (trainer.train(recipe, progress=False).out / STUDENT).unlink()
         return recipe.out
 
     def test_its_state(self, stopped: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -212,7 +212,8 @@ class TestUnfinished:
         assert alone.detector.config == found.detector.config
 
     def test_its_snapshot(self, stopped: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        (stopped / STATE).write_bytes(b"damaged")
+        for path in stopped.glob("resume*"):
+            path.write_bytes(b"damaged")
         assert load_detector(stopped).record["steps"] == 2
         assert "000002.safetensors, is used" in capsys.readouterr().out
 

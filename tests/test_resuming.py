@@ -298,7 +298,7 @@ class TestDamage:
             ),
             (
                 lambda tensors, header: tensors.pop(next(x for x in tensors if x[:5] == "model")),
-                "another model: 1 entries",
+                "another model: missing .1.: backbone",
             ),
             (lambda tensors, header: header.update(step="1000000"), "step 1000000; expected 6 or"),
             (lambda tensors, header: header.update(step="-1"), "step is -1; expected 0 or more"),
