@@ -53,7 +53,7 @@ class Ending:
         if os.getpid() != self._process:
             return  # a process that loads images ends with its parent
         again, self.told = self.told is not None, number
-        if self._at_once and not _in_destructor(frame):
+        if self._at_once and not _swallows(frame):
             raise self.interrupted()
         if again and number == signal.SIGINT:  # whoever asks twice does not wait for a step
             raise KeyboardInterrupt
@@ -67,20 +67,25 @@ class Ending:
         """Raise as soon as told, for the length of the block; also what was told before it."""
         self._at_once = True
         try:
-            self._raise_if_told()
+            self.raise_if_told()
             yield
-            self._raise_if_told()  # what came in a destructor
+            self.raise_if_told()
         finally:
             self._at_once = False
 
-    def _raise_if_told(self) -> None:
+    def raise_if_told(self) -> None:
+        """Raise what was told and could not be raised."""
         if self.told is not None:
             raise self.interrupted()
 
 
-def _in_destructor(frame: FrameType | None) -> bool:
-    """Whether a `__del__` is under way: Python prints what is raised in one, and goes on."""
-    while frame is not None and frame.f_code.co_name != "__del__":
+def _swallows(frame: FrameType | None) -> bool:
+    """Whether Python would print what is raised here, and go on.
+
+    So it does in a destructor, and in what runs around a fork, which multiprocessing's `_launch`
+    does.
+    """
+    while frame is not None and frame.f_code.co_name not in ("__del__", "_launch"):
         frame = frame.f_back
     return frame is not None
 
@@ -90,17 +95,14 @@ def ending(out: Path) -> Iterator[Ending]:
     """Hear signals for the length of the block; in a thread other than the main one, none.
 
     What was told and led to nothing is told again behind the block, to whoever heard before.
-    Processes of a DataLoader that exist by then are reported missing by their iterator alone, not
-    in the middle of whatever runs (which is what torch's handler of SIGCHLD does).
     """
     told = Ending(out)
     if threading.current_thread() is not threading.main_thread():
         yield told
         return
-    handlers = {signal.SIGINT: told.hear, signal.SIGTERM: told.hear}
-    if hasattr(signal, "SIGCHLD"):
-        handlers[signal.SIGCHLD] = signal.SIG_DFL
-    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number in before:
+        signal.signal(number, told.hear)
     try:
         yield told
     finally:
@@ -108,6 +110,15 @@ def ending(out: Path) -> Iterator[Ending]:
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
     if told.told is not None:
         signal.raise_signal(told.told)
+
+
+def report_in_iterator() -> None:
+    """Have a lost process of a DataLoader that exists by now reported by its iterator alone.
+
+    torch's handler of SIGCHLD raises in the middle of whatever runs, such as a step.
+    """
+    if hasattr(signal, "SIGCHLD") and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
 
 def leave_signals(worker: int) -> None:
@@ -118,17 +129,19 @@ def leave_signals(worker: int) -> None:
 
 
 @contextmanager
-def loading() -> Iterator[None]:
+def loading(told: Ending) -> Iterator[None]:
     """Say in a sentence that a process of a DataLoader is gone.
 
     Raises:
         InputError: it is.
+        Interrupted: it is, as this one shall be.
     """
     try:
         yield
     except RuntimeError as error:
         if not str(error).startswith("DataLoader worker"):
             raise
+        told.raise_if_told()
         raise InputError(
             "a process that loads images was ended from outside, perhaps for want of memory; "
             "fewer of them (--data.workers) need less, and --resume goes on with the run"

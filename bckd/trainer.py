@@ -41,7 +41,14 @@ from bckd.errors import InputError
 from bckd.evaluation import Metrics, evaluate
 from bckd.files import finite_or_none, one_writer, write_json
 from bckd.gradient_shares import gradient_shares
-from bckd.interruption import Ending, ending, leave_signals, loading
+from bckd.interruption import (
+    Ending,
+    Interrupted,
+    ending,
+    leave_signals,
+    loading,
+    report_in_iterator,
+)
 from bckd.learnt_boxes import tell_unlearnt
 from bckd.loss_window import LossWindow
 from bckd.models.detector import Detector
@@ -160,9 +167,12 @@ def _train(
             make_newest(state)
     if is_first():
         write_json(recipe.out / "recipe.json", to_plain(recipe))
-    batches = _batches(recipe, training, first)  # before signals are heard: see `ending`
     log = RunLog(recipe.out, first) if is_first() else NoLog()
-    with closing(log), closing(batches), ending(recipe.out) as told:
+    with (
+        closing(log),
+        ending(recipe.out) as told,
+        closing(_batches(recipe, training, first)) as batches,
+    ):
         contents = contents_of(recipe)
         parts = (student, teaching, optimizer, scaler, validation)
         run = _Run(recipe, contents, *parts, log, window, told, progress, seconds)
@@ -260,7 +270,8 @@ class _Run:
     def evaluate(self) -> Metrics:
         """The metrics of the student as it is; raises as `train` does."""
         share, workers = _own_share(self.recipe), self.recipe.data.workers
-        with self.told.at_once(), loading():
+        check = self.student.register_forward_pre_hook(lambda *_: self.told.raise_if_told())
+        with check, self.told.at_once(), loading(self.told):
             return evaluate(self.student, self.validation, share, workers, self.progress)[0]
 
     def save_student(self, path: Path, metrics: Metrics, steps: int) -> None:
@@ -271,13 +282,11 @@ class _Run:
     def _next(self, batches: Iterator[Batch], step: int, first: int) -> Batch:
         """The batch of a step; where a process that loads them is gone, the run ends in order."""
         try:
-            with loading():
+            with loading(self.told):
                 return next(batches)
-        except InputError:
+        except (InputError, Interrupted):
             if process_count() == 1 and step > first:
                 self._save(step)
-            if self.told.told is not None:  # as those processes were
-                raise self.told.interrupted() from None
             raise
 
     def _step(self, network: nn.Module, batch: Batch, step: int, bar: tqdm[Any]) -> bool:
@@ -414,7 +423,9 @@ def _batches(recipe: Recipe, dataset: CocoDataset, first: int) -> Generator[Batc
         collate_fn=partial(collate, size=dataset.size),
         worker_init_fn=leave_signals,
     )
-    return _each(iter(loader))
+    batches = _each(iter(loader))
+    report_in_iterator()
+    return batches
 
 
 def _each(batches: Iterator[Batch]) -> Generator[Batch, None, None]:

@@ -27,10 +27,12 @@ def figure(width: float, height: float) -> Figure:
     Texts whose script its font lacks (a class name may be in any) are drawn in an installed font
     that has it; where there is none, the characters are shown as escapes, as on a terminal.
     """
-    return _Readable(figsize=(width, height), dpi=100, layout="constrained")
+    return ReadableFigure(figsize=(width, height), dpi=100, layout="constrained")
 
 
-class _Readable(Figure):
+class ReadableFigure(Figure):
+    """See `figure`."""
+
     def draw(self, renderer: RendererBase) -> None:
         for text in self.findobj(Text):
             if not text.get_text().isascii():
