@@ -67,6 +67,6 @@ lock: ## remake requirements.txt: the newest versions in the ranges of pyproject
 	@rm -f requirements.new
 	mv requirements.tmp requirements.txt
 
-clean: ## delete runs/ (what your training wrote) and all caches; data/ stays
-	rm -rf runs build dist bckd.egg-info .pytest_cache .ruff_cache notebooks/.ipynb_checkpoints
+clean: ## delete caches and what was built; runs/ and data/ stay
+	rm -rf build dist bckd.egg-info .pytest_cache .ruff_cache notebooks/.ipynb_checkpoints
 	find bckd tests notebooks -name __pycache__ -type d -prune -exec rm -rf {} +

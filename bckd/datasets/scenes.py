@@ -80,7 +80,7 @@ def write_scenes(
 
 def _write(root: Path, record: dict[str, Any], progress: bool) -> None:
     """Draw all beside `root`, then give it its name."""
-    partial = root.with_name(f".{root.name}.partial")
+    partial = root.with_name(f".bckd-{root.name}.part")  # a name of our own
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
     try:

@@ -284,7 +284,7 @@ def test_an_interrupted_run_leaves_nothing(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_the_leftover_of_a_killed_run_is_cleaned(tmp_path: Path, standard: Path) -> None:
-    leftover = tmp_path / ".scenes.partial" / "train"
+    leftover = tmp_path / ".bckd-scenes.part" / "train"
     leftover.mkdir(parents=True)
     (leftover / "000001.png").write_bytes(b"half a picture")
     write_few(tmp_path / "scenes")
