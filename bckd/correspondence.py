@@ -20,8 +20,10 @@ from torch import Tensor
 
 from bckd.errors import InputError
 from bckd.models.dense import DenseDetector
+from bckd.models.grouped import NO_SCORE
 from bckd.normalisation import Normalisation, renormalise
 from bckd.structures import Assignment, DenseOutput, Locations
+from bckd.telling import tell_some
 
 
 class Matched(DenseDetector):
@@ -29,7 +31,8 @@ class Matched(DenseDetector):
 
     Args:
         teacher: the detector.
-        class_names: the student's; `columns` are theirs among the teacher's classes.
+        class_names: the student's; `columns` are theirs among the teacher's classes. A class that
+            the teacher lacks (None) is nowhere, by what it says.
         strides: the student's, all of which the teacher has.
         normalisation: of the student's images.
     """
@@ -38,7 +41,7 @@ class Matched(DenseDetector):
         self,
         teacher: DenseDetector,
         class_names: tuple[str, ...],
-        columns: Sequence[int],
+        columns: Sequence[int | None],
         strides: tuple[int, ...],
         normalisation: Normalisation,
     ) -> None:
@@ -50,8 +53,15 @@ class Matched(DenseDetector):
     def forward(self, images: Tensor) -> DenseOutput:
         """Dense output of the student's images (N, 3, H, W), padding 0."""
         output = self.teacher(renormalise(images, self.normalisation, self.teacher.normalisation))
-        output = replace(output, cls_logits=output.cls_logits[..., self.columns])
+        output = replace(output, cls_logits=self._chosen(output.cls_logits))
         return output if self.strides == self.teacher.strides else _levels(output, self.strides)
+
+    def _chosen(self, logits: Tensor) -> Tensor:
+        lacking = [n for n, column in enumerate(self.columns) if column is None]
+        logits = logits[..., [0 if column is None else column for column in self.columns]]
+        if lacking:
+            logits[..., lacking] = NO_SCORE  # the indexing above has made a copy
+        return logits
 
 
 def matched(
@@ -61,6 +71,7 @@ def matched(
     strides: tuple[int, ...],
     normalisation: Normalisation,
     renamed: dict[str, str] | None = None,
+    dispensable: frozenset[str] = frozenset(),
 ) -> DenseDetector:
     """The teacher as a student of these classes, strides and images takes it.
 
@@ -69,11 +80,12 @@ def matched(
     Args:
         who: the teacher's name, for messages.
         renamed: the teacher's name of a class, by the student's, where these differ.
+        dispensable: classes that the teacher may lack, as nothing is to be learnt of them.
 
     Raises:
         InputError: a class or a stride of the student has no counterpart.
     """
-    columns = _columns(teacher, who, class_names, renamed or {})
+    columns = _columns(teacher, who, class_names, renamed or {}, dispensable)
     absent = [stride for stride in strides if stride not in teacher.strides]
     if absent:
         raise InputError(
@@ -88,8 +100,12 @@ def matched(
 
 
 def _columns(
-    teacher: DenseDetector, who: str, class_names: tuple[str, ...], renamed: dict[str, str]
-) -> list[int]:
+    teacher: DenseDetector,
+    who: str,
+    class_names: tuple[str, ...],
+    renamed: dict[str, str],
+    dispensable: frozenset[str],
+) -> list[int | None]:
     stray = [name for name in renamed if name not in class_names]
     if stray:
         raise InputError(
@@ -97,14 +113,22 @@ def _columns(
             f"are {_listed(class_names)}"
         )
     wanted = [renamed.get(name, name) for name in class_names]
-    missing = [name for name in wanted if name not in teacher.class_names]
+    absent = [
+        pair for pair in zip(class_names, wanted, strict=True) if pair[1] not in teacher.class_names
+    ]
+    missing = [theirs for ours, theirs in absent if ours not in dispensable]
     if missing:
         raise InputError(
             f"teacher {who} has no class {_listed(missing)}; it has "
             f"{_listed(teacher.class_names)}: say which of these each class is "
             f"(--teacher-classes '{missing[0]}=NAME')"
         )
-    return [teacher.class_names.index(name) for name in wanted]
+    tell_some(
+        f"teacher {who} lacks {{}} of the classes, of which there is no box to learn from",
+        (ours for ours, _ in absent),
+    )
+    places = {name: place for place, name in enumerate(teacher.class_names)}
+    return [places.get(name) for name in wanted]
 
 
 def _listed(values: Sequence[object], separator: str = ", ") -> str:

@@ -135,9 +135,15 @@ def _renamed(detector: Detector, class_names: tuple[str, ...], who: str) -> Dete
 
 
 def load_teacher(
-    recipe: Recipe, class_names: tuple[str, ...], device: torch.device
+    recipe: Recipe,
+    class_names: tuple[str, ...],
+    device: torch.device,
+    dispensable: frozenset[str] = frozenset(),
 ) -> Checkpoint | None:
     """The recipe's teacher as its student takes it: frozen, in eval mode, checked.
+
+    Args:
+        dispensable: classes that the teacher may lack, as the data have no box of them.
 
     Raises:
         InputError: a class or a stride of the student has no counterpart, the bins of a
@@ -153,7 +159,7 @@ def load_teacher(
         tell(f"teacher {recipe.teacher}: {checkpoint.record['report']}")
     model, renamed = recipe.model, renamed_classes(recipe.teacher_classes)
     student = (class_names, model.strides, model.normalisation)
-    teacher = matched(checkpoint.detector, str(recipe.teacher), *student, renamed)
+    teacher = matched(checkpoint.detector, str(recipe.teacher), *student, renamed, dispensable)
     if weights.ld or weights.ld_region:
         _check_bins(teacher, recipe)
     return replace(checkpoint, detector=teacher.requires_grad_(False).eval().to(device))

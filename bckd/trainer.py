@@ -151,7 +151,8 @@ def _train(
     student = student.to(device, memory_format=torch.channels_last)
     _check_groups(recipe, student, own_images)
     if teaching is None:
-        teacher = first_process_first(lambda: load_teacher(recipe, names, device))
+        unlearnt = frozenset(names) - training.annotations.occurring_classes
+        teacher = first_process_first(lambda: load_teacher(recipe, names, device, unlearnt))
         if teacher is not None and state is None:
             check_teacher(recipe, teacher, student, validation)
         teaching = _teaching_of(teacher, recipe, training, progress)
@@ -199,7 +200,9 @@ def make_teaching(
 
     Its answers are computed once where the data are small and of one size.
     """
-    teacher = load_teacher(recipe, training.annotations.class_names, device)
+    names = training.annotations.class_names
+    unlearnt = frozenset(names) - training.annotations.occurring_classes
+    teacher = load_teacher(recipe, names, device, unlearnt)
     return _teaching_of(teacher, recipe, training, progress)
 
 

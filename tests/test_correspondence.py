@@ -85,6 +85,21 @@ class TestMatched:
         assert "my.pth has no class cow" in message and "--teacher-classes 'cow=NAME'" in message
         assert "cat, dog, bird, fish" in message
 
+    def test_a_class_that_nothing_is_to_be_learnt_of_may_be_absent(
+        self, tiny_detector: Make, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """An export's root class, which has no box: the teacher sees it nowhere."""
+        teacher, ours = tiny_detector(CLASSES), ("trays", "fish", "dog")
+        chosen = (ours, (8, 16, 32), IMAGENET)
+        reader = matched(teacher, "t", *chosen, dispensable=frozenset({"trays", "dog"}))
+        told = "teacher t lacks 1 of the classes, of which there is no box to learn from: trays\n"
+        assert capsys.readouterr().out == told
+        found, whole = reader(images()).cls_logits, teacher(images()).cls_logits
+        assert torch.equal(found[..., 1:], whole[..., [3, 1]])
+        assert (found[..., 0].sigmoid() < 1e-9).all()
+        with pytest.raises(InputError, match="t has no class trays"):
+            matched(teacher, "t", *chosen, dispensable=frozenset({"dog"}))
+
     def test_a_renamed_class_that_is_none(self, tiny_detector: Make) -> None:
         with pytest.raises(InputError, match="renames 'cow', which is no class of the data set"):
             matched(tiny_detector(CLASSES), "t", CLASSES, (8, 16, 32), IMAGENET, {"cow": "dog"})

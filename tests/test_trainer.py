@@ -523,6 +523,16 @@ class TestTeacher:
         message = refusal(replace(tiny_recipe, teacher=path))
         assert str(path) in message and f"has no class {', '.join(missing)}" in message
 
+    def test_without_a_class_that_has_no_box(self, distilling: Recipe, tmp_path: Path) -> None:
+        data, path = distilling.data, tmp_path / "with_root.json"
+        content = json.loads((data.root / data.train_annotations).read_text())
+        content["categories"].insert(0, {"id": 99, "name": "shapes"})
+        path.write_text(json.dumps(content))
+        recipe = replace(distilling, data=replace(data, train_annotations=str(path)), steps=2)
+        result = run(replace(recipe, out=tmp_path / "rooted"))
+        assert set(result.detector.class_names) == {"shapes", *NAMES}
+        assert all(line["unweighted"]["binary"] > 0 for line in step_lines(tmp_path / "rooted"))
+
     @pytest.mark.parametrize("pair", ["ball", "ball=", "=disc", "ball=disc=ring"])
     def test_a_class_renamed_by_something_else(self, distilling: Recipe, pair: str) -> None:
         message = refusal(replace(distilling, teacher_classes=(pair,)))
