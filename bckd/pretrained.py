@@ -30,6 +30,7 @@ from tqdm.auto import tqdm
 
 from bckd.errors import InputError, reason
 from bckd.files import write_atomically
+from bckd.telling import tell
 from bckd.tensor_files import read_saved, what_it_is
 
 _ZOO = "https://download.openmmlab.com/mmdetection/v2.0"
@@ -229,6 +230,9 @@ def fetch(name: str, folder: Path | None = None) -> Path:
 def torchvision_weights(model: str, weights: str) -> dict[str, Tensor]:
     """torchvision's published weights of a model, fetched as `fetch` does: checked, and no code.
 
+    ImageNet's, which a backbone merely starts from, may be others under the same name: that is
+    told.
+
     Args:
         model: as torchvision calls it.
         weights: which of its weights, such as "IMAGENET1K_V1".
@@ -243,14 +247,14 @@ def torchvision_weights(model: str, weights: str) -> dict[str, Tensor]:
         )
     url = get_model_weights(model)[weights].url
     entry = _of_torchvision(model, f"{weights} of {model}", url, None, "")
-    return read_saved(_fetch(entry, None))
+    return read_saved(_fetch(entry, None, others=weights.startswith("IMAGENET")))
 
 
-def _fetch(entry: Pretrained, folder: Path | None) -> Path:
+def _fetch(entry: Pretrained, folder: Path | None, others: bool = False) -> Path:
     folder = Path(torch.hub.get_dir()) / "checkpoints" if folder is None else folder
     path = folder / entry.file_name
     if path.is_file():
-        _check_present(entry, path)
+        _check_present(entry, path, others)
     elif entry.url is None:
         raise InputError(
             f"{entry.name} has no address to download from: fetch it by hand at {entry.page} and "
@@ -261,12 +265,15 @@ def _fetch(entry: Pretrained, folder: Path | None) -> Path:
     return path
 
 
-def _check_present(entry: Pretrained, path: Path) -> None:
+def _check_present(entry: Pretrained, path: Path, others: bool) -> None:
     try:
         fault = _fault(entry, path)
+        others = others and what_it_is(path) is None
     except OSError as error:
-        fault = reason(error)
-    if fault:
+        fault, others = reason(error), False
+    if fault and others:
+        tell(f"{path} is not {entry.name} as published ({fault}); it is used as it is")
+    elif fault:
         raise InputError(
             f"{path} is not {entry.name} as published ({fault}): remove it and fetch "
             f"{entry.url or entry.page} again, or give its path in place of the name to use it "

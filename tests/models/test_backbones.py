@@ -295,3 +295,21 @@ class TestSwin:
                 swin.train(training)
                 first, second = swin(batch)[2], swin(batch)[2]
                 assert torch.equal(first, second) != training
+
+
+def test_other_weights_under_the_published_name_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A backbone may start from weights that somebody else trained; a web page are none."""
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    url = torchvision.models.get_model_weights("mobilenet_v2").IMAGENET1K_V1.url
+    path = tmp_path / "hub" / "checkpoints" / url.rpartition("/")[2]
+    path.parent.mkdir(parents=True)
+    theirs = torchvision.models.mobilenet_v2().state_dict()
+    torch.save(theirs, path)
+    found = build_backbone("mobilenet_v2", "IMAGENET1K_V1").state_dict()
+    assert torch.equal(found["features.0.0.weight"], theirs["features.0.0.weight"])
+    assert f"{path} is not IMAGENET1K_V1 of mobilenet_v2 as published" in capsys.readouterr().out
+    path.write_text("<html>not found</html>")
+    with pytest.raises(InputError, match="it is a web page"):
+        build_backbone("mobilenet_v2", "IMAGENET1K_V1")
