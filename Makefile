@@ -51,7 +51,7 @@ test: env ## run the tests, on all cores, and the notebooks
 	$(BIN)/python -m pytest $(NBVAL) notebooks
 
 book: env ## write the course as static pages into runs/book, explorers included
-	$(BIN)/python -m bckd.book notebooks runs/book
+	$(BIN)/python -m bckd.course.book notebooks runs/book
 
 lab: env ## open the notebooks in JupyterLab
 	$(BIN)/python -m jupyterlab notebooks

@@ -1,5 +1,5 @@
 """`python -m bckd`, and `torchrun -m bckd` for many GPUs: the command `bckd`."""
 
-from bckd.command_line import main
+from bckd.commands.main import main
 
 main()

@@ -7,15 +7,11 @@ DistributedDataParallel. In a single process a value, a list or a network stays 
 
 from __future__ import annotations
 
-import json
 import os
-import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from itertools import chain
-from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
@@ -25,16 +21,11 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 
 from bckd.errors import InputError
+from bckd.launcher import is_first, launched
 
 T = TypeVar("T")
 # The longest wait for another process: the first scores all detections of COCO alone.
 PATIENCE = timedelta(hours=1)
-WAIT_FOR_FIRST = 10.0  # seconds that another process gives the first one to end for the same reason
-
-
-def launched() -> bool:
-    """Whether torchrun started this process."""
-    return dist.is_available() and dist.is_torchelastic_launched()
 
 
 def own_device(name: str) -> str:
@@ -91,33 +82,6 @@ def process_count() -> int:
 def process_index() -> int:
     """This process's number among them, from 0."""
     return dist.get_rank() if _joined() else 0
-
-
-def is_first() -> bool:
-    """Whether this process is the one that writes files and messages, joined or not."""
-    return _number() == 0
-
-
-def process_name() -> str:
-    """ " (process 3)" after a program's name in a message; nothing of the first process."""
-    return "" if is_first() else f" (process {_number()})"
-
-
-def end_under_torchrun(sentence: str, code: int) -> None:
-    """End this process with its last words left to torchrun, which says them after its own.
-
-    Those of the first process alone where all have the same to say: the others wait to be ended.
-    Does nothing where torchrun did not start this process.
-    """
-    file = os.environ.get("TORCHELASTIC_ERROR_FILE") if launched() else None
-    if file is None:
-        return
-    if not is_first():
-        time.sleep(WAIT_FOR_FIRST)
-    known = {"py_callstack": sentence, "timestamp": str(int(time.time()))}
-    Path(file).write_text(json.dumps({"message": {"message": sentence, "extraInfo": known}}))
-    sys.stdout.flush()
-    os._exit(code)  # a common end would wait for processes that wait for this one
 
 
 def shared(network: nn.Module) -> nn.Module:
@@ -211,12 +175,6 @@ def anywhere(holds: bool, device: torch.device) -> bool:
     value = torch.tensor(float(holds), device=device)
     dist.all_reduce(value, dist.ReduceOp.MAX)
     return bool(value)
-
-
-def _number() -> int:
-    if _joined():
-        return dist.get_rank()
-    return int(os.environ["RANK"]) if launched() else 0
 
 
 def _joined() -> bool:

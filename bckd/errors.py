@@ -1,6 +1,9 @@
-"""The one error that a user's input causes: a sentence, without a traceback on the command line."""
+"""What ends a command with a sentence, without a traceback."""
 
 from __future__ import annotations
+
+import signal
+from pathlib import Path
 
 
 class InputError(ValueError):
@@ -11,6 +14,30 @@ class InputError(ValueError):
         if "Original Traceback" in sentence:
             sentence = sentence.strip().rpartition("InputError: ")[2]
         super().__init__(sentence)
+
+
+class NonFiniteLossError(RuntimeError):
+    """A loss term or a weight is nan or infinite; the message names it, and the images."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """A run was told to end, and its folder holds all of it.
+
+    Args:
+        number: of the signal.
+        out: the folder.
+    """
+
+    def __init__(self, number: int, out: Path) -> None:
+        super().__init__(number, out)
+        self.number, self.out = number, out
+
+    def __str__(self) -> str:
+        name = signal.Signals(self.number).name
+        return (
+            f"stopped by {name}; {self.out} holds what was done, and --resume goes on from there "
+            f"(a demo or a study does so when it is started again)"
+        )
 
 
 def reason(error: BaseException) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from bckd.distributed import is_first
+from bckd.launcher import is_first
 
 _SHOWN = 3  # of many of a kind
 

@@ -15,16 +15,16 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from bckd import trainer
-from bckd.checkpoints import save_detector
 from bckd.datasets.annotations import Annotations
-from bckd.datasets.coco import ImageSize
 from bckd.datasets.scene_drawing import class_names
 from bckd.datasets.scenes import write_scenes
 from bckd.geometry import distances_to_boxes, grid
+from bckd.image_size import ImageSize
 from bckd.models.detector import Detector, DetectorConfig
 from bckd.recipes import DataConfig, Optimisation, Recipe
 from bckd.structures import Assignment, DenseOutput, Locations
+from bckd.training import trainer
+from bckd.zoo.checkpoints import save_detector
 
 torch.set_num_threads(1)  # tiny inputs: more threads only wait for one another
 

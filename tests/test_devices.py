@@ -17,18 +17,18 @@ from torch import Tensor, is_tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorDeviceMismatchError, FakeTensorMode
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
-from bckd.correspondence import matched
-from bckd.loss_window import LossWindow
 from bckd.models.dense import DenseDetector
 from bckd.models.detector import Detector, DetectorConfig
-from bckd.models.nanodet import NanoDet
-from bckd.models.torchvision_detectors import TorchvisionDetector
 from bckd.normalisation import CAFFE
-from bckd.objective import compute_terms
 from bckd.recipes import LossWeights, Recipe
-from bckd.schedule import build_optimizer, set_learning_rate
 from bckd.structures import Batch, GroundTruth
-from bckd.teaching import live_teaching
+from bckd.teachers.matching import matched
+from bckd.teachers.targets import live_teaching
+from bckd.training.loss_window import LossWindow
+from bckd.training.schedule import build_optimizer, set_learning_rate
+from bckd.training.terms import compute_terms
+from bckd.zoo.nanodet import NanoDet
+from bckd.zoo.torchvision_detectors import TorchvisionDetector
 
 NAMES = ("truck", "bus", "car")
 SUPERVISED = {

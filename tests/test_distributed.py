@@ -19,30 +19,31 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 
-from bckd import distributed, trainer
-from bckd.checkpoints import STUDENT, load_detector
-from bckd.command_line import main, run
+from bckd import distributed
+from bckd.commands.main import main, run
 from bckd.distributed import (
     anywhere,
     first_process_first,
     from_first,
-    is_first,
     joined_lists,
     mean_over_processes,
     own_device,
-    process_name,
     processes_joined,
     rows_of_all_processes,
     share_statistics,
     shared,
 )
 from bckd.errors import InputError
-from bckd.evaluation import evaluate
-from bckd.preparation import validation_data
-from bckd.recipes import PRESETS, Recipe
-from bckd.resuming import STATE, agreed_state
-from bckd.run_log import read_log
+from bckd.evaluation.average_precision import evaluate
+from bckd.launcher import is_first, process_name
+from bckd.presets import PRESETS
+from bckd.recipes import Recipe
+from bckd.training import trainer
+from bckd.training.preparation import validation_data
+from bckd.training.resuming import STATE, agreed_state
+from bckd.training.run_log import read_log
 from bckd.values import from_plain
+from bckd.zoo.checkpoints import STUDENT, load_detector
 
 ROOT = Path(__file__).parents[1]
 TEACHER = ROOT / "data" / "weights" / "scenes_teacher.safetensors"

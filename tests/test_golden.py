@@ -24,13 +24,14 @@ from bckd.losses import (
     localisation_distribution,
     softmax_classification,
 )
-from bckd.models import PostProcess, atss, fcos, gfl, load_official, postprocess, retinanet
+from bckd.models import PostProcess, postprocess
 from bckd.models.detector import Detector, HeadName
 from bckd.models.grouped import forward_in_groups
-from bckd.models.official import config_of_official
+from bckd.models.heads import atss, fcos, gfl, retinanet
+from bckd.models.supervision import assign, supervised_losses
 from bckd.recipes import LossWeights
 from bckd.structures import Assignment, DenseOutput, Detections, GroundTruth
-from bckd.supervision import assign, supervised_losses
+from bckd.zoo.official import config_of_official, load_official
 
 FOLDER = Path(os.environ.get("BCKD_GOLDEN") or Path(__file__).parent / "golden")
 FILES = sorted(FOLDER.glob("*.pt"))

@@ -19,11 +19,11 @@ from bckd.distributed import mean_over_processes
 from bckd.errors import InputError
 from bckd.groups import group_count, sum_in_group
 from bckd.models.detector import Detector, HeadName
-from bckd.objective import compute_terms
-from bckd.preparation import build_student, training_data
 from bckd.recipes import LossWeights, Recipe
 from bckd.structures import Batch
-from bckd.teaching import live_teaching
+from bckd.teachers.targets import live_teaching
+from bckd.training.preparation import build_student, training_data
+from bckd.training.terms import compute_terms
 
 HEADS: tuple[HeadName, ...] = get_args(HeadName)
 PROCESSES, IMAGES = 4, 8

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from bckd.recipes import PRESETS
+from bckd.presets import PRESETS
 from bckd.values import to_plain
 
 TABLE = json.loads((Path(__file__).parent / "official_recipes.json").read_text(encoding="utf-8"))

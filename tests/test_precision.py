@@ -8,11 +8,12 @@ from dataclasses import replace
 import pytest
 import torch
 
+from bckd.errors import NonFiniteLossError
 from bckd.precision import autocast_type
-from bckd.preparation import build_student
 from bckd.recipes import Recipe
-from bckd.run_log import read_log
-from bckd.trainer import NonFiniteLossError, train
+from bckd.training.preparation import build_student
+from bckd.training.run_log import read_log
+from bckd.training.trainer import train
 
 CUDA = torch.device("cuda")
 

@@ -8,9 +8,9 @@ from typing import get_args
 
 from bckd.models.backbones import BackboneName
 from bckd.models.detector import HeadName
-from bckd.models.torchvision_detectors import TorchvisionName
-from bckd.pretrained import PRETRAINED, readme_table
-from bckd.recipes import PRESETS
+from bckd.presets import PRESETS
+from bckd.weights.published import PRETRAINED, readme_table
+from bckd.zoo.torchvision_detectors import TorchvisionName
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 

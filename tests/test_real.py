@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 import torch
 
-from bckd.checkpoints import load_detector
-from bckd.command_line import run
+from bckd.commands.main import run
 from bckd.datasets.annotations import Annotations, read_annotations
 from bckd.datasets.coco import CocoDataset
-from bckd.evaluation import evaluate, score
+from bckd.evaluation.average_precision import evaluate, score
 from bckd.models.backbones import build_backbone
+from bckd.zoo.checkpoints import load_detector
 
 SHARED = os.environ.get("BCKD_SHARED")
 pytestmark = pytest.mark.skipif(

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from bckd.datasets.coco import ImageSize
 from bckd.errors import InputError
+from bckd.image_size import ImageSize
 from bckd.models.detector import DetectorConfig
 from bckd.models.postprocess import PostProcess
 from bckd.recipes import DataConfig, Optimisation, Recipe

@@ -2,12 +2,11 @@
 
 from bckd.datasets.annotations import Annotations, read_annotations
 from bckd.datasets.batches import TrainingBatches
-from bckd.datasets.coco import CocoDataset, ImageSize, collate
+from bckd.datasets.coco import CocoDataset, collate
 
 __all__ = [
     "Annotations",
     "CocoDataset",
-    "ImageSize",
     "TrainingBatches",
     "collate",
     "read_annotations",

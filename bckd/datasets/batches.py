@@ -8,7 +8,8 @@ import numpy as np
 import torch
 
 from bckd.datasets.annotations import ImageEntry
-from bckd.datasets.coco import ImageSize, Key
+from bckd.datasets.coco import Key
+from bckd.image_size import ImageSize
 
 
 class TrainingBatches(torch.utils.data.Sampler[list[Key | tuple[int, int]]]):

@@ -18,9 +18,9 @@ from bckd.datasets.annotations import Annotations, Objects
 from bckd.datasets.decoding import decode_image
 from bckd.datasets.image_files import look_at_files
 from bckd.errors import InputError
+from bckd.image_size import ImageSize
 from bckd.normalisation import IMAGENET, Normalisation
 from bckd.structures import Batch, GroundTruth
-from bckd.values import Pixels, Side
 
 
 class Key(NamedTuple):
@@ -35,37 +35,6 @@ class Key(NamedTuple):
     epoch: int
     index: int
     canvas: tuple[int, int] | None = None
-
-
-@dataclass(frozen=True)
-class ImageSize:
-    """How images are brought to size; the defaults are the official COCO recipe's."""
-
-    short_side: Side = 800  # pixels of the shorter side, unless the longer would exceed its limit
-    long_side: Side = 1333  # limit of the longer side, in pixels
-    pad_multiple: Pixels = 32  # each side is zero-padded to a multiple of this
-    centred: bool = False  # pad with black on all sides (NanoDet), not on the right and bottom
-
-    def resized(self, height: int, width: int) -> tuple[int, int]:
-        """Height and width after resizing, aspect ratio kept (mmcv's rounding)."""
-        scale = min(self.long_side / max(height, width), self.short_side / min(height, width))
-        return max(int(height * scale + 0.5), 1), max(int(width * scale + 0.5), 1)
-
-    def padded(self, side: int) -> int:
-        """A side in pixels, rounded up to the padding multiple."""
-        return -(-side // self.pad_multiple) * self.pad_multiple
-
-    def canvas(self, height: int, width: int) -> tuple[int, int]:
-        """Height and width of an image of that size once resized and padded."""
-        resized_height, resized_width = self.resized(height, width)
-        return self.padded(resized_height), self.padded(resized_width)
-
-    def margins(self, height: int, width: int) -> tuple[int, int, int, int]:
-        """Black pixels left, above, right and below of a resized image; none unless centred."""
-        if not self.centred:
-            return 0, 0, 0, 0
-        across, down = self.padded(width) - width, self.padded(height) - height
-        return across // 2, down // 2, across - across // 2, down - down // 2
 
 
 @dataclass(frozen=True)

@@ -3,16 +3,13 @@
 from bckd.models.backbones import build_backbone
 from bckd.models.dense import DenseDetector
 from bckd.models.detector import Detector, DetectorConfig
-from bckd.models.official import LoadReport, load_official
 from bckd.models.postprocess import PostProcess, postprocess
 
 __all__ = [
     "DenseDetector",
     "Detector",
     "DetectorConfig",
-    "LoadReport",
     "PostProcess",
     "build_backbone",
-    "load_official",
     "postprocess",
 ]

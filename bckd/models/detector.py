@@ -7,14 +7,14 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from bckd.models.atss import ATSSHead
 from bckd.models.backbones import BackboneName, build_backbone
 from bckd.models.dense import DenseDetector
-from bckd.models.fcos import FCOSHead
 from bckd.models.fpn import FPN
-from bckd.models.gfl import GFLHead
+from bckd.models.heads.atss import ATSSHead
+from bckd.models.heads.fcos import FCOSHead
+from bckd.models.heads.gfl import GFLHead
+from bckd.models.heads.retinanet import RetinaNetHead
 from bckd.models.postprocess import PostProcess
-from bckd.models.retinanet import RetinaNetHead
 from bckd.normalisation import IMAGENET, Normalisation
 from bckd.structures import DenseOutput
 from bckd.values import CountOrZero, Layers, Scale, Strides, Width

@@ -6,8 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from bckd.datasets.coco import ImageSize
-from bckd.recipes import PRESETS, SCENES_TEACHER, DataConfig, Recipe
+from bckd.image_size import ImageSize
+from bckd.presets import PRESETS, SCENES_TEACHER
+from bckd.recipes import DataConfig, Recipe
 from bckd.studies.study import Method, Study
 
 # Softmax distillation averages over classes: the official weight 10 at 80 classes is K / 8.

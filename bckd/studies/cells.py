@@ -13,19 +13,21 @@ from typing import Any
 import torch
 import torchvision
 
-from bckd.agreement import agreement
-from bckd.checkpoints import load_detector
-from bckd.correspondence import matched
 from bckd.datasets.coco import CocoDataset
-from bckd.error_analysis import analyse_errors
-from bckd.evaluation import detect, evaluation_loader
+from bckd.errors import NonFiniteLossError
+from bckd.evaluation.agreement import agreement
+from bckd.evaluation.average_precision import detect, evaluation_loader
+from bckd.evaluation.error_analysis import analyse_errors
 from bckd.models.dense import DenseDetector
-from bckd.preparation import training_data, validation_data
-from bckd.recipes import PRESETS, DataConfig, Recipe
-from bckd.run_log import read_log
+from bckd.presets import PRESETS
+from bckd.recipes import DataConfig, Recipe
 from bckd.studies.study import Cell, Study, changes_from, model_path, recipe_of
-from bckd.teaching import Teaching
-from bckd.trainer import NonFiniteLossError, RunResult, make_teaching, train
+from bckd.teachers.matching import matched
+from bckd.teachers.targets import Teaching
+from bckd.training.preparation import training_data, validation_data
+from bckd.training.run_log import read_log
+from bckd.training.trainer import RunResult, make_teaching, train
+from bckd.zoo.checkpoints import load_detector
 
 RUNS = Path("runs/study")  # folder of all studies, unless another is named
 PRESET = "scenes"  # that lines name their changes to

@@ -23,19 +23,19 @@ import torch
 import tyro
 from tqdm.auto import tqdm
 
-from bckd.checkpoints import STUDENT
 from bckd.datasets.scenes import write_scenes
 from bckd.errors import InputError
 from bckd.files import check_writable, one_maker, write_text
-from bckd.interruption import ending
-from bckd.run_log import append_line, read_lines
 from bckd.studies.catalogue import MODELS, STUDIES
 from bckd.studies.cells import RUNS, published_changes, run_cell
 from bckd.studies.statistics import best_scale
 from bckd.studies.study import Cell, Method, Study
 from bckd.studies.swapping import measure_swaps
-from bckd.trainer import train
+from bckd.training.interruption import ending
+from bckd.training.run_log import append_line, read_lines
+from bckd.training.trainer import train
 from bckd.values import Place, Processes, Seed, checked
+from bckd.zoo.checkpoints import STUDENT
 
 T = TypeVar("T")
 # What a line of the results says of its run, at the least.

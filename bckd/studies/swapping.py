@@ -9,14 +9,14 @@ from typing import Any, get_args
 
 import torch
 
-from bckd.agreement import agreement
-from bckd.checkpoints import load_detector
 from bckd.datasets.coco import CocoDataset
-from bckd.evaluation import evaluate, evaluation_loader
+from bckd.evaluation.agreement import agreement
+from bckd.evaluation.average_precision import evaluate, evaluation_loader
 from bckd.models.detector import Detector
 from bckd.studies.cells import train_cell, validation_of
 from bckd.studies.study import Cell, Study, model_path, recipe_of
-from bckd.swaps import Part, with_part_of, with_shift
+from bckd.studies.swaps import Part, with_part_of, with_shift
+from bckd.zoo.checkpoints import load_detector
 
 
 def measure_swaps(study: Study, cell: Cell, out: Path) -> dict[str, Any]:

@@ -39,7 +39,7 @@ def training_curves(logs: dict[str, list[dict[str, Any]]], smooth: int = 5) -> F
 
     Args:
         logs: by method, which has its colour in every figure, or by another name of the run,
-            the records of `bckd.run_log.read_log`.
+            the records of `bckd.training.run_log.read_log`.
         smooth: records of the running mean.
     """
     steps_of = {name: [r for r in records if "unweighted" in r] for name, records in logs.items()}

@@ -23,7 +23,7 @@ from bckd.viz.picture_outputs import (
     compared_outputs,
     outputs_of_picture,
 )
-from bckd.viz.replay_data import Curves, check_replay, value_at
+from bckd.viz.replay_curves import Curves, check_replay, value_at
 from bckd.viz.style import DIFFERENCE_COLOURS, PALETTE, SCORE_COLOURS, figure
 
 # The teacher and two students by their place: a colour and, for those who see colours

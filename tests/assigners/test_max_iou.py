@@ -10,7 +10,7 @@ from torch import Tensor
 
 from bckd.assigners.max_iou import NEGATIVE_IOU, POSITIVE_IOU, assign_max_iou
 from bckd.geometry import grid, with_anchors
-from bckd.models.retinanet import anchor_shapes
+from bckd.models.heads.retinanet import anchor_shapes
 from bckd.structures import Assignment, GroundTruth, Locations
 
 NUM_CLASSES = 4

@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 import torch
 
-from bckd.checkpoints import load_detector
 from bckd.datasets import CocoDataset, collate, read_annotations
-from bckd.datasets.coco import ImageSize
 from bckd.geometry import box_similarity
+from bckd.image_size import ImageSize
 from bckd.structures import DenseOutput
 from bckd.viz.explorers.score_maps import ScoreMapExplorer
+from bckd.zoo.checkpoints import load_detector
 
 TEACHER = Path(__file__).resolve().parents[2] / "data" / "weights" / "scenes_teacher.safetensors"
 SIDE = 128  # of a scene, in pixels

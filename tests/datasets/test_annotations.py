@@ -17,7 +17,7 @@ from PIL import Image
 
 from bckd.datasets.annotations import Annotations, read_annotations
 from bckd.errors import InputError
-from bckd.evaluation import score
+from bckd.evaluation.average_precision import score
 
 CONTENT: dict[str, Any] = {
     "images": [

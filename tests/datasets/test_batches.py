@@ -8,7 +8,8 @@ import pytest
 
 from bckd.datasets.annotations import ImageEntry
 from bckd.datasets.batches import TrainingBatches
-from bckd.datasets.coco import ImageSize, Key
+from bckd.datasets.coco import Key
+from bckd.image_size import ImageSize
 
 
 def images(wide: int, tall: int) -> list[ImageEntry]:

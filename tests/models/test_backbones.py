@@ -10,11 +10,11 @@ import torchvision
 from torch import Tensor, nn
 from torchvision.models.resnet import Bottleneck
 
-from bckd import pretrained
 from bckd.errors import InputError
 from bckd.models.backbones import build_backbone
 from bckd.models.backbones.mobilenet import LEAKY_SLOPE
 from bckd.models.backbones.swin import SwinT
+from bckd.weights import published
 
 CHANNELS = {
     "resnet18": (128, 256, 512),
@@ -188,7 +188,7 @@ class TestCaffe:
 class TestWeights:
     def test_they_are_loaded_by_name(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-        monkeypatch.setattr(pretrained, "_fault", lambda *_: None)  # ours have other hashes
+        monkeypatch.setattr(published, "_fault", lambda *_: None)  # ours have other hashes
         known = torchvision.models.get_model_weights("mobilenet_v2")
         folder = tmp_path / "hub" / "checkpoints"
         folder.mkdir(parents=True)
@@ -211,7 +211,7 @@ class TestWeights:
             raise URLError("no route")
 
         monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-        monkeypatch.setattr(pretrained, "_stream", unreachable)
+        monkeypatch.setattr(published, "_stream", unreachable)
         expected = "swin_t-.* could not be downloaded .*no route.*no-pretrained"
         with pytest.raises(InputError, match=expected):
             build_backbone("swin_t", "IMAGENET1K_V1")

@@ -7,14 +7,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bckd.command_line import TrainOptions, parse
+from bckd.commands.parsing import parse
+from bckd.commands.train import TrainOptions
 from bckd.errors import InputError
 from bckd.models.backbones import BackboneName
 from bckd.models.detector import Detector, DetectorConfig, HeadName
 from bckd.models.postprocess import PostProcess
-from bckd.recipes import PRESETS
+from bckd.models.supervision import assign, supervised_losses
+from bckd.presets import PRESETS
 from bckd.structures import DenseOutput, GroundTruth
-from bckd.supervision import assign, supervised_losses
 
 HEADS: tuple[HeadName, ...] = get_args(HeadName)
 NAMES = ("nut", "screw", "washer")

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from bckd.recipes import PRESETS
+from bckd.presets import PRESETS
 from bckd.studies import cells
 
 

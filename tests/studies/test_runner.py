@@ -10,18 +10,19 @@ from typing import Any
 
 import pytest
 
-from bckd.checkpoints import save_detector
-from bckd.datasets.coco import ImageSize
 from bckd.errors import InputError
 from bckd.files import one_maker
+from bckd.image_size import ImageSize
 from bckd.models.detector import Detector
-from bckd.recipes import PRESETS, Recipe
-from bckd.run_log import read_lines
+from bckd.presets import PRESETS
+from bckd.recipes import Recipe
 from bckd.studies import runner
 from bckd.studies.catalogue import methods
 from bckd.studies.cells import published_changes, run_cell
 from bckd.studies.runner import StudyOptions, chosen_scales, run_study
 from bckd.studies.study import Cell, Study, changed
+from bckd.training.run_log import read_lines
+from bckd.zoo.checkpoints import save_detector
 
 
 @pytest.fixture

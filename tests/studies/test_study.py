@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bckd.errors import InputError
-from bckd.recipes import PRESETS, SCENES_TEACHER
+from bckd.presets import PRESETS, SCENES_TEACHER
 from bckd.studies.catalogue import LD_FACTORS, methods
 from bckd.studies.study import (
     NO_DISTILLATION,

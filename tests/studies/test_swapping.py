@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from bckd.checkpoints import save_detector
-from bckd.datasets.coco import ImageSize
+from bckd.image_size import ImageSize
 from bckd.models.detector import Detector
-from bckd.recipes import PRESETS
+from bckd.presets import PRESETS
 from bckd.studies.catalogue import methods
 from bckd.studies.study import Cell, Study
 from bckd.studies.swapping import measure_swaps
+from bckd.zoo.checkpoints import save_detector
 
 
 @pytest.fixture

@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from bckd.datasets.annotations import read_annotations
-from bckd.datasets.coco import CocoDataset, ImageSize, collate
+from bckd.datasets.coco import CocoDataset, collate
+from bckd.image_size import ImageSize
 from bckd.models.detector import Detector
 from bckd.structures import Batch, DenseOutput
 from bckd.viz.pictures import pictures_of

@@ -12,12 +12,13 @@ import numpy as np
 import pytest
 import torch
 
-from bckd.checkpoints import save_detector
-from bckd.datasets.coco import ImageSize
+from bckd.course.replay_data import checkpoint_outputs, curves_of_run
 from bckd.errors import InputError
+from bckd.image_size import ImageSize
 from bckd.structures import DenseOutput
 from bckd.viz.explorers.replay import SCORE_UNITS, TrainingReplay
-from bckd.viz.replay_data import checkpoint_outputs, curves_of_run, value_at
+from bckd.viz.replay_curves import value_at
+from bckd.zoo.checkpoints import save_detector
 
 PICTURE = np.full((32, 40, 3), 128, dtype=np.uint8)
 NAMES = ("circle", "square", "triangle")

@@ -10,7 +10,7 @@ import torchvision
 from torch import Tensor, nn
 
 from bckd.errors import InputError
-from bckd.models.torchvision_weights import with_published
+from bckd.weights.torchvision_models import with_published
 
 
 class Backbone(nn.Module):

@@ -12,7 +12,7 @@ from bckd.structures import DenseOutput
 from bckd.viz.explorers.base import Explorer
 from bckd.viz.explorers.map_data import checked_opacity, map_data
 from bckd.viz.picture_outputs import outputs_of_picture
-from bckd.viz.replay_data import Curves, check_replay, value_at
+from bckd.viz.replay_curves import Curves, check_replay, value_at
 
 SCORE_UNITS = 65535  # of a score in the data: 16 bits hold it to 1e-5
 

@@ -1,0 +1,51 @@
+"""The command `bckd train`; its options are the fields of `Recipe`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Annotated
+
+import tyro
+
+from bckd.commands.metrics import print_metrics
+from bckd.commands.parsing import parse
+from bckd.errors import InputError
+from bckd.launcher import is_first
+from bckd.presets import PRESETS
+from bckd.recipes import Recipe
+from bckd.training.trainer import train
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """A recipe, and whether to go on with its run."""
+
+    recipe: Annotated[Recipe, tyro.conf.arg(name="")]
+    resume: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """continue the run in --out where it stopped"""
+
+
+def run(arguments: list[str]) -> None:
+    """Train a detector by a preset and options."""
+    listed = "\n".join(f"  {name:18}{text}" for name, (text, _) in PRESETS.items())
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(f"bckd train PRESET [options]\n\nPresets:\n{listed}\n")
+        print("`bckd train PRESET --help` lists every option with its default there.")
+        return
+    preset, *rest = arguments
+    if preset not in PRESETS:
+        raise InputError(f"preset {preset!r} is unknown; expected one of {', '.join(PRESETS)}")
+    text, default = PRESETS[preset]
+
+    options = parse(
+        TrainOptions,
+        rest,
+        f"train {preset}",
+        default=TrainOptions(default),
+        description=f"Train a detector: {text}.",
+    )
+    result = train(options.recipe, resume=options.resume)
+    if not is_first():
+        return
+    print_metrics(asdict(result.metrics))
+    print(f"the student and its log are in {result.out} ({result.seconds:.0f} s)")

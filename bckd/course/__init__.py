@@ -1,0 +1,1 @@
+"""What only the notebooks and the book use: data, figures of each lesson, pages."""

@@ -1,0 +1,89 @@
+"""What the notebooks look at: a real detector on real photographs, where both can be had."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from bckd.datasets.coco import CocoDataset
+from bckd.datasets.photographs import fetch_photographs
+from bckd.datasets.scenes import write_scenes
+from bckd.errors import InputError
+from bckd.models.dense import DenseDetector
+from bckd.presets import PRESETS
+from bckd.recipes import DataConfig
+from bckd.training.preparation import validation_data
+from bckd.weights.published import PRETRAINED, fetch
+from bckd.zoo.checkpoints import load_detector
+
+REAL_DETECTOR = "nanodet_m"
+COCO_VARIABLE = "BCKD_COCO"  # environment variable: the folder of COCO, if it is another
+PHOTOGRAPHS = "coco-photographs"  # below the data folder, where downloaded ones go
+IMAGES = 128  # photographs, the first by id
+SCENES = {"train": 160, "val": 40, "seed": 7}  # the small data set of the notebooks
+
+
+class Examples(NamedTuple):
+    """A detector, images for it, and what both are, in words."""
+
+    detector: DenseDetector
+    dataset: CocoDataset
+    name: str
+
+
+def real_or_scenes(data: Path = Path("../data"), download: bool = False) -> Examples:
+    """NanoDet-m on photographs of COCO val2017, or the scenes' teacher on scenes.
+
+    The photographs are the first 128 by id, of `data`/coco, of the folder that BCKD_COCO
+    names, or of `data`/coco-photographs. Where they or NanoDet's weights are absent, the scenes
+    are drawn, unless they are there.
+
+    Args:
+        data: the repository's data folder, as seen from the working folder.
+        download: fetch first what is absent: the weights (4 MB, into torch.hub's folder) and
+            the photographs with annotations (about 20 MB, into `data`/coco-photographs).
+
+    Raises:
+        InputError: BCKD_COCO names a folder without annotations of val2017, a file that is
+            there is not what its name says, or a download failed.
+    """
+    root = _coco_root(data)
+    if download:
+        fetch(REAL_DETECTOR)
+        if root is None:
+            fetch_photographs(data / PHOTOGRAPHS, IMAGES)
+            root = data / PHOTOGRAPHS
+    if root is not None and _nanodet_is_here():
+        checkpoint = load_detector(REAL_DETECTOR)
+        coco = DataConfig(root=root, first_val=IMAGES, size=checkpoint.size)
+        detector = checkpoint.detector
+        dataset = validation_data(coco, detector.normalisation)
+        return Examples(detector, dataset, f"NanoDet-m on {len(dataset)} photographs of COCO")
+    root = data / "scenes-quickstart"
+    write_scenes(root, **SCENES, progress=False)
+    detector = load_detector(data / "weights" / "scenes_teacher.safetensors").detector
+    dataset = validation_data(replace(PRESETS["scenes"][1].data, root=root))
+    name = f"the scenes' teacher on {len(dataset)} scenes (NanoDet-m or COCO is absent)"
+    return Examples(detector, dataset, name)
+
+
+def _coco_root(data: Path) -> Path | None:
+    """The first folder with annotations of val2017; BCKD_COCO overrules the others."""
+    named = os.environ.get(COCO_VARIABLE)
+    folders = [Path(named)] if named else [data / "coco", data / PHOTOGRAPHS]
+    annotations = DataConfig().val_annotations
+    found = next((folder for folder in folders if (folder / annotations).is_file()), None)
+    if named and found is None:
+        raise InputError(
+            f"{COCO_VARIABLE} is {named}, but {folders[0] / annotations} does not exist"
+        )
+    return found
+
+
+def _nanodet_is_here() -> bool:
+    folder = Path(torch.hub.get_dir()) / "checkpoints"
+    return (folder / PRETRAINED[REAL_DETECTOR].file_name).is_file()

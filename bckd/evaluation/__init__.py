@@ -1,0 +1,1 @@
+"""Measures: average precision, its errors, agreement of detectors, gradients, protocols."""

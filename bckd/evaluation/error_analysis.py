@@ -1,0 +1,137 @@
+"""Which errors cost a detector its average precision, and what its scores are worth.
+
+AP depends on the order of the scores alone. Two further questions do depend on
+their values: is a score the probability of being right (calibration), and how
+good is what is left above one fixed score (F1)?
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from hotcoco import COCO, COCOeval
+
+from bckd.datasets.annotations import Annotations
+from bckd.errors import InputError
+from bckd.evaluation.average_precision import Results
+
+IOU = 0.5  # from here on a box counts as found
+BINS = 10  # of equal width, over scores from 0 to 1
+THRESHOLDS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
+TIDE_ERRORS = ("Cls", "Loc", "Both", "Dupe", "Bkg", "Miss")
+
+
+@dataclass(frozen=True)
+class ErrorAnalysis:
+    """What is wrong with a detector's results at IoU .5; all but counts in 0..1.
+
+    Attributes:
+        tide: AP50 that would be gained if all errors of one kind were mended (TIDE, Bolya
+            et al., ECCV 2020): wrong class, IoU of .1 to .5, both, a second box of one
+            object, background, an object missed. Each is mended alone, so they don't sum
+            to what is missing; without detections there is no curve to mend, and all are 0.
+        calibration_error: mean over detections of |confidence - accuracy| in ten bins
+            of the score (expected calibration error); nan without detections.
+        reliability: (mean confidence, accuracy, count) of every bin that is not empty.
+        f1: by score threshold ("0.3"): F1 of the detections that score at least as
+            much, counted over all classes together.
+        best_f1: the largest of them.
+
+    `tide`, `f1` and `best_f1` are nan where nothing is to be found.
+    """
+
+    tide: dict[str, float]
+    calibration_error: float
+    reliability: tuple[tuple[float, float, int], ...]
+    f1: dict[str, float]
+    best_f1: float
+
+
+def analyse_errors(results: Results, annotations: Annotations) -> ErrorAnalysis:
+    """Take COCO results apart against the annotations, by hotcoco.
+
+    As in COCO's AP, crowd regions and what is found in them do not count.
+
+    Args:
+        results: as `bckd.evaluation.average_precision.detect` gives them; the best 100 of an
+            image and class count.
+
+    Raises:
+        InputError: a detection is of an image or a category that is not annotated.
+    """
+    evaluation = matched(results, annotations)
+    nothing_to_find = all(row["iscrowd"] for row in annotations.content["annotations"])
+    gains = evaluation.tide_errors(pos_thr=IOU)["delta_ap"]
+    calibration = evaluation.calibration(n_bins=BINS, iou_threshold=IOU)
+    f1 = _f1(evaluation, results)
+    return ErrorAnalysis(
+        tide={kind: float("nan") if nothing_to_find else gains[kind] for kind in TIDE_ERRORS},
+        calibration_error=calibration["ece"] if calibration["num_detections"] else float("nan"),
+        reliability=tuple(
+            (row["avg_confidence"], row["avg_accuracy"], row["count"])
+            for row in calibration["bins"]
+            if row["count"]
+        ),
+        f1=f1,
+        best_f1=max(f1.values()),
+    )
+
+
+def matched(results: Results, annotations: Annotations) -> COCOeval:
+    """hotcoco's evaluation of COCO results, with detections matched to objects.
+
+    Raises:
+        InputError: a detection is of an image or a category that is not annotated.
+    """
+    _check_known(results, annotations)
+    content = annotations.content
+    # Only what boxes need: hotcoco is stricter than we are about the other fields.
+    truth = COCO(
+        {
+            "images": _only(content["images"], ("id", "width", "height")),
+            "categories": _only(content["categories"], ("id", "name")),
+            "annotations": _only(
+                content["annotations"], ("id", "image_id", "category_id", "bbox", "area", "iscrowd")
+            ),
+        }
+    )
+    evaluation = COCOeval(truth, truth.load_res(results), "bbox")
+    evaluation.evaluate()
+    return evaluation
+
+
+def _check_known(results: Results, annotations: Annotations) -> None:
+    known = {
+        "image_id": {image.id for image in annotations.images},
+        "category_id": set(annotations.category_ids),
+    }
+    for field, values in known.items():
+        strange = {row[field] for row in results} - values
+        if strange:
+            raise InputError(
+                f"results name {field} {min(strange)}, which {annotations.path} does not list; "
+                f"expected detections on its images"
+            )
+
+
+def _only(rows: list[dict[str, Any]], names: tuple[str, ...]) -> list[dict[str, Any]]:
+    return [{name: row[name] for name in names} for row in rows]
+
+
+def _f1(evaluation: COCOeval, results: Results) -> dict[str, float]:
+    """F1 by threshold: 2 TP / (detections + objects).
+
+    Matching goes from the best score down, so leaving out low scores changes no match
+    of the rest: one matching serves all thresholds.
+    """
+    matches = evaluation.image_diagnostics(iou_thr=IOU)
+    objects = len(matches["gt_status"])
+    # Detections are numbered from 1 in the order of the results.
+    scored = [(results[key - 1]["score"], kind) for key, kind in matches["dt_status"].items()]
+    f1 = {}
+    for threshold in THRESHOLDS:
+        kept = [kind for score, kind in scored if score >= threshold]
+        found = 2 * kept.count("tp") / (len(kept) + objects) if objects else float("nan")
+        f1[f"{threshold:.1f}"] = found
+    return f1

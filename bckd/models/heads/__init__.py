@@ -1,0 +1,1 @@
+"""The four families: one file a head."""

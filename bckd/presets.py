@@ -1,0 +1,139 @@
+"""The named presets: recipes to train by, or to start from.
+
+from dataclasses import replace
+from bckd.presets import PRESETS
+text, recipe = PRESETS["scenes"]
+recipe = replace(recipe, steps=200)
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from bckd.image_size import ImageSize
+from bckd.models.detector import DetectorConfig, HeadName
+from bckd.recipes import DataConfig, LossOptions, LossWeights, Optimisation, Recipe
+
+
+def _coco(backbone: str, out: str, **model: Any) -> Recipe:
+    model = DetectorConfig(backbone=backbone, **model)
+    return Recipe(
+        model=model, losses=LossOptions(crowd="background"), images_per_group=2, out=Path(out)
+    )
+
+
+# MobileNetV2 as mmdetection has it by default: nothing is frozen, every BatchNorm learns.
+_MOBILENET = {"leaky": True, "frozen_stages": 0, "norm_eval": False}
+
+
+def _coco_head(head: HeadName) -> Recipe:
+    """Another family's official 1x recipe on ResNet-50, with weights for its distillation.
+
+    The nearest published weights of the two terms are CrossKD's (1 and 1, GIoU; for FCOS .4
+    and .75, IoU). FCOS's ResNet is torchvision's here, Caffe's in the official recipe.
+    """
+    fixed = {"norm_learns": False} if head == "fcos" else {}
+    recipe = _coco("resnet50", f"runs/coco-{head}-r50", head=head, **fixed)
+    if head != "fcos":
+        return replace(recipe, weights=LossWeights(binary=1.0, iou=1.0))
+    optimisation = Optimisation(
+        bias_rate=2.0, bias_decay=0.0, warmup="constant", warmup_start=1 / 3, clip_norm=35.0
+    )
+    return replace(
+        recipe,
+        weights=LossWeights(binary=0.4, iou=0.75),
+        losses=replace(recipe.losses, iou_kind="iou"),
+        optimisation=optimisation,
+    )
+
+
+SCENES_TEACHER = Path("data/weights/scenes_teacher.safetensors")
+
+_SMALL = DetectorConfig(
+    backbone="small_resnet",
+    pretrained=False,
+    frozen_stages=0,
+    norm_eval=False,
+    strides=(8, 16, 32),
+    head_convs=2,
+    reg_max=8,
+    anchor_scale=3.0,
+)
+SCENES_TEACHER_MODEL = replace(_SMALL, width=32, channels=64, head_groups=8)
+SCENES_STUDENT_MODEL = replace(_SMALL, width=8, channels=16, head_groups=4)
+
+_SCENES = Recipe(
+    model=SCENES_STUDENT_MODEL,
+    data=DataConfig(
+        root=Path("data/scenes"),
+        train_images="train",
+        train_annotations="annotations/instances_train.json",
+        val_images="val",
+        val_annotations="annotations/instances_val.json",
+        size=ImageSize(short_side=128, long_side=128),
+        workers=0,
+        cache=True,
+    ),
+    optimisation=Optimisation(
+        optimizer="adamw",
+        learning_rate=8e-3,
+        weight_decay=0.05,
+        warmup_steps=100,
+        schedule="cosine",
+    ),
+    out=Path("runs/scenes"),
+    steps=1200,
+    precision="float32",
+)
+
+_CUSTOM = Recipe(
+    model=DetectorConfig(
+        backbone="mobilenet_v2", frozen_stages=0, norm_eval=False, channels=96, head_convs=2
+    ),
+    data=DataConfig(
+        root=Path("data/custom"),
+        train_images="train",
+        train_annotations="annotations/instances_train.json",
+        val_images="val",
+        val_annotations="annotations/instances_val.json",
+        size=ImageSize(short_side=320, long_side=512),
+        workers=2,
+    ),
+    optimisation=Optimisation(
+        optimizer="adamw",
+        learning_rate=1e-3,
+        weight_decay=0.05,
+        warmup_steps=100,
+        schedule="cosine",
+    ),
+    out=Path("runs/custom"),
+    steps=2000,
+)
+
+PRESETS: dict[str, tuple[str, Recipe]] = {
+    "scenes": ("the embedded benchmark's student, 63 thousand parameters", _SCENES),
+    "scenes-teacher": (
+        "the embedded benchmark's teacher, 0.9 million parameters",
+        replace(
+            _SCENES,
+            model=SCENES_TEACHER_MODEL,
+            optimisation=replace(_SCENES.optimisation, learning_rate=3e-3),
+            out=Path("runs/scenes-teacher"),
+            steps=2000,
+        ),
+    ),
+    "custom": ("your own COCO-format data set, from an ImageNet MobileNetV2", _CUSTOM),
+    "coco-r50": ("official COCO recipe, ResNet-50 student", _coco("resnet50", "runs/coco-r50")),
+    "coco-r34": ("official COCO recipe, ResNet-34 student", _coco("resnet34", "runs/coco-r34")),
+    "coco-r18": ("official COCO recipe, ResNet-18 student", _coco("resnet18", "runs/coco-r18")),
+    "coco-r101": ("official COCO recipe, ResNet-101 teacher", _coco("resnet101", "runs/coco-r101")),
+    "coco-retinanet-r50": ("RetinaNet's 1x recipe, ResNet-50", _coco_head("retinanet")),
+    "coco-fcos-r50": ("FCOS's 1x recipe, ResNet-50", _coco_head("fcos")),
+    "coco-atss-r50": ("ATSS's 1x recipe, ResNet-50", _coco_head("atss")),
+    "coco-mobilenetv2": (
+        "official COCO recipe, MobileNetV2 student with LeakyReLU",
+        _coco("mobilenet_v2", "runs/coco-mobilenetv2", **_MOBILENET),
+    ),
+}

@@ -1,0 +1,1 @@
+"""The teacher: matched to its student, tried before it teaches, asked once or at each step."""

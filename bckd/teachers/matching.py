@@ -1,0 +1,131 @@
+"""A teacher of another family, with other levels or other classes, as its student takes it.
+
+Levels correspond by stride and classes by name. A teacher may have more of both than its
+student, and may want its images normalised in another way (`matched`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from torch import Tensor
+
+from bckd.correspondence import choose_levels
+from bckd.errors import InputError
+from bckd.models.dense import DenseDetector
+from bckd.models.grouped import NO_SCORE
+from bckd.normalisation import Normalisation, renormalise
+from bckd.structures import DenseOutput
+from bckd.telling import tell_some
+
+
+class Matched(DenseDetector):
+    """A teacher that takes its student's images and speaks of its levels and classes.
+
+    Args:
+        teacher: the detector.
+        class_names: the student's; `columns` are theirs among the teacher's classes. A class that
+            the teacher lacks (None) is nowhere, by what it says.
+        strides: the student's, all of which the teacher has.
+        normalisation: of the student's images.
+    """
+
+    def __init__(
+        self,
+        teacher: DenseDetector,
+        class_names: tuple[str, ...],
+        columns: Sequence[int | None],
+        strides: tuple[int, ...],
+        normalisation: Normalisation,
+    ) -> None:
+        super().__init__()
+        self.teacher, self.columns = teacher, list(columns)
+        self.class_names, self.strides, self.normalisation = class_names, strides, normalisation
+        self.settings = teacher.settings
+
+    def forward(self, images: Tensor) -> DenseOutput:
+        """Dense output of the student's images (N, 3, H, W), padding 0."""
+        output = self.teacher(renormalise(images, self.normalisation, self.teacher.normalisation))
+        output = replace(output, cls_logits=self._chosen(output.cls_logits))
+        return (
+            output if self.strides == self.teacher.strides else choose_levels(output, self.strides)
+        )
+
+    def _chosen(self, logits: Tensor) -> Tensor:
+        lacking = [n for n, column in enumerate(self.columns) if column is None]
+        logits = logits[..., [0 if column is None else column for column in self.columns]]
+        if lacking:
+            logits[..., lacking] = NO_SCORE  # the indexing above has made a copy
+        return logits
+
+
+def matched(
+    teacher: DenseDetector,
+    who: str,
+    class_names: tuple[str, ...],
+    strides: tuple[int, ...],
+    normalisation: Normalisation,
+    renamed: dict[str, str] | None = None,
+    dispensable: frozenset[str] = frozenset(),
+) -> DenseDetector:
+    """The teacher as a student of these classes, strides and images takes it.
+
+    The teacher itself, where nothing differs.
+
+    Args:
+        who: the teacher's name, for messages.
+        renamed: the teacher's name of a class, by the student's, where these differ.
+        dispensable: classes that the teacher may lack, as nothing is to be learnt of them.
+
+    Raises:
+        InputError: a class or a stride of the student has no counterpart.
+    """
+    columns = _columns(teacher, who, class_names, renamed or {}, dispensable)
+    absent = [stride for stride in strides if stride not in teacher.strides]
+    if absent:
+        raise InputError(
+            f"teacher {who} has strides {_listed(teacher.strides)} and the student "
+            f"{_listed(strides)}: the student's {_listed(absent)} would learn nothing; give the "
+            f"student strides of the teacher (--model.strides {_listed(teacher.strides, ' ')})"
+        )
+    same_classes = columns == list(range(len(teacher.class_names)))
+    if same_classes and (strides, normalisation) == (teacher.strides, teacher.normalisation):
+        return teacher
+    return Matched(teacher, class_names, columns, strides, normalisation).train(teacher.training)
+
+
+def _columns(
+    teacher: DenseDetector,
+    who: str,
+    class_names: tuple[str, ...],
+    renamed: dict[str, str],
+    dispensable: frozenset[str],
+) -> list[int | None]:
+    stray = [name for name in renamed if name not in class_names]
+    if stray:
+        raise InputError(
+            f"teacher_classes renames {stray[0]!r}, which is no class of the data set; these "
+            f"are {_listed(class_names)}"
+        )
+    wanted = [renamed.get(name, name) for name in class_names]
+    absent = [
+        pair for pair in zip(class_names, wanted, strict=True) if pair[1] not in teacher.class_names
+    ]
+    missing = [theirs for ours, theirs in absent if ours not in dispensable]
+    if missing:
+        raise InputError(
+            f"teacher {who} has no class {_listed(missing)}; it has "
+            f"{_listed(teacher.class_names)}: say which of these each class is "
+            f"(--teacher-classes '{missing[0]}=NAME')"
+        )
+    tell_some(
+        f"teacher {who} lacks {{}} of the classes, of which there is no box to learn from",
+        (ours for ours, _ in absent),
+    )
+    places = {name: place for place, name in enumerate(teacher.class_names)}
+    return [places.get(name) for name in wanted]
+
+
+def _listed(values: Sequence[object], separator: str = ", ") -> str:
+    return separator.join(str(value) for value in values)

@@ -1,0 +1,97 @@
+"""What is told of a data set before it is used: what was made of its files, what is left out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from bckd.datasets.annotations import Annotations
+from bckd.datasets.coco import CocoDataset
+from bckd.datasets.image_files import repeated, shared
+from bckd.evaluation.average_precision import ceiling
+from bckd.telling import tell, tell_some
+
+
+def tell_annotations(annotations: Annotations) -> None:
+    """Tell what was odd in an annotation file."""
+    annotations.findings.tell()
+
+
+def tell_training(dataset: CocoDataset) -> None:
+    """Tell what of a data set is not learnt from, and what is there twice."""
+    annotations = dataset.annotations
+    path = annotations.path
+    pairs = zip(annotations.class_names, annotations.category_ids, strict=True)
+    occurring = annotations.occurring_classes
+    unused = [f"{name!r} (id {identity})" for name, identity in pairs if name not in occurring]
+    tell_some(f"{path}: classes without a box, which can't be learnt ({{}})", unused)
+    if annotations.too_small:
+        tell(f"{path}: boxes below a pixel are not learnt ({annotations.too_small})")
+    used = {image.id for image in dataset.images}
+    boxed = {row["image_id"] for row in annotations.content["annotations"]}
+    left_out = [image for image in annotations.images if image.id not in used]
+    for what, names in (
+        ("without a box", [x.file_name for x in left_out if x.id not in boxed]),
+        (
+            "with nothing but crowd regions or boxes below a pixel",
+            [x.file_name for x in left_out if x.id in boxed],
+        ),
+    ):
+        tell_some(f"{path}: images {what} are left out of training ({{}})", names)
+    _tell_files(dataset)
+
+
+def tell_validation(dataset: CocoDataset, max_detections: int) -> None:
+    """Tell what AP can say on a data set, and what is there twice."""
+    annotations = dataset.annotations
+    path, rows = annotations.path, annotations.content["annotations"]
+    if not annotations.labelled:
+        tell(f"{path} has no 'annotations': AP is unknown")
+    elif all(row["iscrowd"] for row in rows):
+        tell(f"{path} has no object to find: AP is unknown")
+    _tell_ceiling(annotations, max_detections)
+    _tell_files(dataset)
+
+
+def _tell_ceiling(annotations: Annotations, max_detections: int) -> None:
+    counts: dict[int | str, int] = {}
+    for row in annotations.content["annotations"]:
+        counts[row["image_id"]] = counts.get(row["image_id"], 0) + (not row["iscrowd"])
+    crowded = [
+        f"{image.file_name} with {counts[image.id]}"
+        for image in annotations.images
+        if counts.get(image.id, 0) > max_detections
+    ]
+    if crowded:
+        highest = 100 * ceiling(annotations, max_detections)
+        tell_some(
+            f"{annotations.path}: AP can't be above {highest:.1f}, as {max_detections} detections "
+            f"of an image are kept and judged (`bckd eval --max-detections` sets another number) "
+            f"and there are images with more objects ({{}})",
+            crowded,
+        )
+
+
+def _tell_files(dataset: CocoDataset) -> None:
+    path = dataset.annotations.path
+    turned = [str(file.path) for file in dataset.files if file.orientation != 1]
+    tell_some(
+        f"{path}: images are turned as their EXIF orientation says, and their boxes taken for "
+        f"those of the turned image ({{}})",
+        turned,
+    )
+    twice = [_named(file, other) for file, other in repeated(dataset.files)]
+    tell_some(f"{path}: images that are there twice ({{}})", twice)
+
+
+def tell_shared(training: CocoDataset, validation: CocoDataset) -> None:
+    """Tell which images of the validation are trained on."""
+    names = [_named(file, other) for file, other in shared(validation.files, training.files)]
+    tell_some(
+        f"{validation.annotations.path}: images that are trained on too, so that AP says how well "
+        f"they are remembered ({{}})",
+        names,
+    )
+
+
+def _named(file: Path, other: Path) -> str:
+    return str(file) if file == other else f"{file} as {other}"

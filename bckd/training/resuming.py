@@ -1,0 +1,370 @@
+"""The resume state: all that a killed run needs to end as if it had not been killed."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from hashlib import file_digest, sha256
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bckd.distributed import joined_lists, process_count
+from bckd.errors import InputError
+from bckd.files import parse_json
+from bckd.models.detector import Detector
+from bckd.recipes import Recipe
+from bckd.telling import first_of, tell
+from bckd.training.loss_window import HeldWindow
+from bckd.training.run_log import LOG
+from bckd.values import CountOrZero, PositiveOrZero, from_plain, to_plain
+from bckd.weights.published import PRETRAINED
+from bckd.weights.tensor_files import read_tensors
+from bckd.zoo.checkpoints import load_strictly, save_tensors
+from bckd.zoo.unfinished import STATE, STUDENT
+
+PREVIOUS = "resume.previous.safetensors"  # of the state before it
+# A resumed run may differ in these: they do not touch the weights (the folder of the data
+# may have moved; another device rounds differently).
+FREE_FIELDS = {
+    "out",
+    "device",
+    "log_every",
+    "checkpoint_every",
+    "evaluate_every",
+    "log_gradients",
+    "data.root",
+    "data.workers",
+    "data.val_images",
+    "data.val_annotations",
+    "data.first_val",
+    "model.postprocess",
+}
+ABSENT = "absent"  # in place of a file's SHA-256
+
+
+class _Damaged(InputError):
+    """A resume state that is not as it was written."""
+
+
+@dataclass(frozen=True)
+class _Header:
+    """What a state says beside its tensors, each field a JSON text.
+
+    Earlier versions wrote no `scaler`, `contents`, `window`, `class_names` and `checksum`.
+    """
+
+    step: CountOrZero
+    seconds: PositiveOrZero
+    recipe: dict[str, Any]
+    scaler: dict[str, int | float] = field(default_factory=dict)
+    contents: dict[str, str] = field(default_factory=dict)
+    window: HeldWindow = field(default_factory=HeldWindow)
+    class_names: tuple[str, ...] | None = None
+    checksum: str | None = None
+
+
+@dataclass(frozen=True)
+class ResumeState:
+    """A run that can go on.
+
+    Attributes:
+        path: the file.
+        tensors: the student's, as `model/NAME`, and the optimiser's, as
+            `optimizer/PARAMETER/NAME`.
+        step, seconds: how many steps it has made, and how long it trained.
+        recipe: the run's, as plain JSON values.
+        scaler: state of the loss scale of fp16.
+        contents: see `contents_of`.
+        window: what the next line of the log says of steps before this one.
+    """
+
+    path: Path
+    tensors: dict[str, Tensor]
+    step: int
+    seconds: float
+    recipe: dict[str, Any]
+    scaler: dict[str, int | float]
+    contents: dict[str, str]
+    window: HeldWindow
+
+
+def contents_of(recipe: Recipe) -> dict[str, str]:
+    """What decides a run's outcome beside its recipe: SHA-256 by the field that names the file.
+
+    Weights that load by name are their name.
+    """
+    contents = {"data.train_annotations": _digest(recipe.data.root / recipe.data.train_annotations)}
+    for name, source in (("teacher", recipe.teacher), ("start", recipe.start)):
+        if source is not None:
+            published = str(source) in PRETRAINED and not source.exists()
+            file = source / STUDENT if source.is_dir() else source
+            contents[name] = str(source) if published else _digest(file)
+    return contents
+
+
+def _digest(path: Path) -> str:
+    if not path.is_file():
+        return ABSENT
+    with path.open("rb") as file:
+        return file_digest(file, "sha256").hexdigest()
+
+
+def save_state(
+    recipe: Recipe,
+    contents: dict[str, str],
+    detector: Detector,
+    optimizer: torch.optim.Optimizer,
+    scaler: torch.amp.GradScaler,
+    step: int,
+    seconds: float,
+    window: HeldWindow,
+) -> None:
+    """Write the resume state of a run into its folder; atomically. The one before it is kept."""
+    tensors = {f"model/{name}": value for name, value in detector.state_dict().items()}
+    for name, parameter in detector.named_parameters():
+        for key, value in optimizer.state.get(parameter, {}).items():
+            if value is not None:  # SGD without momentum keeps an empty buffer
+                tensors[f"optimizer/{name}/{key}"] = torch.as_tensor(value)
+    tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    header = _Header(
+        step,
+        seconds,
+        to_plain(recipe),
+        scaler.state_dict(),
+        contents,
+        window,
+        class_names=detector.class_names,
+    )
+    texts = {name: json.dumps(to_plain(value)) for name, value in vars(header).items()}
+    texts["checksum"] = json.dumps(_checksum(tensors, texts))
+    save_tensors(recipe.out / STATE, tensors, texts, recipe.out / PREVIOUS)
+
+
+def _checksum(tensors: Mapping[str, Tensor], header: Mapping[str, str]) -> str:
+    """SHA-256 of tensors on the CPU and of a header, but for its own place in there."""
+    digest = sha256()
+    for name, text in sorted(header.items()):
+        if name != "checksum":
+            digest.update(f"{name} {text}\n".encode())
+    for name, value in sorted(tensors.items()):
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
+        digest.update(value.reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def restore(
+    state: ResumeState,
+    detector: Detector,
+    optimizer: torch.optim.Optimizer,
+    scaler: torch.amp.GradScaler,
+) -> None:
+    """Put what a resume state holds back into the detector, its optimiser and the loss scale.
+
+    Raises:
+        InputError: a tensor or number is missing, unknown or of another shape.
+    """
+    weights: dict[str, Tensor] = {}
+    buffers: dict[str, dict[str, Tensor]] = {}
+    for name, value in state.tensors.items():
+        kind, _, rest = name.partition("/")
+        if kind == "model":
+            weights[rest] = value
+        else:
+            parameter, _, key = rest.partition("/")
+            buffers.setdefault(parameter, {})[key] = value
+    load_strictly(detector, weights, state.path)
+    learning = {name: p for name, p in detector.named_parameters() if p.requires_grad}
+    if buffers and all(name.isdigit() for name in buffers):  # earlier states number them
+        numbers = {str(n): name for n, name in enumerate(learning)}
+        buffers = {numbers.get(number, number): values for number, values in buffers.items()}
+    if scaler.is_enabled() and state.scaler:
+        _check_names(state, "entries of the loss scale", scaler.state_dict(), state.scaler)
+        scaler.load_state_dict(state.scaler)
+    # In fp16 every step so far may have been left out.
+    if buffers or not (scaler.is_enabled() or state.step == 0):
+        _check_buffers(state, buffers, learning, _kinds_of_buffers(optimizer))
+    names = {id(p): name for name, p in learning.items()}
+    groups = optimizer.state_dict()["param_groups"]
+    order = [names[id(p)] for group in optimizer.param_groups for p in group["params"]]
+    numbered = {n: buffers[name] for n, name in enumerate(order) if name in buffers}
+    optimizer.load_state_dict({"state": numbered, "param_groups": groups})
+    for parameter, values in optimizer.state.items():
+        for name, value in values.items():
+            if value.shape == parameter.shape:
+                # Fused optimisers read buffers in the parameter's memory layout.
+                values[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
+
+
+def _kinds_of_buffers(optimizer: torch.optim.Optimizer) -> list[str]:
+    """What the optimiser remembers of a parameter."""
+    if isinstance(optimizer, torch.optim.AdamW):
+        return ["step", "exp_avg", "exp_avg_sq"]
+    return ["momentum_buffer"] if optimizer.defaults["momentum"] else []
+
+
+def _check_buffers(
+    state: ResumeState,
+    buffers: dict[str, dict[str, Tensor]],
+    learning: dict[str, nn.Parameter],
+    kinds: list[str],
+) -> None:
+    """The optimiser's buffers are those of all that learns, in its shapes (`step` is a number)."""
+    wanted = {
+        f"{name}/{kind}": tuple(() if kind == "step" else parameter.shape)
+        for name, parameter in learning.items()
+        for kind in kinds
+    }
+    found = {
+        f"{name}/{kind}": tuple(value.shape)
+        for name, values in buffers.items()
+        for kind, value in values.items()
+    }
+    _check_names(state, "tensors of the optimiser", wanted, found)
+
+
+def _check_names(
+    state: ResumeState, what: str, wanted: Mapping[str, Any], found: Mapping[str, Any]
+) -> None:
+    """Both have the same entries, and shapes where these are shapes."""
+    wrong = sorted(set(wanted) ^ set(found))
+    shapes = [name for name in wanted if isinstance(wanted[name], tuple) and name in found]
+    wrong += [name for name in shapes if wanted[name] != found[name]]
+    if wrong:
+        raise InputError(
+            f"{state.path} does not hold this run: {len(wrong)} {what} are missing, unknown or "
+            f"of another shape: {first_of(wrong)}"
+        )
+
+
+def state_to_resume(recipe: Recipe, resume: bool) -> ResumeState | None:
+    """The state to go on from, or None to start; no run is overwritten silently.
+
+    Raises:
+        InputError: the folder holds a run and `resume` is off; the run was started with another
+            recipe, or with other contents of a file that it names; or its states are damaged.
+    """
+    out = recipe.out
+    paths = [path for path in (out / STATE, out / PREVIOUS) if path.exists()]
+    if not resume:
+        if paths or (out / STUDENT).exists():
+            raise InputError(
+                f"{out} already holds a run; --resume continues it, another --out starts anew"
+            )
+    elif not paths and (out / STUDENT).exists():
+        raise InputError(f"{out} holds a student but no {STATE} to go on from")
+    if not paths:
+        if (out / LOG).exists():
+            tell(f"{out} holds a {LOG} but no {STATE}: the run starts, and its log, at step 0")
+        return None
+    state = _newest_good(paths)
+    recorded = from_plain(Recipe, state.recipe, str(state.path))  # new fields: their defaults
+    if state.step > recorded.steps:
+        raise InputError(f"{state.path} has step {state.step}; expected {recorded.steps} or less")
+    ours, theirs = (to_plain(replace(x, model=x.model.resolved())) for x in (recipe, recorded))
+    difference = _first_difference(theirs, ours, "", FREE_FIELDS | set(state.contents))
+    if difference:
+        raise InputError(f"{out} was started with another recipe: {difference}")
+    _check_contents(state, recipe)
+    return state
+
+
+def _newest_good(paths: list[Path]) -> ResumeState:
+    """The first state that is whole; damage of one before it is told."""
+    damage: list[_Damaged] = []
+    for path in paths:
+        try:
+            state = _read_state(path)
+        except _Damaged as error:
+            damage.append(error)
+        else:
+            if damage:
+                tell(f"{damage[0]}; the run goes on from {path.name}, step {state.step}")
+            return state
+    raise damage[0]
+
+
+def _check_contents(state: ResumeState, recipe: Recipe) -> None:
+    """The files that decided the run so far, wherever they lie now, are the same."""
+    ours = contents_of(recipe)
+    for name, recorded in state.contents.items():
+        found = ours.get(name, "none")
+        if found not in (recorded, ABSENT):
+            raise InputError(
+                f"{recipe.out} was started with another content of {name}: SHA-256 {recorded}, "
+                f"now {found}; a file may move, but not change"
+            )
+
+
+def make_newest(state: ResumeState) -> None:
+    """Give a state that was kept beside a damaged one the place of that."""
+    if state.path.name == PREVIOUS:
+        os.replace(state.path, state.path.with_name(STATE))
+
+
+def agreed_state(recipe: Recipe, resume: bool) -> ResumeState | None:
+    """What `state_to_resume` finds, which has to be the same in all processes of a run.
+
+    Raises:
+        InputError: as `state_to_resume`, in every process; or processes find different states.
+    """
+    state, refusal = None, None
+    try:
+        state = state_to_resume(recipe, resume)
+    except InputError as error:
+        refusal = error
+    everywhere = joined_lists([_found(recipe.out, state, refusal)])
+    other = next((n for n, found in enumerate(everywhere) if found != everywhere[0]), None)
+    if other is not None:
+        raise InputError(
+            f"in {recipe.out} process 0 finds {everywhere[0]}, process {other} "
+            f"{everywhere[other]}; expected one folder that all processes see"
+        )
+    if refusal is not None:
+        raise refusal
+    return state
+
+
+def _found(out: Path, state: ResumeState | None, refusal: InputError | None) -> str:
+    """What a process finds in the folder of the run, to be compared with what others find."""
+    if refusal is not None:
+        return f"a run that it can't go on with ({refusal})"
+    if state is None or process_count() == 1:
+        return "no run"
+    return f"a run of {state.step} steps (SHA-256 {_digest(state.path)})"
+
+
+def _read_state(path: Path) -> ResumeState:
+    """A state as it was written.
+
+    Raises:
+        InputError: it is something else.
+        _Damaged: it is not as it was written.
+    """
+    try:
+        tensors, texts = read_tensors(path)
+    except InputError as error:
+        raise _Damaged(str(error)) from error
+    if not {"step", "seconds", "recipe"} <= set(texts):
+        raise InputError(f"{path} is no resume state of bckd")
+    plain = {name: parse_json(text, f"{path}: {name}") for name, text in texts.items()}
+    header = from_plain(_Header, plain, str(path))
+    if header.checksum not in (None, _checksum(tensors, texts)):
+        raise _Damaged(f"{path} is damaged: its checksum is another")
+    own = {entry.name for entry in fields(ResumeState)}
+    return ResumeState(path, tensors, **{k: v for k, v in vars(header).items() if k in own})
+
+
+def _first_difference(recorded: Any, ours: Any, name: str, free: set[str]) -> str | None:
+    """The first field, by its dotted name, in which two plain recipes differ, but for free ones."""
+    if name in free or recorded == ours:
+        return None
+    if isinstance(recorded, dict) and isinstance(ours, dict):
+        prefix = f"{name}." if name else ""
+        found = (_first_difference(recorded.get(k), ours[k], prefix + k, free) for k in ours)
+        return next((text for text in found if text), None)
+    return f"{name} was {recorded!r}, now {ours!r}"

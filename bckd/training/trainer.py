@@ -1,0 +1,454 @@
+"""Training: a recipe becomes a student, with or without a teacher.
+
+Everything random is a function of (seed, step), and the resume state holds the
+rest, so that a run killed and resumed ends with the weights of one that was not. Under
+torchrun each process takes its share of every batch, and the first one writes the files.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator, Iterator
+from contextlib import AbstractContextManager, ExitStack, closing
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.data import DataLoader
+from tqdm.auto import tqdm
+
+from bckd.datasets.batches import TrainingBatches
+from bckd.datasets.coco import CocoDataset, collate
+from bckd.distributed import (
+    anywhere,
+    first_process_first,
+    from_first,
+    own_device,
+    process_count,
+    process_index,
+    processes_joined,
+    share_statistics,
+    shared,
+)
+from bckd.errors import InputError, Interrupted, NonFiniteLossError
+from bckd.evaluation.average_precision import Metrics, evaluate
+from bckd.evaluation.gradient_shares import gradient_shares
+from bckd.files import finite_or_none, one_writer, write_json
+from bckd.launcher import is_first
+from bckd.models.detector import Detector
+from bckd.precision import autocast_type
+from bckd.recipes import Recipe
+from bckd.structures import Batch
+from bckd.teachers.preflight import check_teacher
+from bckd.teachers.targets import TeacherTargets, Teaching, live_teaching
+from bckd.training.interruption import (
+    Ending,
+    ending,
+    leave_signals,
+    loading,
+    report_in_iterator,
+)
+from bckd.training.learnt_boxes import tell_unlearnt
+from bckd.training.loss_window import LossWindow
+from bckd.training.preparation import (
+    build_student,
+    check_same_classes,
+    load_teacher,
+    pick_device,
+    training_data,
+    validation_data,
+)
+from bckd.training.recipe_check import check_recipe
+from bckd.training.resuming import agreed_state, contents_of, make_newest, restore, save_state
+from bckd.training.run_log import NoLog, RunLog, read_log
+from bckd.training.schedule import build_optimizer, learning_rate, set_learning_rate
+from bckd.training.terms import Terms, compute_terms, weights_at
+from bckd.values import to_plain
+from bckd.zoo.checkpoints import STUDENT, Checkpoint, save_detector
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a run ends with: the student in eval mode, its metrics, the seconds of training."""
+
+    detector: Detector
+    metrics: Metrics
+    seconds: float
+    out: Path
+
+
+def train(
+    recipe: Recipe,
+    resume: bool = False,
+    progress: bool = True,
+    teaching: Teaching | None = None,
+) -> RunResult:
+    """Train a student as the recipe says, evaluate and save it under `recipe.out`.
+
+    The folder then holds `student.safetensors` (the student alone), `log.jsonl`,
+    `tensorboard/`, `results.json` (metrics), `resume.safetensors` and the state before it,
+    `resume.previous.safetensors`, and in `snapshots/` the student at every evaluation on the
+    way. One process writes to it at a time.
+
+    SIGTERM and Ctrl-C end a run after the step under way, with a state of it, or at once in an
+    evaluation, which a resumed run makes up for.
+
+    In a program that torchrun started, all its processes train one student together: each
+    takes an equal share of the images of every step. The result is that of one process up to
+    rounding: what the official code asks of the images of one GPU goes by
+    `recipe.images_per_group`, not by processes (see `bckd.groups`). But for two things: without
+    `images_per_group` a BatchNorm that learns takes its statistics over the images of a process,
+    and Swin's stochastic depth is random in each process. `log_gradients` logs the gradients of
+    the first one's images.
+
+    Args:
+        recipe: the whole configuration.
+        resume: go on where `recipe.out` stopped; from the start if it holds nothing.
+        progress: show a progress bar.
+        teaching: what the recipe's teacher says, where the caller has it already
+            (several students of one teacher); made from `recipe.teacher` otherwise.
+
+    Raises:
+        InputError: data, teacher or folder do not fit the recipe, the teacher is of no use,
+            another process writes to the folder, or it can't be written to.
+        NonFiniteLossError: a loss term is nan or infinite.
+        Interrupted: a signal ended the run.
+    """
+    recipe = check_recipe(recipe)
+    recipe = replace(recipe, model=recipe.model.resolved())
+    device = pick_device(own_device(recipe.device))
+    with processes_joined(device), ExitStack() as held:
+        from_first(lambda: held.enter_context(one_writer(recipe.out)))
+        return _train(recipe, device, resume, progress and is_first(), teaching)
+
+
+def _train(
+    recipe: Recipe,
+    device: torch.device,
+    resume: bool,
+    progress: bool,
+    teaching: Teaching | None,
+) -> RunResult:
+    own_images = _own_share(recipe)
+    normalisation = recipe.model.normalisation
+    training = training_data(recipe.data, recipe.seed, normalisation)
+    validation = validation_data(recipe.data, normalisation)
+    validation = check_same_classes(training, validation)
+    tell_unlearnt(recipe.model, training)
+    names = training.annotations.class_names
+    state = agreed_state(recipe, resume)
+    student = first_process_first(lambda: build_student(recipe, names, anew=state is None))
+    student = student.to(device, memory_format=torch.channels_last)
+    _check_groups(recipe, student, own_images)
+    if teaching is None:
+        unlearnt = frozenset(names) - training.annotations.occurring_classes
+        teacher = first_process_first(lambda: load_teacher(recipe, names, device, unlearnt))
+        if teacher is not None and state is None:
+            check_teacher(recipe, teacher, student, validation)
+        teaching = _teaching_of(teacher, recipe, training, progress)
+    optimizer = build_optimizer(student, recipe.optimisation)
+    halves = autocast_type(recipe.precision, device) is torch.float16
+    scaler = torch.amp.GradScaler(device.type, enabled=halves)
+    window, first, seconds = LossWindow(), 0, 0.0
+    if state is not None:
+        restore(state, student, optimizer, scaler)
+        window.take(state.window, device)
+        first, seconds = state.step, state.seconds
+        if is_first():
+            make_newest(state)
+    if is_first():
+        write_json(recipe.out / "recipe.json", to_plain(recipe))
+    log = RunLog(recipe.out, first) if is_first() else NoLog()
+    with (
+        closing(log),
+        ending(recipe.out) as told,
+        closing(_batches(recipe, training, first)) as batches,
+    ):
+        contents = contents_of(recipe)
+        parts = (student, teaching, optimizer, scaler, validation)
+        run = _Run(recipe, contents, *parts, log, window, told, progress, seconds)
+        run.train(batches, first)
+        seconds = run.seconds
+        metrics = run.evaluate()
+        log.write(recipe.steps, {"metrics": asdict(metrics)})
+        if is_first():
+            run.save_student(recipe.out / STUDENT, metrics, recipe.steps)
+            summary = {"seed": recipe.seed, "steps": recipe.steps, "seconds": seconds}
+            write_json(recipe.out / "results.json", {**asdict(metrics), **summary})
+    return RunResult(student.eval(), metrics, seconds, recipe.out)
+
+
+def snapshot(out: Path, step: int) -> Path:
+    """Where a run keeps its student as it was after `step` steps, at an evaluation on the way."""
+    return out / "snapshots" / f"{step:06d}.safetensors"
+
+
+def make_teaching(
+    recipe: Recipe, training: CocoDataset, device: torch.device, progress: bool = True
+) -> Teaching | None:
+    """The recipe's teacher as a function of a batch; None without a teacher.
+
+    Its answers are computed once where the data are small and of one size.
+    """
+    names = training.annotations.class_names
+    unlearnt = frozenset(names) - training.annotations.occurring_classes
+    teacher = load_teacher(recipe, names, device, unlearnt)
+    return _teaching_of(teacher, recipe, training, progress)
+
+
+def _teaching_of(
+    teacher: Checkpoint | None, recipe: Recipe, training: CocoDataset, progress: bool
+) -> Teaching | None:
+    if teacher is None:
+        return None
+    detector = teacher.detector.to(memory_format=torch.channels_last)
+    if recipe.data.cache and training.one_size:
+        return TeacherTargets(detector, training, progress=progress)
+    return live_teaching(detector)
+
+
+@dataclass
+class _Run:
+    """A run under way: what its steps work on, and where they tell of it.
+
+    Attributes:
+        contents: see `contents_of`.
+        window: what the next line of the log will say.
+        told: whether the run shall end.
+        seconds: how long it has trained.
+    """
+
+    recipe: Recipe
+    contents: dict[str, str]
+    student: Detector
+    teaching: Teaching | None
+    optimizer: torch.optim.Optimizer
+    scaler: torch.amp.GradScaler
+    validation: CocoDataset
+    log: RunLog | NoLog
+    window: LossWindow
+    told: Ending
+    progress: bool
+    seconds: float
+
+    def train(self, batches: Iterator[Batch], first: int) -> None:
+        """Steps `first` to `recipe.steps`, with log, resume states and evaluations on their way.
+
+        Raises:
+            Interrupted: the run was told to end; its state is saved.
+        """
+        recipe = self.recipe
+        if from_first(lambda: self._owes_evaluation(first)):
+            self._evaluate_on_the_way(first)
+        self.student.train()
+        network = shared(self.student)
+        device = next(self.student.parameters()).device
+        before, start = self.seconds, time.perf_counter()
+        steps = {"total": recipe.steps, "initial": first, "desc": "train", "unit": "step"}
+        with tqdm(**steps, disable=not self.progress) as bar, _own_randomness(device):
+            for step in range(first, recipe.steps):
+                batch = self._next(batches, step, first)
+                ends = self._step(network, batch.to(device), step, bar)
+                done = step + 1
+                self.seconds = before + time.perf_counter() - start
+                if ends or self._evaluates(done) or self._is_saved(done):
+                    share_statistics(self.student)
+                    self._save(done)
+                if ends:
+                    raise self.told.interrupted()
+                if self._evaluates(done):
+                    self._evaluate_on_the_way(done)
+        self.seconds = before + time.perf_counter() - start
+
+    def evaluate(self) -> Metrics:
+        """The metrics of the student as it is; raises as `train` does."""
+        share, workers = _own_share(self.recipe), self.recipe.data.workers
+        check = self.student.register_forward_pre_hook(lambda *_: self.told.raise_if_told())
+        with check, self.told.at_once(), loading(self.told):
+            return evaluate(self.student, self.validation, share, workers, self.progress)[0]
+
+    def save_student(self, path: Path, metrics: Metrics, steps: int) -> None:
+        """Write the student as it is, with what it scored after so many steps."""
+        record = {"AP": round(metrics.AP, 4), "seed": self.recipe.seed, "steps": steps}
+        save_detector(path, self.student, self.recipe.data.size, finite_or_none(record))
+
+    def _next(self, batches: Iterator[Batch], step: int, first: int) -> Batch:
+        """The batch of a step; where a process that loads them is gone, the run ends in order."""
+        try:
+            with loading(self.told):
+                return next(batches)
+        except (InputError, Interrupted):
+            if process_count() == 1 and step > first:
+                self._save(step)
+            raise
+
+    def _step(self, network: nn.Module, batch: Batch, step: int, bar: tqdm[Any]) -> bool:
+        """Learn from a batch, and log it where it is time; whether the run shall end with it."""
+        recipe = self.recipe
+        autocast = autocast_type(recipe.precision, batch.images.device)
+        weights = weights_at(recipe, step)
+        _seed_step(recipe, step)
+        terms = compute_terms(network, self.teaching, batch, recipe, weights, autocast)
+        weighted = {name: getattr(weights, name) * x for name, x in terms.values.items()}
+        total = torch.stack(list(weighted.values())).sum()
+        _check_finite(total, terms.values, step, batch)
+        ends = anywhere(self.told.told is not None, batch.images.device)
+        logs = (step + 1) % recipe.log_every == 0 or step + 1 == recipe.steps
+        gradients = _gradients(weighted, terms) if logs and recipe.log_gradients else {}
+        rate = learning_rate(recipe.optimisation, step, recipe.steps, recipe.batch_size)
+        set_learning_rate(self.optimizer, rate)
+        _update(self.student, self.optimizer, self.scaler, total, recipe.optimisation.clip_norm)
+        self.window.add(terms.values, weighted, len(batch.images))
+        bar.update()
+        if logs:
+            record = self.window.close()
+            self.log.write(step, {**record, **gradients, "learning_rate": rate})
+            shown = {name: f"{value:.3f}" for name, value in record["weighted"].items()}
+            bar.set_postfix({**shown, "images/s": f"{record['images_per_second']:.0f}"})
+        return ends
+
+    def _is_saved(self, done: int) -> bool:
+        return done % self.recipe.checkpoint_every == 0 or done == self.recipe.steps
+
+    def _save(self, done: int) -> None:
+        """Write the state after so many steps; all processes take part."""
+        _check_weights(self.student, self.scaler, done - 1)
+        window = self.window.held()
+        if is_first():
+            parts = (self.student, self.optimizer, self.scaler)
+            save_state(self.recipe, self.contents, *parts, done, self.seconds, window)
+
+    def _evaluates(self, done: int) -> bool:
+        every = self.recipe.evaluate_every
+        return every is not None and done % every == 0 and done < self.recipe.steps
+
+    def _owes_evaluation(self, done: int) -> bool:
+        """Whether the evaluation after so many steps was cut; its line of the log comes last."""
+        lines = read_log(self.recipe.out) if done and self._evaluates(done) else []
+        return bool(lines) and not any("metrics" in x and x["step"] == done - 1 for x in lines)
+
+    def _evaluate_on_the_way(self, done: int) -> None:
+        began = time.perf_counter()
+        metrics = self.evaluate()
+        self.window.skip(time.perf_counter() - began)
+        if is_first():
+            self.save_student(snapshot(self.recipe.out, done), metrics, done)
+        self.log.write(done - 1, {"metrics": asdict(metrics)})
+
+
+def _own_share(recipe: Recipe) -> int:
+    """Images of a step that are this process's."""
+    if recipe.batch_size % process_count():
+        raise InputError(
+            f"batch_size is {recipe.batch_size}; expected a multiple of the {process_count()} "
+            f"processes that share it"
+        )
+    return recipe.batch_size // process_count()
+
+
+def _check_groups(recipe: Recipe, student: Detector, own_images: int) -> None:
+    """A BatchNorm that learns takes its statistics over a group: no two processes can share one."""
+    size = recipe.images_per_group
+    learns = not student.backbone.norm_eval and any(
+        isinstance(module, _BatchNorm) for module in student.modules()
+    )
+    if size and learns and own_images % size:
+        raise InputError(
+            f"images_per_group is {size} where a process has {own_images} images of a step; "
+            f"expected a divisor, since BatchNorm learns (--model.norm-eval fixes it)"
+        )
+
+
+def _own_randomness(device: torch.device) -> AbstractContextManager[None]:
+    """Leaves the random states outside as they were: the CPU's, and the device's own."""
+    return torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
+
+
+def _seed_step(recipe: Recipe, step: int) -> None:
+    """Swin's stochastic depth is random within a step; each process has other images.
+
+    Mixed into the 32 bits that a generator on the CPU looks at.
+    """
+    mixed = np.random.SeedSequence((recipe.seed, step, process_index()))
+    torch.manual_seed(int(mixed.generate_state(1)[0]))
+
+
+def _gradients(weighted: dict[str, Tensor], terms: Terms) -> dict[str, Any]:
+    """What the log says of the gradient on the class logits."""
+    logits, assignment = terms.output.cls_logits, terms.assignment
+    shares = gradient_shares(weighted, logits, assignment.positive, assignment.valid)
+    return {"gradients": shares}
+
+
+def _update(
+    student: Detector,
+    optimizer: torch.optim.Optimizer,
+    scaler: torch.amp.GradScaler,
+    total: Tensor,
+    clip_norm: float | None,
+) -> None:
+    """A step of the optimiser; in fp16 by a scaled loss, and left out where gradients overflow."""
+    optimizer.zero_grad()
+    scaler.scale(total).backward()
+    if clip_norm is not None:
+        scaler.unscale_(optimizer)
+        torch.nn.utils.clip_grad_norm_(student.parameters(), clip_norm)
+    scaler.step(optimizer)
+    scaler.update()
+
+
+def _batches(recipe: Recipe, dataset: CocoDataset, first: int) -> Generator[Batch, None, None]:
+    """The batches of the steps from `first` on; closing it ends the processes that load them."""
+    steps, share = (first, recipe.steps), (process_index(), process_count())
+    order = TrainingBatches(
+        dataset.images,
+        recipe.batch_size,
+        recipe.seed,
+        *steps,
+        share=share,
+        images_per_group=recipe.images_per_group,
+        size=dataset.size,
+    )
+    loader = DataLoader(
+        dataset,
+        batch_sampler=order,
+        num_workers=recipe.data.workers,
+        collate_fn=partial(collate, size=dataset.size),
+        worker_init_fn=leave_signals,
+    )
+    batches = _each(iter(loader))
+    report_in_iterator()
+    return batches
+
+
+def _each(batches: Iterator[Batch]) -> Generator[Batch, None, None]:
+    yield from batches
+
+
+def _check_finite(total: Tensor, terms: dict[str, Tensor], step: int, batch: Batch) -> None:
+    if torch.isfinite(total):
+        return
+    named = [name for name, term in terms.items() if not torch.isfinite(term)]
+    raise NonFiniteLossError(
+        f"loss term {' and '.join(named) or 'sum'} is not finite at step {step}, "
+        f"images {', '.join(batch.file_names)}; a smaller learning rate may help"
+    )
+
+
+def _check_weights(student: Detector, scaler: torch.amp.GradScaler, step: int) -> None:
+    """A finite loss can have an infinite gradient: never save what can't be resumed."""
+    if scaler.get_scale() < 1:
+        raise NonFiniteLossError(
+            f"gradients overflow fp16 at every step up to {step}, however small the loss is made; "
+            f"--precision float32 or a smaller learning rate may help"
+        )
+    for name, value in student.state_dict().items():
+        if not torch.isfinite(value).all():
+            raise NonFiniteLossError(
+                f"weights {name} are not finite after step {step}; a smaller learning rate may help"
+            )

@@ -1,0 +1,45 @@
+"""What stands below a replay: values along a run, by title."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+from bckd.errors import InputError
+from bckd.structures import DenseOutput
+
+Curve = Sequence[tuple[int, float]]  # (step, value), by step
+Curves = Mapping[str, Curve]  # by title
+
+
+def value_at(curve: Curve, step: int) -> float | None:
+    """The last value at a step or before it; None where there is none yet."""
+    return next((value for at, value in reversed(curve) if at <= step), None)
+
+
+def check_replay(steps: Sequence[int], outputs: Sequence[DenseOutput], curves: Curves) -> None:
+    """Refuse steps, outputs and curves that do not make a replay.
+
+    Raises:
+        InputError: not one output a step, steps that do not grow, an empty curve or one with a
+            value that is not finite.
+    """
+    if not steps or len(steps) != len(outputs):
+        raise InputError(
+            f"there are {len(steps)} steps and {len(outputs)} dense outputs; expected one "
+            "output a step"
+        )
+    _check_order("steps", steps)
+    for title, curve in curves.items():
+        if not curve:
+            raise InputError(f"curve {title!r} is empty; expected (step, value) pairs")
+        _check_order(f"the steps of curve {title!r}", [step for step, _ in curve])
+        wrong = [step for step, value in curve if not math.isfinite(value)]
+        if wrong:
+            raise InputError(f"curve {title!r} has no finite value at step {wrong[0]}")
+
+
+def _check_order(what: str, steps: Sequence[int]) -> None:
+    for before, after in zip(steps, steps[1:], strict=False):
+        if after <= before:
+            raise InputError(f"{what} have {after} after {before}; expected them to grow")

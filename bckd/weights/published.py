@@ -1,0 +1,391 @@
+"""Published detector weights: where they are, how good they are, and how a file gets here.
+
+Sources of the table: the READMEs of configs/{gfl,retinanet,fcos,atss} of mmdetection 2.x (file
+names, AP), the README of TinyTigerPan/BCKD (Google Drive, AP), the README of RangiLyu/nanodet of
+November 2020 and its issues 24 and 209 (Google Drive, AP, size), and torchvision's weight API.
+
+No file is trusted by its name alone. The zoo of mmdetection and torchvision end a file's name in
+the first 8 hex digits of the SHA-256 of its content (tools/model_converters/publish_model.py;
+torch.hub's check_hash). Where nothing longer is known, these digits are what a file is checked
+against; where nothing at all is known, it is not checked.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from http.client import HTTPException
+from pathlib import Path
+from typing import Any, Literal
+from urllib.error import HTTPError, URLError
+from urllib.parse import urlsplit
+from urllib.request import HTTPRedirectHandler, Request, build_opener
+
+import torch
+from torch import Tensor
+from torchvision.models import get_model_weights
+from tqdm.auto import tqdm
+
+from bckd.errors import InputError, reason
+from bckd.files import write_atomically
+from bckd.telling import tell
+from bckd.weights.tensor_files import read_saved, what_it_is
+
+_ZOO = "https://download.openmmlab.com/mmdetection/v2.0"
+_ZOO_PAGE = "https://github.com/open-mmlab/mmdetection/tree/2.x/configs"
+_DRIVE = "https://drive.google.com/file/d/{}/view"
+# Drive sends files below some tens of MB from here; before larger ones it asks a person.
+_DRIVE_FILE = "https://drive.usercontent.google.com/download?id={}&export=download"
+_TORCHVISION_PAGE = (
+    "https://docs.pytorch.org/vision/stable/models/generated/torchvision.models.detection.{}.html"
+)
+_CHUNK = 1 << 18  # bytes
+_TIMEOUT = 60.0  # seconds without a byte after which a server counts as gone
+_SLOWEST = 10_000  # bytes a second on average that a server may send after them
+_LARGEST = 1 << 30  # bytes of a file whose size is unknown
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """One published file of weights.
+
+    Attributes:
+        name: what a user calls it.
+        kind: what reads the file: the official zoo's key map, NanoDet's, or torchvision.
+        url: where the file itself is; None where only a person can get it.
+        page: where a person finds it.
+        file_name: in the folder of downloads.
+        size: bytes; None: unknown.
+        sha256: of the content, in hex; all of it or its first digits. None: unknown.
+        AP: box AP on COCO val2017 as its authors give it, from 0 to 1; None: unknown.
+        note: what it is.
+    """
+
+    name: str
+    kind: Literal["official", "nanodet", "torchvision"]
+    url: str | None
+    page: str
+    file_name: str
+    size: int | None
+    sha256: str | None
+    AP: float | None
+    note: str
+
+
+def _zoo(name: str, file_name: str, AP: float, note: str) -> Pretrained:
+    family = name.partition("_")[0]
+    url = f"{_ZOO}/{family}/{name}/{file_name}"
+    digits = Path(file_name).stem[-8:]
+    page = f"{_ZOO_PAGE}/{family}"
+    return Pretrained(name, "official", url, page, file_name, None, digits, AP, note)
+
+
+def _student(backbone: str, drive_id: str, AP: float, note: str) -> Pretrained:
+    # Drive tells neither file name nor hash: the name is ours, after the official configuration's.
+    name = f"bckd_{backbone}_gflv1_r101_fpn_coco_1x"
+    page = _DRIVE.format(drive_id)
+    return Pretrained(name, "official", None, page, f"{name}.pth", None, None, AP, note)
+
+
+def _torchvision(name: str, note: str) -> Pretrained:
+    weights = get_model_weights(name).COCO_V1
+    AP = round(weights.meta["_metrics"]["COCO-val2017"]["box_map"] / 100, 4)
+    return _of_torchvision(name, name, weights.url, AP, note)
+
+
+def _of_torchvision(model: str, name: str, url: str, AP: float | None, note: str) -> Pretrained:
+    file_name = urlsplit(url).path.rpartition("/")[2]
+    digits = Path(file_name).stem.rpartition("-")[2]
+    page = _TORCHVISION_PAGE.format(model)
+    return Pretrained(name, "torchvision", url, page, file_name, None, digits, AP, note)
+
+
+def _entries() -> Iterator[Pretrained]:
+    yield _zoo(
+        "gfl_r50_fpn_1x_coco",
+        "gfl_r50_fpn_1x_coco_20200629_121244-25944287.pth",
+        0.402,
+        "GFL, ResNet-50, 12 epochs",
+    )
+    yield _zoo(
+        "gfl_r50_fpn_mstrain_2x_coco",
+        "gfl_r50_fpn_mstrain_2x_coco_20200629_213802-37bb1edc.pth",
+        0.429,
+        "GFL, ResNet-50, 24 epochs, multi-scale",
+    )
+    yield _zoo(
+        "gfl_r101_fpn_mstrain_2x_coco",
+        "gfl_r101_fpn_mstrain_2x_coco_20200629_200126-dd12f847.pth",
+        0.447,
+        "GFL, ResNet-101, 24 epochs, multi-scale: BCKD's teacher",
+    )
+    yield _student("r50", "1AeGpY4QbQ_PlanuauEogZWAbMRH59t-k", 0.432, "BCKD's student, ResNet-50")
+    yield _student("r34", "1hJo15YP71xgZdw262Urum89R6324u3dG", 0.420, "BCKD's student, ResNet-34")
+    yield _student("r18", "1Oy6cSBeFKJx5tooHGRRFOv7QwPdScO6S", 0.386, "BCKD's student, ResNet-18")
+    yield _zoo(
+        "retinanet_r18_fpn_1x_coco",
+        "retinanet_r18_fpn_1x_coco_20220407_171055-614fd399.pth",
+        0.317,
+        "RetinaNet, ResNet-18, 12 epochs",
+    )
+    yield _zoo(
+        "retinanet_r50_fpn_1x_coco",
+        "retinanet_r50_fpn_1x_coco_20200130-c2398f9e.pth",
+        0.365,
+        "RetinaNet, ResNet-50, 12 epochs",
+    )
+    yield _zoo(
+        "retinanet_r101_fpn_1x_coco",
+        "retinanet_r101_fpn_1x_coco_20200130-7a93545f.pth",
+        0.385,
+        "RetinaNet, ResNet-101, 12 epochs",
+    )
+    yield _zoo(
+        "retinanet_r101_fpn_2x_coco",
+        "retinanet_r101_fpn_2x_coco_20200131-5560aee8.pth",
+        0.389,
+        "RetinaNet, ResNet-101, 24 epochs",
+    )
+    yield _zoo(
+        "fcos_r50_caffe_fpn_gn-head_1x_coco",
+        "fcos_r50_caffe_fpn_gn-head_1x_coco-821213aa.pth",
+        0.366,
+        "FCOS, Caffe's ResNet-50, 12 epochs",
+    )
+    yield _zoo(
+        "fcos_r50_caffe_fpn_gn-head_4x4_1x_coco",
+        "fcos_r50_caffe_fpn_gn_1x_4gpu_20200218-7831950c.pth",
+        0.366,
+        "FCOS, Caffe's ResNet-50, 12 epochs, file of February 2020",
+    )
+    yield _zoo(
+        "fcos_r101_caffe_fpn_gn-head_1x_coco",
+        "fcos_r101_caffe_fpn_gn-head_1x_coco-0e37b982.pth",
+        0.391,
+        "FCOS, Caffe's ResNet-101, 12 epochs",
+    )
+    yield _zoo(
+        "fcos_r101_caffe_fpn_gn-head_mstrain_640-800_2x_coco",
+        "fcos_r101_caffe_fpn_gn-head_mstrain_640-800_2x_coco-511424d6.pth",
+        0.408,
+        "FCOS, Caffe's ResNet-101, 24 epochs, multi-scale",
+    )
+    yield _zoo(
+        "atss_r50_fpn_1x_coco",
+        "atss_r50_fpn_1x_coco_20200209-985f7bd0.pth",
+        0.394,
+        "ATSS, ResNet-50, 12 epochs",
+    )
+    yield _zoo(
+        "atss_r101_fpn_1x_coco",
+        "atss_r101_fpn_1x_20200825-dfcadd6f.pth",
+        0.415,
+        "ATSS, ResNet-101, 12 epochs",
+    )
+    # The first release's weights; NanoDet's README has since come to link another file,
+    # nanodet_m.ckpt, whose hash is not this one.
+    yield Pretrained(
+        name="nanodet_m",
+        kind="nanodet",
+        url=_DRIVE_FILE.format("1EhMqGozKfqEfw8y9ftbi1jhYu86XoW62"),
+        page=_DRIVE.format("1EhMqGozKfqEfw8y9ftbi1jhYu86XoW62"),
+        file_name="nanodet_m.pth",
+        size=4047959,
+        sha256="33b130575c416e147a06508d470a52fda1882dae65d10944e8318f814b3abeb4",
+        AP=0.206,
+        note="NanoDet-m, ShuffleNetV2, 320 x 320 pixels",
+    )
+    yield _torchvision("fcos_resnet50_fpn", "torchvision's FCOS, ResNet-50")
+    yield _torchvision("retinanet_resnet50_fpn", "torchvision's RetinaNet, ResNet-50")
+    yield _torchvision("retinanet_resnet50_fpn_v2", "torchvision's improved RetinaNet, ResNet-50")
+
+
+PRETRAINED: dict[str, Pretrained] = {entry.name: entry for entry in _entries()}
+
+
+def fetch(name: str, folder: Path | None = None) -> Path:
+    """The file of published weights: the one that is there, else downloaded.
+
+    Size and SHA-256 are checked, as far as known, each time. Whoever looks finds the whole file
+    or none.
+
+    Args:
+        name: of `PRETRAINED`.
+        folder: to look in and to write to; None: checkpoints/ in torch.hub's folder, which
+            TORCH_HOME moves.
+
+    Raises:
+        InputError: unknown name; what is there is another file; the download failed; or the
+            file can only be fetched by hand, and is not there.
+    """
+    if name not in PRETRAINED:
+        raise InputError(
+            f"no published weights are called {name!r}; expected one of {', '.join(PRETRAINED)}"
+        )
+    return _fetch(PRETRAINED[name], folder)
+
+
+def torchvision_weights(model: str, weights: str) -> dict[str, Tensor]:
+    """torchvision's published weights of a model, fetched as `fetch` does: checked, and no code.
+
+    ImageNet's, which a backbone merely starts from, may be others under the same name: that is
+    told.
+
+    Args:
+        model: as torchvision calls it.
+        weights: which of its weights, such as "IMAGENET1K_V1".
+
+    Raises:
+        InputError: torchvision has no such weights, or as `fetch`.
+    """
+    known = [entry.name for entry in get_model_weights(model)]
+    if weights not in known:
+        raise InputError(
+            f"torchvision has no weights {weights!r} of {model}; expected one of {', '.join(known)}"
+        )
+    url = get_model_weights(model)[weights].url
+    entry = _of_torchvision(model, f"{weights} of {model}", url, None, "")
+    return read_saved(_fetch(entry, None, others=weights.startswith("IMAGENET")))
+
+
+def _fetch(entry: Pretrained, folder: Path | None, others: bool = False) -> Path:
+    folder = Path(torch.hub.get_dir()) / "checkpoints" if folder is None else folder
+    path = folder / entry.file_name
+    if path.is_file():
+        _check_present(entry, path, others)
+    elif entry.url is None:
+        raise InputError(
+            f"{entry.name} has no address to download from: fetch it by hand at {entry.page} and "
+            f"save it as {path}"
+        )
+    else:
+        _download(entry, entry.url, path)
+    return path
+
+
+def _check_present(entry: Pretrained, path: Path, others: bool) -> None:
+    try:
+        fault = _fault(entry, path)
+        others = others and what_it_is(path) is None
+    except OSError as error:
+        fault, others = reason(error), False
+    if fault and others:
+        tell(f"{path} is not {entry.name} as published ({fault}); it is used as it is")
+    elif fault:
+        raise InputError(
+            f"{path} is not {entry.name} as published ({fault}): remove it and fetch "
+            f"{entry.url or entry.page} again, or give its path in place of the name to use it "
+            "nonetheless"
+        )
+
+
+def _fault(entry: Pretrained, path: Path) -> str | None:
+    """What tells the file from the published one; None where nothing does."""
+    size = path.stat().st_size
+    if entry.size is not None and size != entry.size:
+        return f"{size} bytes, expected {entry.size}"
+    if entry.sha256 is None:
+        return None
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()[: len(entry.sha256)]
+    if found == entry.sha256:
+        return None
+    return what_it_is(path) or f"SHA-256 {found}, expected {entry.sha256}"
+
+
+def _download(entry: Pretrained, url: str, path: Path) -> None:
+    def fill(part: Path) -> None:
+        try:
+            _stream(url, part, entry)
+            fault = _fault(entry, part)
+        # No server, no file, no space, an address that is none, or what is not HTTP.
+        except (OSError, HTTPException, ValueError) as error:
+            fault = _reason(error)
+        if fault:
+            raise InputError(
+                f"{entry.file_name} could not be downloaded ({fault}): fetch {url} by hand and "
+                f"save it as {path}"
+            )
+
+    write_atomically(path, fill)
+
+
+def _stream(url: str, part: Path, entry: Pretrained) -> None:
+    """Write what the server sends to a file, as long as it is not too much or too slow.
+
+    Raises:
+        OSError, HTTPException, ValueError: no server, no file, no space, or another answer.
+    """
+    most, start, received = entry.size or _LARGEST, time.monotonic(), 0
+    request = Request(url, headers={"User-Agent": "bckd"})
+    with build_opener(_Redirections).open(request, timeout=_TIMEOUT) as response:
+        total = response.length
+        bar = tqdm(total=total, desc=entry.file_name, unit="B", unit_scale=True, leave=False)
+        if total is not None and total > most:
+            raise ConnectionError(f"{total} bytes, expected {_bound(entry)}")
+        with part.open("wb") as file, bar:
+            while chunk := response.read1(_CHUNK):  # what has come, without waiting for more
+                file.write(chunk)
+                received += len(chunk)
+                bar.update(len(chunk))
+                if received > most:
+                    raise ConnectionError(f"more bytes than expected, {_bound(entry)}")
+                if received < _SLOWEST * (time.monotonic() - start - _TIMEOUT):
+                    raise ConnectionError(f"below {_SLOWEST} bytes a second")
+    if total is not None and received < total:
+        raise ConnectionError(f"the connection ended after {received} of {total} bytes")
+
+
+def _bound(entry: Pretrained) -> str:
+    return str(entry.size) if entry.size else f"{_LARGEST} or less"
+
+
+class _Redirections(HTTPRedirectHandler):
+    """Follows where a server sends on to, but not from https to anything else."""
+
+    def redirect_request(
+        self, req: Request, fp: Any, code: int, msg: str, headers: Any, newurl: str
+    ) -> Request | None:
+        if req.type == "https" and urlsplit(newurl).scheme != "https":
+            raise ConnectionError(f"the server sends on to {newurl}, which is not https")
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def _reason(error: OSError | HTTPException | ValueError) -> str:
+    match error:
+        case HTTPError():
+            what = str(error.reason).partition("\n")[0]
+            return f"the server answered {error.code} {what}"
+        case URLError(reason=OSError() as cause):
+            return reason(cause)
+        case _:
+            return reason(error)
+
+
+def listing() -> str:
+    """The table as aligned plain text, a line each: name, what it is, AP, where it comes from."""
+    rows = [("name", "what", "AP", "where")]
+    for entry in PRETRAINED.values():
+        where = urlsplit(entry.url).netloc if entry.url else f"by hand: {entry.page}"
+        rows.append((entry.name, entry.note, _percent(entry.AP), where))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        f"{name:<{widths[0]}}  {note:<{widths[1]}}  {AP:>{widths[2]}}  {where}"
+        for name, note, AP, where in rows
+    )
+
+
+def readme_table() -> str:
+    """The table in Markdown."""
+    rows = ["| name | what | AP | where |", "|---|---|---|---|"]
+    for entry in PRETRAINED.values():
+        link = f"[{urlsplit(entry.url or entry.page).netloc}]({entry.page})"
+        where = link if entry.url else f"by hand: {link}"
+        rows.append(f"| `{entry.name}` | {entry.note} | {_percent(entry.AP)} | {where} |")
+    return "\n".join(rows)
+
+
+def _percent(AP: float | None) -> str:
+    return "?" if AP is None else f"{100 * AP:.1f}"

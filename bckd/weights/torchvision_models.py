@@ -1,0 +1,33 @@
+"""torchvision's published weights in torchvision's models, without torch.hub, which unpickles."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import nn
+
+from bckd.weights.published import torchvision_weights
+from bckd.weights.tensor_files import fill
+
+_COUNTER = "num_batches_tracked"  # older files lack it, and fixed norms have none
+
+
+def with_published(build: Callable[[], nn.Module], name: str, weights: str) -> nn.Module:
+    """torchvision's model with its weights of that name.
+
+    Args:
+        build: makes the model, once the weights are there.
+        name: of the model, as torchvision calls it.
+
+    Raises:
+        InputError: no such weights, or they are not as published, or could not be downloaded.
+    """
+    tensors = torchvision_weights(name, weights)
+    model = build()
+    own = model.state_dict()
+    counters = {key: value for key, value in own.items() if key.endswith(_COUNTER)}
+    published = {
+        key: value for key, value in tensors.items() if key in own or not key.endswith(_COUNTER)
+    }
+    fill(model, counters | published, f"torchvision's weights {weights}", f"do not fit {name}")
+    return model

@@ -1,0 +1,1 @@
+"""Detectors that come from a file: ours, the official code's, NanoDet, torchvision's."""

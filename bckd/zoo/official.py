@@ -1,0 +1,320 @@
+"""State dicts of the official code and of mmdetection 2.x, loaded by a key map.
+
+The official zoo's names on the right; ours on the left:
+
+    backbone.*                       backbone.*  (ResNet: torchvision's names, the same)
+    neck.lateral.i, neck.output.i    neck.lateral_convs.i.conv, neck.fpn_convs.i.conv
+    head.cls_tower.i.0 / .1          bbox_head.cls_convs.i.conv / .gn
+    head.box_tower.i.0 / .1          bbox_head.reg_convs.i.conv / .gn
+    head.cls, head.box               bbox_head.gfl_cls, bbox_head.gfl_reg
+                                     (retina_cls, conv_cls, atss_cls and so on)
+    head.quality                     bbox_head.conv_centerness, bbox_head.atss_centerness
+    head.scales.i.scale              bbox_head.scales.i.scale
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bckd.errors import InputError
+from bckd.models.backbones import BackboneName
+from bckd.models.detector import Detector, DetectorConfig, HeadName
+from bckd.models.heads.retinanet import OCTAVES, RATIOS
+from bckd.normalisation import CAFFE
+from bckd.telling import first_of
+from bckd.weights.tensor_files import check_fit, read_saved
+
+_RULES = (
+    (r"^neck\.lateral\.(\d+)\.", r"neck.lateral_convs.\1.conv."),
+    (r"^neck\.output\.(\d+)\.", r"neck.fpn_convs.\1.conv."),
+    (r"^head\.cls_tower\.(\d+)\.0\.", r"bbox_head.cls_convs.\1.conv."),
+    (r"^head\.cls_tower\.(\d+)\.1\.", r"bbox_head.cls_convs.\1.gn."),
+    (r"^head\.box_tower\.(\d+)\.0\.", r"bbox_head.reg_convs.\1.conv."),
+    (r"^head\.box_tower\.(\d+)\.1\.", r"bbox_head.reg_convs.\1.gn."),
+    (r"^head\.scales\.", "bbox_head.scales."),
+)
+# The convolutions behind the towers: cls, box, quality.
+_PREDICTORS: dict[HeadName, tuple[str, ...]] = {
+    "gfl": ("gfl_cls", "gfl_reg"),
+    "retinanet": ("retina_cls", "retina_reg"),
+    "fcos": ("conv_cls", "conv_reg", "conv_centerness"),
+    "atss": ("atss_cls", "atss_reg", "atss_centerness"),
+}
+_MOBILENET_BLOCKS = (1, 2, 3, 4, 3, 3, 1)  # blocks of mmdetection's layer1 to layer7
+
+SETTINGS = "bckd"  # in a file's "meta": what the official layout has no place for
+_AVERAGED = ("state_dict_ema", "ema_state_dict", "model_ema")  # beside "state_dict"
+_BACKBONE = re.compile(r"((?:[^.]+\.)*)backbone\.")
+_OTHERS = re.compile(r"teacher|ema")
+
+# Entries of an official file that no computation of ours reads.
+_UNUSED = (
+    re.compile(r"^bbox_head\.integral\.project$"),  # the constant 0, 1, ..., reg_max
+    re.compile(r"^backbone\.conv2\.(conv|bn)\.|^backbone\.fc\."),  # after the last map
+)
+
+
+@dataclass(frozen=True)
+class LoadReport:
+    """What became of every entry of an official state dict, by official name.
+
+    Attributes:
+        loaded: copied into the detector.
+        unused: present in the file, read by nothing in a detector (the constant
+            bins of the integral, convolutions behind the last map).
+    """
+
+    loaded: tuple[str, ...]
+    unused: tuple[str, ...]
+
+    def __str__(self) -> str:
+        unused = f"; unused: {', '.join(self.unused)}" if self.unused else ""
+        return f"{len(self.loaded)} entries loaded{unused}"
+
+
+def official_name(name: str, head: HeadName) -> str:
+    """The official name of an entry of our state dict, of a detector with that head."""
+    if name.startswith("backbone.features."):
+        return _mobilenet_name(name)
+    for ours, theirs in zip(("cls", "box", "quality"), _PREDICTORS[head], strict=False):
+        if name.startswith(f"head.{ours}."):
+            return name.replace(f"head.{ours}.", f"bbox_head.{theirs}.", 1)
+    for pattern, replacement in _RULES:
+        name, found = re.subn(pattern, replacement, name)
+        if found:
+            break
+    return name
+
+
+def _mobilenet_name(name: str) -> str:
+    """backbone.features.4.conv.1.0.weight becomes backbone.layer3.0.depthwise_conv.conv.weight."""
+    _, _, index, *rest = name.split(".")
+    part = {"0": "conv", "1": "bn"}
+    if index == "0":
+        return f"backbone.conv1.{part[rest[0]]}.{rest[1]}"
+    block, layer = int(index) - 1, 0
+    while block >= _MOBILENET_BLOCKS[layer]:
+        block -= _MOBILENET_BLOCKS[layer]
+        layer += 1
+    # The first block has no expansion; torchvision leaves the linear convolution bare.
+    names = ["depthwise_conv"] if layer == 0 else ["expand_conv", "depthwise_conv"]
+    position = int(rest[1])
+    if position < len(names):
+        tail = f"{names[position]}.{part[rest[2]]}.{rest[3]}"
+    else:
+        tail = f"linear_conv.{part[str(position - len(names))]}.{rest[2]}"
+    return f"backbone.layer{layer + 1}.{block}.{tail}"
+
+
+def load_official(detector: Detector, state_dict: Mapping[str, Tensor]) -> LoadReport:
+    """Copy an official state dict into the detector; all or nothing.
+
+    Args:
+        state_dict: entries as in a checkpoint of mmdetection 2.x or of the BCKD
+            repository (its "state_dict").
+
+    Raises:
+        InputError: an entry is missing, unexpected, of another shape or type, or not finite;
+            the detector is left as it was.
+    """
+    own, head = detector.state_dict(), detector.config.head
+    names = {official_name(name, head): name for name in own}
+    unused = [name for name in state_dict if any(rule.search(name) for rule in _UNUSED)]
+    used = {name: value for name, value in state_dict.items() if name not in unused}
+    misfit = f"do not fit {head} on {detector.config.backbone}"
+    wanted = {theirs: own[ours] for theirs, ours in names.items()}
+    check_fit(wanted, used, "official weights", misfit)
+    detector.load_state_dict({ours: state_dict[name] for name, ours in names.items()})
+    return LoadReport(tuple(names), tuple(unused))
+
+
+@dataclass(frozen=True)
+class OfficialFile:
+    """What a .pth file holds.
+
+    Attributes:
+        state_dict: of one detector, without prefixes.
+        class_names: where the file has them.
+        settings: what bckd wrote beside the weights it exported, as JSON text.
+        notes: a sentence for each choice that reading it took.
+    """
+
+    state_dict: dict[str, Tensor]
+    class_names: tuple[str, ...] | None
+    settings: str | None
+    notes: tuple[str, ...]
+
+
+def read_official(path: Path) -> OfficialFile:
+    """Read a .pth file of the official code, of mmdetection or of NanoDet; no code in it runs.
+
+    Weights may be wrapped: under "state_dict", and with a prefix such as `module.`. Of several
+    detectors in one file a single one is taken, and the others are told in a note.
+
+    Raises:
+        InputError: the file is absent or holds no state dict.
+    """
+    content = read_saved(path)
+    found = content.get("state_dict", content) if isinstance(content, dict) else None
+    named = isinstance(found, dict) and all(isinstance(name, str) for name in found)
+    if not named or not found or not all(isinstance(value, Tensor) for value in found.values()):
+        top = f", found {first_of([str(key) for key in content])}" if _is_filled(content) else ""
+        raise InputError(f"{path} holds no state dict: expected names and tensors{top}")
+    state_dict, notes = _unwrapped(found)
+    averaged = [key for key in content if key in _AVERAGED]
+    if averaged:
+        notes.append(f"its weights as they are, not the averaged ones ({averaged[0]}), are taken")
+    meta = content.get("meta")
+    meta = meta if isinstance(meta, dict) else {}
+    settings = meta.get(SETTINGS)
+    # Files of FCOS from before mmdetection 2.1 have older names for its predictors.
+    renamed = {re.sub(r"^bbox_head\.fcos_", "bbox_head.conv_", n): x for n, x in state_dict.items()}
+    names = _class_names(meta, path)
+    return OfficialFile(
+        renamed, names, settings if isinstance(settings, str) else None, tuple(notes)
+    )
+
+
+def _is_filled(content: Any) -> bool:
+    return isinstance(content, dict) and bool(content)
+
+
+def _unwrapped(entries: dict[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
+    """The entries of one detector without their prefix, and what that left out."""
+    averages = [name for name in entries if name.startswith("ema_")]
+    prefixes = dict.fromkeys(
+        found[1] for name in entries if (found := _BACKBONE.match(name)) is not None
+    )
+    if not prefixes or (list(prefixes) == [""] and not averages):
+        return entries, []
+    # The plain one, else a student before its teacher or its average.
+    chosen = min(prefixes, key=lambda prefix: (prefix != "", _OTHERS.search(prefix) is not None))
+    others = tuple(prefix for prefix in prefixes if prefix != chosen and prefix != "")
+    kept = {
+        name.removeprefix(chosen): value
+        for name, value in entries.items()
+        if name.startswith(chosen)
+        and not (others and name.startswith(others))
+        and not name.startswith("ema_")
+    }
+    notes = [f"the prefix {chosen!r} of its entries is taken off"] if chosen else []
+    if len(kept) < len(entries):
+        left = [name for name in entries if name.removeprefix(chosen) not in kept]
+        notes.append(f"{len(left)} entries of another detector are left out: {first_of(left)}")
+    return kept, notes
+
+
+def _is_empty(names: Any) -> bool:
+    return isinstance(names, list | tuple | str) and not names
+
+
+def _class_names(meta: dict[Any, Any], path: Path) -> tuple[str, ...] | None:
+    """The class names in the "meta" of a file, wherever a version of the official code has them."""
+    places = [place for place in (meta, meta.get("dataset_meta")) if isinstance(place, dict)]
+    found = [place.get(key) for place in places for key in ("CLASSES", "classes")]
+    names = next((x for x in found if x is not None and not _is_empty(x)), None)
+    if names is None:
+        return None
+    names = (names,) if isinstance(names, str) else names
+    if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
+        raise InputError(f"{path}: its class names are {names!r:.80}; expected a list of texts")
+    return tuple(names)
+
+
+def official_state_dict(detector: Detector) -> dict[str, Tensor]:
+    """The detector's weights under the official names, as mmdetection 2.x would save them.
+
+    `load_official` reads them back exactly. GFL's constant bins are there, MobileNetV2's
+    unused last convolution is not.
+    """
+    head = detector.config.head
+    state_dict = {official_name(name, head): x for name, x in detector.state_dict().items()}
+    if head == "gfl":
+        bins = torch.arange(detector.config.reg_max + 1, dtype=torch.float32)
+        state_dict["bbox_head.integral.project"] = bins
+    return state_dict
+
+
+def config_of_official(state_dict: Mapping[str, Tensor]) -> tuple[DetectorConfig, int]:
+    """The configuration and number of classes of an official checkpoint, from its entries.
+
+    FCOS is taken for the official zoo's, whose ResNets are all Caffe's.
+
+    Raises:
+        InputError: it is none of the four detectors, or not on ResNet or MobileNetV2.
+    """
+    heads = [
+        head for head, (cls, *_) in _PREDICTORS.items() if f"bbox_head.{cls}.weight" in state_dict
+    ]
+    if not heads:
+        known = ", ".join(f"bbox_head.{cls}.weight" for cls, *_ in _PREDICTORS.values())
+        raise InputError(f"not a checkpoint of GFL, RetinaNet, FCOS or ATSS: none of {known}")
+    head = heads[0]
+    cls, box = (_rows(state_dict, f"bbox_head.{name}.weight") for name in _PREDICTORS[head][:2])
+    if box is None:
+        raise InputError(f"bbox_head.{_PREDICTORS[head][1]}.weight is missing")
+    backbone = _backbone_of(state_dict)
+    model = DetectorConfig(
+        head=head,
+        backbone=backbone,
+        pretrained=False,
+        leaky=backbone == "mobilenet_v2",
+        **_sizes(state_dict),
+    )
+    per_cell = 1
+    match head:
+        case "gfl":
+            model = replace(model, reg_max=box // 4 - 1)
+        case "retinanet":
+            per_cell = len(OCTAVES) * len(RATIOS)
+        case "fcos":
+            caffe = backbone in ("resnet50", "resnet101")
+            model = replace(model, caffe=True, normalisation=CAFFE) if caffe else model
+    return model.resolved(), (cls or 0) // per_cell
+
+
+def _rows(state_dict: Mapping[str, Tensor], name: str) -> int | None:
+    """How many outputs a convolution has; None where it is absent."""
+    weight = state_dict.get(name)
+    if weight is not None and weight.dim() != 4:
+        raise InputError(f"{name} is {tuple(weight.shape)}; expected a convolution, with 4 axes")
+    return None if weight is None else len(weight)
+
+
+def _sizes(state_dict: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Channels, levels and convolutions of a tower; GroupNorm's groups leave no trace."""
+    levels = sum(
+        re.fullmatch(r"neck\.fpn_convs\.\d+\.conv\.weight", x) is not None for x in state_dict
+    )
+    convs = sum(
+        re.fullmatch(r"bbox_head\.cls_convs\.\d+\.conv\.weight", x) is not None for x in state_dict
+    )
+    first = _rows(state_dict, "neck.lateral_convs.0.conv.weight")
+    if first is None or levels < 3 or convs < 1:
+        return {}  # load_official names what is missing
+    return {
+        "channels": first,
+        "head_groups": math.gcd(first, 32),
+        "head_convs": convs,
+        "strides": tuple(8 * 2**level for level in range(levels)),
+    }
+
+
+def _backbone_of(state_dict: Mapping[str, Tensor]) -> BackboneName:
+    if "backbone.layer1.0.depthwise_conv.conv.weight" in state_dict:
+        return "mobilenet_v2"
+    block = re.compile(r"backbone\.layer3\.\d+\.conv1\.weight")
+    blocks = sum(block.fullmatch(name) is not None for name in state_dict)
+    bottleneck = "backbone.layer1.0.conv3.weight" in state_dict
+    depths = {(2, False): 18, (6, False): 34, (6, True): 50, (23, True): 101}
+    if (blocks, bottleneck) not in depths:
+        raise InputError(f"unknown backbone: {blocks} blocks in layer3, expected 2, 6 or 23")
+    return f"resnet{depths[blocks, bottleneck]}"

@@ -1,0 +1,94 @@
+"""Detection in one image as a graph of operations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from bckd.export.exportable import OneImage
+from bckd.models.detector import Detector
+from bckd.models.postprocess import PostProcess, postprocess
+from bckd.structures import DenseOutput
+
+HEADS = ("gfl", "retinanet", "fcos", "atss")
+SIZES = torch.tensor([[90, 121]])
+SETTINGS = {
+    "official": PostProcess(),
+    "one score for all": PostProcess(quality="geometric_mean"),
+    "few candidates": PostProcess(candidates_per_level=9),
+    "few detections": PostProcess(max_detections=5),
+    "nothing passes": PostProcess(score_threshold=1.0),
+    "everything passes": PostProcess(score_threshold=0.0, max_detections=10**6),
+    "no overlap allowed": PostProcess(nms_iou=0.0),
+}
+
+
+@pytest.fixture(scope="module", params=HEADS)
+def detector(request: pytest.FixtureRequest, tiny_detector: Callable[..., Detector]) -> Detector:
+    return tiny_detector(head=request.param)
+
+
+@torch.no_grad()
+def random_output(detector: Detector, seed: int) -> DenseOutput:
+    """Boxes of the detector's own locations, widely spread; logits about -2."""
+    generator = torch.Generator().manual_seed(seed)
+    output = detector(torch.randn(1, 3, 96, 128, generator=generator))
+
+    def noise(like: Tensor) -> Tensor:
+        return torch.randn(like.shape, generator=generator)
+
+    return replace(
+        output,
+        cls_logits=2 * noise(output.cls_logits) - 2,
+        boxes=output.boxes + 8 * noise(output.boxes),
+        quality=None if output.quality is None else noise(output.quality),
+    )
+
+
+def check(output: DenseOutput, detector: Detector, settings: PostProcess) -> int:
+    """The number of detections, once both ways of finding them agree to the last bit."""
+    detector.settings = settings
+    (expected,) = postprocess(output, SIZES, settings)
+    boxes, scores, labels = OneImage(detector).postprocess(output, SIZES)
+    assert torch.equal(labels, expected.labels) and labels.dtype == expected.labels.dtype
+    assert torch.equal(scores, expected.scores)
+    assert torch.equal(boxes, expected.boxes)
+    return len(labels)
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_equals_postprocess(detector: Detector, name: str) -> None:
+    counts = [check(random_output(detector, seed), detector, SETTINGS[name]) for seed in range(4)]
+    if name == "nothing passes":
+        assert counts == [0] * 4
+    else:
+        assert min(counts) >= 5
+
+
+def test_equals_postprocess_for_one_detection(detector: Detector) -> None:
+    output = random_output(detector, 0)
+    logits = torch.full_like(output.cls_logits, -9.0)
+    logits[0, 17, 2] = 9.0
+    assert check(replace(output, cls_logits=logits), detector, PostProcess()) == 1
+
+
+def test_boxes_without_area_stay(detector: Detector) -> None:
+    output = random_output(detector, 0)
+    check(replace(output, boxes=torch.zeros_like(output.boxes)), detector, PostProcess())
+
+
+def test_forward_is_detect(tiny_detector: Callable[..., Detector]) -> None:
+    detector = tiny_detector()
+    images = torch.randn(1, 3, 96, 128, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        detector.head.cls.weight *= 50.0  # scores far from one another
+        (expected,) = detector.detect(images, SIZES)
+        boxes, scores, labels = OneImage(detector)(images, SIZES)
+    assert len(scores) > 10
+    assert torch.equal(boxes, expected.boxes)
+    assert torch.equal(scores, expected.scores)
+    assert torch.equal(labels, expected.labels)
