@@ -12,11 +12,9 @@ from typing import Annotated, Literal
 
 import tyro
 
-from bckd.assigners import Crowd, RegionKind
-from bckd.geometry import IoUKind
 from bckd.image_size import ImageSize
-from bckd.losses.detection import Divisor
-from bckd.losses.distillation import SoftmaxPlaces
+from bckd.loss_weights import LossWeights
+from bckd.losses.options import LossOptions
 from bckd.models.detector import DetectorConfig
 from bckd.precision import Precision
 from bckd.values import (
@@ -28,7 +26,6 @@ from bckd.values import (
     Place,
     Positive,
     PositiveOrZero,
-    Scale,
     Seed,
     Workers,
 )
@@ -59,72 +56,6 @@ class DataConfig:
     """processes that load images; 0 loads in the main process (each process has its own)"""
     cache: bool = False
     """keep decoded images in memory (small data sets)"""
-
-
-@dataclass(frozen=True)
-class LossWeights:
-    """Weight of every loss term; a distillation term of weight 0 is not computed.
-
-    Each family has its own supervised terms, with its official weights; those of other
-    families play no part. Distillation terms take part when there is a teacher.
-    """
-
-    qfl: PositiveOrZero = 1.0
-    """GFL: quality focal loss"""
-    dfl: PositiveOrZero = 0.25
-    """GFL: distribution focal loss"""
-    giou: PositiveOrZero = 2.0
-    """GFL, ATSS: GIoU loss"""
-    focal: PositiveOrZero = 1.0
-    """RetinaNet, FCOS, ATSS: focal loss"""
-    l1: PositiveOrZero = 1.0
-    """RetinaNet: L1 loss of the deltas"""
-    log_iou: PositiveOrZero = 1.0
-    """FCOS: -log IoU"""
-    centerness: PositiveOrZero = 1.0
-    """FCOS, ATSS: cross-entropy of the centerness"""
-    binary: PositiveOrZero = 1.0
-    """L_cls of BCKD: binary classification distillation"""
-    iou: PositiveOrZero = 4.0
-    """L_loc of BCKD: IoU-based localisation distillation"""
-    softmax: PositiveOrZero = 0.0
-    """softmax distillation of the class logits (mean over classes)"""
-    ld: PositiveOrZero = 0.0
-    """localisation distillation (LD) on positives"""
-    ld_region: PositiveOrZero = 0.0
-    """LD on the valuable localisation region"""
-
-
-@dataclass(frozen=True)
-class LossOptions:
-    """How the terms are computed; the defaults are the official COCO recipe's, but for `crowd`."""
-
-    divisor: Divisor = "bckd"
-    """of GFL's giou and dfl: of the plain GFL head, or of the BCKD/LD head"""
-    gate_levels: bool = True
-    """no distillation on a level without any positive in the group (paper: False)"""
-    binary_beta: PositiveOrZero = 1.0
-    """exponent of the weight |p_t - p_s| in L_cls"""
-    binary_detach: bool = False
-    """the weight in L_cls is a constant (paper: True)"""
-    iou_kind: IoUKind = "giou"
-    """similarity of boxes in L_loc (paper: iou)"""
-    iou_weighting: Literal["gap", "teacher"] = "gap"
-    """weight of a location in L_loc: max_j |p_t - p_s|, or max_j p_t"""
-    softmax_temperature: Scale = 2.0
-    """T of softmax distillation"""
-    softmax_places: SoftmaxPlaces = "all"
-    """softmax distillation at all valid locations, at positives alone, or at all others"""
-    softmax_until: Fraction = 1.0
-    """softmax distillation stops at this fraction of the run"""
-    binary_from: Fraction = 0.0
-    """L_cls starts at this fraction of the run"""
-    ld_temperature: Scale = 10.0
-    """T of LD"""
-    ld_region_kind: RegionKind = "official"
-    """the official code's valuable region, or the paper's"""
-    crowd: Crowd = "ignored"
-    """crowd regions (iscrowd 1) are ignored, or background (official code, the COCO presets)"""
 
 
 @dataclass(frozen=True)
@@ -164,6 +95,13 @@ class Recipe:
     model: DetectorConfig = field(default_factory=DetectorConfig)
     data: DataConfig = field(default_factory=DataConfig)
     weights: LossWeights = field(default_factory=LossWeights)
+    terms: Annotated[
+        tuple[str, ...],
+        tyro.conf.arg(name="term", metavar="MODULE:NAME=WEIGHT"),
+        tyro.conf.UseAppendAction,
+    ] = ()
+    """a distillation term of your own: a function, or a module's class, in an importable module
+    or a file, with its weight (my_losses:pearson=1.0); may be given again"""
     losses: LossOptions = field(default_factory=LossOptions)
     optimisation: Optimisation = field(default_factory=Optimisation)
     teacher: Place | None = None

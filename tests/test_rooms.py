@@ -20,11 +20,12 @@ FLOORS = [
     {"teachers"},
     {"evaluation", "export"},
     {"zoo"},
-    {"recipes", "presets"},
+    {"recipes", "presets", "loss_weights"},
     {"models"},
-    {"datasets", "weights", "losses", "assigners"},
+    {"losses"},
+    {"datasets", "weights", "assigners"},
 ]
-CONFIGURATION = {"recipes", "presets"}
+CONFIGURATION = {"recipes", "presets", "loss_weights"}
 
 
 def module_name(path: Path) -> str:

@@ -1,8 +1,8 @@
 """Which locations learn which box: one file an assigner."""
 
-from bckd.assigners.atss import RegionKind, assign_atss
+from bckd.assigners.atss import assign_atss
 from bckd.assigners.fcos import assign_fcos
 from bckd.assigners.max_iou import assign_max_iou
-from bckd.assigners.shared import Crowd
+from bckd.assigners.shared import AssignmentRules, Crowd, RegionKind
 
-__all__ = ["Crowd", "RegionKind", "assign_atss", "assign_fcos", "assign_max_iou"]
+__all__ = ["AssignmentRules", "Crowd", "RegionKind", "assign_atss", "assign_fcos", "assign_max_iou"]

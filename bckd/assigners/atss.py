@@ -8,17 +8,20 @@ at once: no loop over images, boxes or locations.
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 from torch import Tensor
 
-from bckd.assigners.shared import Crowd, ignored_places, one_an_image, padded, targets_of
+from bckd.assigners.shared import (
+    Crowd,
+    RegionKind,
+    ignored_places,
+    one_an_image,
+    padded,
+    targets_of,
+)
 from bckd.distributed import mean_over_processes
 from bckd.geometry import box_area, box_intersection, box_similarity
 from bckd.structures import Assignment, GroundTruth, Locations
-
-RegionKind = Literal["official", "paper"]
 
 CANDIDATES_PER_LEVEL = 9
 VLR_LOWER = 0.25  # the region starts at this fraction of a box's threshold

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -14,7 +15,25 @@ from bckd.structures import GroundTruth, Locations
 # regions out of its ground truth, so that they are background.
 Crowd = Literal["background", "ignored"]
 
+# The valuable localisation region of the official code, or of LD's paper (see `atss`).
+RegionKind = Literal["official", "paper"]
+
 CROWD_SHARE = 0.5  # an anchor with more than this share inside a crowd region is ignored
+
+
+@dataclass(frozen=True)
+class AssignmentRules:
+    """How a batch is assigned, whatever the family.
+
+    Attributes:
+        region: also compute the valuable localisation region, where the family has one.
+        crowd: what crowd regions are: "ignored", or "background" (official code).
+        images_per_group: see `bckd.groups`.
+    """
+
+    region: RegionKind | None = None
+    crowd: Crowd = "ignored"
+    images_per_group: int | None = None
 
 
 def padded(values: Tensor, fill: int) -> Tensor:

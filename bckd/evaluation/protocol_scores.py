@@ -19,11 +19,11 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
+from bckd.assigners import assign_atss
 from bckd.errors import InputError
 from bckd.files import write_atomically
 from bckd.geometry import boxes_to_distances
 from bckd.models.dense import DenseDetector
-from bckd.models.supervision import assign
 from bckd.structures import Batch, DenseOutput
 
 Kind = Literal["background", "between", "objects"]
@@ -109,7 +109,7 @@ def kinds_of(output: DenseOutput, batch: Batch) -> dict[Kind, Tensor]:
     locations, truth = output.locations, batch.ground_truth
     if locations.anchors is None or any(level.per_cell != 1 for level in locations.levels):
         raise InputError("the detector has no anchors or several a cell; expected one a cell")
-    assignment = assign("gfl", output, truth, batch.padded_sizes)
+    assignment = assign_atss(locations, truth, batch.padded_sizes, output.cls_logits.shape[-1])
     positive, centres = assignment.positive, locations.centres
     sides = boxes_to_distances(centres, batch.frames[:, None])  # (N, A, 4)
     in_picture = (sides[..., :2] >= 0).all(-1) & (sides[..., 2:] > 0).all(-1)

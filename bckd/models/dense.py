@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor, nn
 
 from bckd.models.postprocess import PostProcess, postprocess
@@ -17,12 +19,15 @@ class DenseDetector(nn.Module):
         strides: of the pyramid's levels, in pixels.
         settings: how detections are picked.
         normalisation: what its images must have gone through.
+        supervision: what it learns from labels: an object with `assign`, `losses` and `terms`, as
+            `bckd.models.heads.head.Head` has them. None: what the recipe's family does.
     """
 
     class_names: tuple[str, ...]
     strides: tuple[int, ...]
     settings: PostProcess
     normalisation: Normalisation = IMAGENET
+    supervision: Any = None
 
     def forward(self, images: Tensor) -> DenseOutput:
         """Dense output of normalised, padded images (N, 3, H, W)."""

@@ -3,30 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Literal
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from bckd.models.backbones import BackboneName, build_backbone
 from bckd.models.dense import DenseDetector
 from bckd.models.fpn import FPN
-from bckd.models.heads.atss import ATSSHead
-from bckd.models.heads.fcos import FCOSHead
-from bckd.models.heads.gfl import GFLHead
-from bckd.models.heads.retinanet import RetinaNetHead
+from bckd.models.heads import HEADS, HeadName
+from bckd.models.heads.head import HeadSettings
 from bckd.models.postprocess import PostProcess
 from bckd.normalisation import IMAGENET, Normalisation
 from bckd.structures import DenseOutput
 from bckd.values import CountOrZero, Layers, Scale, Strides, Width
-
-HeadName = Literal["gfl", "retinanet", "fcos", "atss"]
-
-HEADS: dict[HeadName, type[GFLHead | RetinaNetHead | FCOSHead | ATSSHead]] = {
-    "gfl": GFLHead,
-    "retinanet": RetinaNetHead,
-    "fcos": FCOSHead,
-    "atss": ATSSHead,
-}
 
 
 @dataclass(frozen=True)
@@ -59,6 +47,18 @@ class DetectorConfig:
         nms_iou = own.nms_iou if settings.nms_iou is None else settings.nms_iou
         return replace(self, anchor_scale=scale, postprocess=replace(settings, nms_iou=nms_iou))
 
+    @property
+    def head_settings(self) -> HeadSettings:
+        """What the head is built from; of a configuration that is resolved."""
+        return HeadSettings(
+            channels=self.channels,
+            strides=self.strides,
+            convs=self.head_convs,
+            groups=self.head_groups,
+            anchor_scale=self.anchor_scale,
+            reg_max=self.reg_max,
+        )
+
 
 class Detector(DenseDetector):
     """A detector of one of four families whose forward returns the raw dense output.
@@ -86,22 +86,9 @@ class Detector(DenseDetector):
             self.backbone.fix_norms()
         extra = HEADS[config.head].defaults.extra_levels
         self.neck = FPN(self.backbone.channels, config.channels, len(config.strides), extra)
-        self.head = _build_head(config, len(class_names))
+        self.supervision = HEADS[config.head]
+        self.head = self.supervision(len(class_names), config.head_settings)
 
     def forward(self, images: Tensor) -> DenseOutput:
         """Dense output of normalised, padded images (N, 3, H, W)."""
         return self.head(self.neck(self.backbone(images)))
-
-
-def _build_head(config: DetectorConfig, num_classes: int) -> nn.Module:
-    shared = (num_classes, config.channels, config.strides, config.head_convs)
-    groups, scale = config.head_groups, config.anchor_scale
-    match config.head:
-        case "gfl":
-            return GFLHead(*shared, groups, scale, config.reg_max)
-        case "retinanet":
-            return RetinaNetHead(*shared, scale)
-        case "fcos":
-            return FCOSHead(*shared, groups)
-        case "atss":
-            return ATSSHead(*shared, groups, scale)

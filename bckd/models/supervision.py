@@ -1,18 +1,14 @@
-"""What each of the four families learns from labels: its assigner and its losses."""
+"""What a family learns from labels, by its name: its assigner and its losses."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from torch import Tensor
 
-from bckd.assigners import Crowd, RegionKind, assign_atss, assign_fcos, assign_max_iou
-from bckd.losses.detection import (
-    Divisor,
-    atss_losses,
-    fcos_losses,
-    gfl_losses,
-    retinanet_losses,
-)
-from bckd.models.detector import HeadName
+from bckd.assigners import AssignmentRules, Crowd, RegionKind
+from bckd.losses.options import Divisor, LossOptions
+from bckd.models.heads import HEADS, HeadName
 from bckd.structures import Assignment, DenseOutput, GroundTruth
 
 
@@ -36,20 +32,8 @@ def assign(
         crowd: what crowd regions are: "ignored", or "background" (official code).
         images_per_group: see `bckd.groups`.
     """
-    known = {
-        "locations": output.locations,
-        "ground_truth": ground_truth,
-        "num_classes": output.cls_logits.shape[-1],
-        "crowd": crowd,
-        "images_per_group": images_per_group,
-    }
-    match head:
-        case "gfl" | "atss":
-            return assign_atss(padded_sizes=padded_sizes, region=region, **known)
-        case "retinanet":
-            return assign_max_iou(padded_sizes=padded_sizes, **known)
-        case "fcos":
-            return assign_fcos(**known)
+    rules = AssignmentRules(region, crowd, images_per_group)
+    return HEADS[head].assign(output, ground_truth, padded_sizes, rules)
 
 
 def supervised_losses(
@@ -60,12 +44,4 @@ def supervised_losses(
     Args:
         divisor: of GFL's box losses (see `gfl_losses`).
     """
-    match head:
-        case "gfl":
-            return gfl_losses(output, assignment, divisor)
-        case "retinanet":
-            return retinanet_losses(output, assignment)
-        case "fcos":
-            return fcos_losses(output, assignment)
-        case "atss":
-            return atss_losses(output, assignment)
+    return HEADS[head].losses(output, assignment, replace(LossOptions(), divisor=divisor))

@@ -8,9 +8,8 @@ import torch
 from torch import Tensor
 
 from bckd.datasets.coco import CocoDataset
-from bckd.geometry import grid, with_anchors
 from bckd.models.detector import DetectorConfig
-from bckd.models.heads.retinanet import anchor_shapes
+from bckd.models.heads import HEADS
 from bckd.models.supervision import assign
 from bckd.structures import DenseOutput, GroundTruth, Locations
 from bckd.telling import tell_some
@@ -64,8 +63,4 @@ def _sides(box: Tensor) -> str:
 def _locations(config: DetectorConfig, canvas: tuple[int, int]) -> Locations:
     """The locations of a detector for images of this height and width."""
     shapes = [tuple(-(-side // stride) for side in canvas) for stride in config.strides]
-    if config.head == "fcos":
-        return grid(shapes, config.strides, offset=0.5)
-    scale = config.anchor_scale
-    anchors = anchor_shapes(scale) if config.head == "retinanet" else [(scale, scale)]
-    return with_anchors(grid(shapes, config.strides), anchors)
+    return HEADS[config.head].locations(shapes, config.strides, config.anchor_scale)

@@ -6,11 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from bckd.datasets.annotations import read_annotations
 from bckd.datasets.coco import CocoDataset
 from bckd.errors import InputError
 from bckd.evaluation.average_precision import MAX_DETECTIONS
+from bckd.models.adopted import adopt
 from bckd.models.dense import DenseDetector
 from bckd.models.detector import Detector
 from bckd.normalisation import IMAGENET, Normalisation
@@ -83,15 +85,24 @@ def pick_device(name: str) -> torch.device:
         raise InputError(f"device {name!r} is not available on this machine") from error
 
 
-def build_student(recipe: Recipe, class_names: tuple[str, ...], anew: bool = True) -> Detector:
+def build_student(
+    recipe: Recipe,
+    class_names: tuple[str, ...],
+    anew: bool = True,
+    own: nn.Module | None = None,
+) -> DenseDetector:
     """The recipe's detector; its initial weights are `recipe.start`'s, or the seed's alone.
 
     Args:
         anew: False where a resume state will replace the weights, so that none are downloaded.
+        own: the module that learns in place of the recipe's detector.
 
     Raises:
-        InputError: `recipe.start` holds another model or other classes.
+        InputError: `recipe.start` holds another model or other classes; or the module has other
+            classes, or gives no dense output.
     """
+    if own is not None:
+        return _adopted_student(recipe, own, class_names)
     if anew and recipe.start is not None:
         return _started(recipe, recipe.start, class_names)
     model = recipe.model if anew else replace(recipe.model, pretrained=False)
@@ -99,6 +110,21 @@ def build_student(recipe: Recipe, class_names: tuple[str, ...], anew: bool = Tru
         torch.manual_seed(recipe.seed)
         detector = Detector(model, class_names)
     detector.config = recipe.model.resolved()
+    return detector
+
+
+def _adopted_student(recipe: Recipe, own: nn.Module, class_names: tuple[str, ...]) -> DenseDetector:
+    if recipe.start is not None:
+        raise InputError(
+            f"start is {recipe.start}; expected none, as the student is a module, which goes on "
+            f"from the weights that it has"
+        )
+    detector = adopt(own, class_names, recipe.model, "student")
+    if detector.class_names != class_names:
+        raise InputError(
+            f"the student has the classes {first_of([*detector.class_names])}; expected those of "
+            f"the data, in their order: {first_of([*class_names])}"
+        )
     return detector
 
 
@@ -139,29 +165,35 @@ def load_teacher(
     class_names: tuple[str, ...],
     device: torch.device,
     dispensable: frozenset[str] = frozenset(),
+    strides: tuple[int, ...] | None = None,
+    own: nn.Module | None = None,
 ) -> Checkpoint | None:
     """The recipe's teacher as its student takes it: frozen, in eval mode, checked.
 
     Args:
         dispensable: classes that the teacher may lack, as the data have no box of them.
+        strides: the student's; None: those of the recipe's model.
+        own: the module that teaches in place of `recipe.teacher`.
 
     Raises:
-        InputError: a class or a stride of the student has no counterpart, the bins of a
-            side differ where LD is asked for; or nothing is distilled.
+        InputError: a class or a stride of the student has no counterpart, or nothing is
+            distilled.
     """
-    if recipe.teacher is None:
+    if recipe.teacher is None and own is None:
         return None
-    weights = recipe.weights
-    if not distils(weights):
-        raise InputError(f"teacher {recipe.teacher} is given, but every distillation weight is 0")
-    checkpoint = load_detector(recipe.teacher, class_names)
+    who = "given to train" if recipe.teacher is None else str(recipe.teacher)
+    if not distils(recipe):
+        raise InputError(f"teacher {who} is given, but every distillation weight is 0")
+    if recipe.teacher is None:
+        adopted = adopt(own, class_names, recipe.model, "teacher")
+        checkpoint = Checkpoint(adopted, recipe.data.size)
+    else:
+        checkpoint = load_detector(recipe.teacher, class_names)
     if "report" in checkpoint.record:
-        tell(f"teacher {recipe.teacher}: {checkpoint.record['report']}")
+        tell(f"teacher {who}: {checkpoint.record['report']}")
     model, renamed = recipe.model, renamed_classes(recipe.teacher_classes)
-    student = (class_names, model.strides, model.normalisation)
-    teacher = matched(checkpoint.detector, str(recipe.teacher), *student, renamed, dispensable)
-    if weights.ld or weights.ld_region:
-        _check_bins(teacher, recipe)
+    student = (class_names, strides or model.strides, model.normalisation)
+    teacher = matched(checkpoint.detector, who, *student, renamed, dispensable)
     return replace(checkpoint, detector=teacher.requires_grad_(False).eval().to(device))
 
 
@@ -180,21 +212,6 @@ def renamed_classes(pairs: tuple[str, ...]) -> dict[str, str]:
             raise InputError(f"teacher_classes has {ours!r} twice")
         renamed[ours] = theirs
     return renamed
-
-
-@torch.no_grad()
-def _check_bins(teacher: DenseDetector, recipe: Recipe) -> None:
-    bins = teacher.eval()(torch.zeros(1, 3, 64, 64)).box_logits
-    if bins is None:
-        raise InputError(
-            f"teacher {recipe.teacher} has no box distributions, which localisation "
-            f"distillation (weights.ld) compares; weights.iou needs none"
-        )
-    if bins.shape[-1] != recipe.model.reg_max + 1:
-        raise InputError(
-            f"teacher {recipe.teacher} has reg_max {bins.shape[-1] - 1}, the student "
-            f"{recipe.model.reg_max}; localisation distillation needs the same"
-        )
 
 
 def check_same_classes(training: CocoDataset, validation: CocoDataset) -> CocoDataset:

@@ -6,38 +6,37 @@ Kinds and ranges stand at the fields themselves; here are the rules that relate 
 from __future__ import annotations
 
 from bckd.errors import InputError
-from bckd.models.detector import DetectorConfig, HeadName
-from bckd.recipes import LossWeights, Recipe
+from bckd.losses.terms import TERMS
+from bckd.models.detector import DetectorConfig
+from bckd.models.heads import HEADS
+from bckd.recipes import Recipe
+from bckd.training.own_terms import named_terms
 from bckd.values import from_plain, to_plain
 
-DISTILLED = ("binary", "iou", "softmax", "ld", "ld_region")  # terms that need a teacher
-SUPERVISED: dict[HeadName, tuple[str, ...]] = {
-    "gfl": ("qfl", "dfl", "giou"),
-    "retinanet": ("focal", "l1"),
-    "fcos": ("focal", "log_iou", "centerness"),
-    "atss": ("focal", "giou", "centerness"),
-}
 
-
-def check_recipe(recipe: Recipe) -> Recipe:
+def check_recipe(recipe: Recipe, taught: bool | None = None) -> Recipe:
     """The recipe with every value of the kind that its field declares.
 
     Text is taken for a path, a device for its name.
+
+    Args:
+        taught: whether there is a teacher; None: where the recipe names one.
 
     Raises:
         InputError: naming the field by its dotted name, its value and what was expected.
     """
     recipe = from_plain(Recipe, to_plain(recipe))
-    _check_run(recipe)
+    taught = recipe.teacher is not None if taught is None else taught
+    _check_run(recipe, taught)
     _check_model(recipe.model)
-    _check_losses(recipe)
+    _check_losses(recipe, taught)
     return recipe
 
 
-def _check_run(recipe: Recipe) -> None:
+def _check_run(recipe: Recipe, taught: bool) -> None:
     size, batch = recipe.images_per_group, f"a divisor of batch_size {recipe.batch_size}"
     require(not size or recipe.batch_size % size == 0, "images_per_group", size, batch)
-    unused = recipe.teacher is None and recipe.teacher_classes
+    unused = not taught and recipe.teacher_classes
     require(not unused, "teacher_classes", recipe.teacher_classes, "a teacher beside it")
     folders = (recipe.out, *recipe.out.parents)
     file = next((path for path in folders if path.exists() and not path.is_dir()), None)
@@ -56,19 +55,21 @@ def _check_model(model: DetectorConfig) -> None:
     require(learns, "model.frozen_stages", model.frozen_stages, scratch)
 
 
-def _check_losses(recipe: Recipe) -> None:
+def _check_losses(recipe: Recipe, taught: bool) -> None:
     weights, head = recipe.weights, recipe.model.head
-    has_distributions = head == "gfl" or not (weights.ld or weights.ld_region)
-    require(has_distributions, "model.head", head, "gfl, whose sides LD distils")
-    if recipe.teacher is None or not distils(weights):
-        own = SUPERVISED[head]
-        learns = any(getattr(weights, name) for name in own)
-        require(learns, f"every weight of {', '.join(own)}", 0, f"one above 0, for {head} to learn")
+    own = named_terms(recipe.terms)
+    unused = own and not taught
+    require(not unused, "terms", recipe.terms, "a teacher beside it")
+    if not (taught and distils(recipe)):
+        learns = any(getattr(weights, name) for name in HEADS[head].terms)
+        names = ", ".join(HEADS[head].terms)
+        require(learns, f"every weight of {names}", 0, f"one above 0, for {head} to learn")
 
 
-def distils(weights: LossWeights) -> bool:
+def distils(recipe: Recipe) -> bool:
     """Whether any distillation term takes part."""
-    return any(getattr(weights, name) for name in DISTILLED)
+    ours = any(getattr(recipe.weights, name) for name in TERMS)
+    return ours or any(term.weight for term in named_terms(recipe.terms))
 
 
 def require(holds: bool, name: str, value: object, expected: str) -> None:

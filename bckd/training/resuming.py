@@ -16,14 +16,14 @@ from torch import Tensor, nn
 from bckd.distributed import joined_lists, process_count
 from bckd.errors import InputError
 from bckd.files import parse_json
-from bckd.models.detector import Detector
+from bckd.models.dense import DenseDetector
 from bckd.recipes import Recipe
 from bckd.telling import first_of, tell
 from bckd.training.loss_window import HeldWindow
 from bckd.training.run_log import LOG
 from bckd.values import CountOrZero, PositiveOrZero, from_plain, to_plain
 from bckd.weights.published import PRETRAINED
-from bckd.weights.tensor_files import read_tensors
+from bckd.weights.tensor_files import fill, read_tensors
 from bckd.zoo.checkpoints import load_strictly, save_tensors
 from bckd.zoo.unfinished import STATE, STUDENT
 
@@ -74,8 +74,8 @@ class ResumeState:
 
     Attributes:
         path: the file.
-        tensors: the student's, as `model/NAME`, and the optimiser's, as
-            `optimizer/PARAMETER/NAME`.
+        tensors: the student's, as `model/NAME`, those of terms of one's own that learn, as
+            `terms/NAME`, and the optimiser's, as `optimizer/PARAMETER/NAME`.
         step, seconds: how many steps it has made, and how long it trained.
         recipe: the run's, as plain JSON values.
         scaler: state of the loss scale of fp16.
@@ -93,10 +93,13 @@ class ResumeState:
     window: HeldWindow
 
 
-def contents_of(recipe: Recipe) -> dict[str, str]:
+def contents_of(recipe: Recipe, teacher: nn.Module | None = None) -> dict[str, str]:
     """What decides a run's outcome beside its recipe: SHA-256 by the field that names the file.
 
     Weights that load by name are their name.
+
+    Args:
+        teacher: a module in place of a file.
     """
     contents = {"data.train_annotations": _digest(recipe.data.root / recipe.data.train_annotations)}
     for name, source in (("teacher", recipe.teacher), ("start", recipe.start)):
@@ -104,6 +107,9 @@ def contents_of(recipe: Recipe) -> dict[str, str]:
             published = str(source) in PRETRAINED and not source.exists()
             file = source / STUDENT if source.is_dir() else source
             contents[name] = str(source) if published else _digest(file)
+    if teacher is not None:
+        weights = {name: value.detach().cpu() for name, value in teacher.state_dict().items()}
+        contents["teacher"] = _checksum(weights, {})
     return contents
 
 
@@ -117,16 +123,22 @@ def _digest(path: Path) -> str:
 def save_state(
     recipe: Recipe,
     contents: dict[str, str],
-    detector: Detector,
+    detector: DenseDetector,
+    terms: nn.Module,
     optimizer: torch.optim.Optimizer,
     scaler: torch.amp.GradScaler,
     step: int,
     seconds: float,
     window: HeldWindow,
 ) -> None:
-    """Write the resume state of a run into its folder; atomically. The one before it is kept."""
+    """Write the resume state of a run into its folder; atomically. The one before it is kept.
+
+    Args:
+        terms: of the recipe's own; without parameters where none of them learns.
+    """
     tensors = {f"model/{name}": value for name, value in detector.state_dict().items()}
-    for name, parameter in detector.named_parameters():
+    tensors |= {f"terms/{name}": value for name, value in terms.state_dict().items()}
+    for name, parameter in _learning(detector, terms).items():
         for key, value in optimizer.state.get(parameter, {}).items():
             if value is not None:  # SGD without momentum keeps an empty buffer
                 tensors[f"optimizer/{name}/{key}"] = torch.as_tensor(value)
@@ -159,26 +171,28 @@ def _checksum(tensors: Mapping[str, Tensor], header: Mapping[str, str]) -> str:
 
 def restore(
     state: ResumeState,
-    detector: Detector,
+    detector: DenseDetector,
+    terms: nn.Module,
     optimizer: torch.optim.Optimizer,
     scaler: torch.amp.GradScaler,
 ) -> None:
-    """Put what a resume state holds back into the detector, its optimiser and the loss scale.
+    """Put what a resume state holds back into the detector, terms, optimiser and loss scale.
 
     Raises:
         InputError: a tensor or number is missing, unknown or of another shape.
     """
-    weights: dict[str, Tensor] = {}
+    weights: dict[str, dict[str, Tensor]] = {"model": {}, "terms": {}}
     buffers: dict[str, dict[str, Tensor]] = {}
     for name, value in state.tensors.items():
         kind, _, rest = name.partition("/")
-        if kind == "model":
-            weights[rest] = value
+        if kind in weights:
+            weights[kind][rest] = value
         else:
             parameter, _, key = rest.partition("/")
             buffers.setdefault(parameter, {})[key] = value
-    load_strictly(detector, weights, state.path)
-    learning = {name: p for name, p in detector.named_parameters() if p.requires_grad}
+    load_strictly(detector, weights["model"], state.path)
+    fill(terms, weights["terms"], str(state.path), "holds other terms")
+    learning = _learning(detector, terms)
     if buffers and all(name.isdigit() for name in buffers):  # earlier states number them
         numbers = {str(n): name for n, name in enumerate(learning)}
         buffers = {numbers.get(number, number): values for number, values in buffers.items()}
@@ -198,6 +212,13 @@ def restore(
             if value.shape == parameter.shape:
                 # Fused optimisers read buffers in the parameter's memory layout.
                 values[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
+
+
+def _learning(detector: nn.Module, terms: nn.Module) -> dict[str, nn.Parameter]:
+    """All parameters that learn, by the name that a state gives them."""
+    named = list(detector.named_parameters())
+    named += [(f"terms:{name}", parameter) for name, parameter in terms.named_parameters()]
+    return {name: parameter for name, parameter in named if parameter.requires_grad}
 
 
 def _kinds_of_buffers(optimizer: torch.optim.Optimizer) -> list[str]:
@@ -241,8 +262,13 @@ def _check_names(
         )
 
 
-def state_to_resume(recipe: Recipe, resume: bool) -> ResumeState | None:
+def state_to_resume(
+    recipe: Recipe, resume: bool, contents: dict[str, str] | None = None
+) -> ResumeState | None:
     """The state to go on from, or None to start; no run is overwritten silently.
+
+    Args:
+        contents: see `contents_of`; None: of the recipe alone.
 
     Raises:
         InputError: the folder holds a run and `resume` is off; the run was started with another
@@ -269,7 +295,7 @@ def state_to_resume(recipe: Recipe, resume: bool) -> ResumeState | None:
     difference = _first_difference(theirs, ours, "", FREE_FIELDS | set(state.contents))
     if difference:
         raise InputError(f"{out} was started with another recipe: {difference}")
-    _check_contents(state, recipe)
+    _check_contents(state, recipe, contents_of(recipe) if contents is None else contents)
     return state
 
 
@@ -288,9 +314,8 @@ def _newest_good(paths: list[Path]) -> ResumeState:
     raise damage[0]
 
 
-def _check_contents(state: ResumeState, recipe: Recipe) -> None:
+def _check_contents(state: ResumeState, recipe: Recipe, ours: dict[str, str]) -> None:
     """The files that decided the run so far, wherever they lie now, are the same."""
-    ours = contents_of(recipe)
     for name, recorded in state.contents.items():
         found = ours.get(name, "none")
         if found not in (recorded, ABSENT):
@@ -306,7 +331,9 @@ def make_newest(state: ResumeState) -> None:
         os.replace(state.path, state.path.with_name(STATE))
 
 
-def agreed_state(recipe: Recipe, resume: bool) -> ResumeState | None:
+def agreed_state(
+    recipe: Recipe, resume: bool, contents: dict[str, str] | None = None
+) -> ResumeState | None:
     """What `state_to_resume` finds, which has to be the same in all processes of a run.
 
     Raises:
@@ -314,7 +341,7 @@ def agreed_state(recipe: Recipe, resume: bool) -> ResumeState | None:
     """
     state, refusal = None, None
     try:
-        state = state_to_resume(recipe, resume)
+        state = state_to_resume(recipe, resume, contents)
     except InputError as error:
         refusal = error
     everywhere = joined_lists([_found(recipe.out, state, refusal)])

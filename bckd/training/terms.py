@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
+from bckd.assigners import AssignmentRules
 from bckd.correspondence import compared
-from bckd.losses.distillation import (
-    binary_classification,
-    iou_localisation,
-    localisation_distribution,
-    softmax_classification,
-)
-from bckd.models.detector import HeadName
+from bckd.loss_weights import LossWeights
+from bckd.losses.options import LossOptions
+from bckd.losses.terms import TERMS, Need
 from bckd.models.grouped import forward_in_groups
-from bckd.models.supervision import assign, supervised_losses
+from bckd.models.heads import HEADS, HeadName
 from bckd.precision import computing_in
-from bckd.recipes import LossOptions, LossWeights, Recipe
+from bckd.recipes import Recipe
 from bckd.structures import Assignment, Batch, DenseOutput
 from bckd.teachers.targets import Teaching
+from bckd.training.own_terms import named_terms
 
 
 def loss_terms(
@@ -33,40 +32,35 @@ def loss_terms(
     weights: LossWeights,
     options: LossOptions,
 ) -> dict[str, Tensor]:
-    """Unweighted terms by their name in `LossWeights`; no distillation term of weight 0."""
-    terms = supervised_losses(head, student, assignment, options.divisor)
-    if teacher is None:
-        return terms
-    pair = compared(student, teacher, assignment)
-    gate = options.gate_levels
-    distillation = {
-        "binary": partial(
-            binary_classification,
-            beta=options.binary_beta,
-            detach_weight=options.binary_detach,
-            gate_levels=gate,
-        ),
-        "iou": partial(
-            iou_localisation,
-            kind=options.iou_kind,
-            weighting=options.iou_weighting,
-            gate_levels=gate,
-        ),
-        "softmax": partial(
-            softmax_classification,
-            temperature=options.softmax_temperature,
-            places=options.softmax_places,
-            gate_levels=gate,
-        ),
-        "ld": partial(localisation_distribution, temperature=options.ld_temperature),
-        "ld_region": partial(
-            localisation_distribution, temperature=options.ld_temperature, places="region"
-        ),
-    }
-    for name, term in distillation.items():
-        if getattr(weights, name) != 0:
-            terms[name] = term(*pair)
+    """Unweighted terms of a batch by their name in `LossWeights`, of a student of that family.
+
+    No distillation term of weight 0 is computed.
+    """
+    terms = HEADS[head].losses(student, assignment, options)
+    if teacher is not None:
+        pair = compared(student, teacher, assignment)
+        terms |= distillation_terms(*pair, None, weights, options)
     return terms
+
+
+def distillation_terms(
+    student: DenseOutput,
+    teacher: DenseOutput,
+    assignment: Assignment,
+    batch: Batch | None,
+    weights: LossWeights,
+    options: LossOptions,
+) -> dict[str, Tensor]:
+    """Unweighted distillation terms by their name, of a pair that is comparable; none of weight 0.
+
+    Args:
+        batch: None where no term looks at it.
+    """
+    return {
+        name: term.make(options)(student, teacher, assignment, batch)
+        for name, term in TERMS.items()
+        if getattr(weights, name) != 0
+    }
 
 
 def weights_at(recipe: Recipe, step: int) -> LossWeights:
@@ -95,28 +89,64 @@ def compute_terms(
     recipe: Recipe,
     weights: LossWeights,
     autocast: torch.dtype | None = None,
+    own: nn.Module | None = None,
 ) -> Terms:
     """Forward passes, assignment and unweighted loss terms of one batch.
 
     Args:
         student: the detector, or one wrapped for many processes.
+        weights: at this step; terms of weight 0 are not computed.
         autocast: what the networks compute in; None: float32.
+        own: the recipe's own terms (`OwnTerms`), or these wrapped for many processes.
     """
     with computing_in(autocast, batch.images.device):
         output = forward_in_groups(student, batch.images, batch.canvases, recipe.images_per_group)
         with torch.no_grad():
             target = None if teaching is None else teaching(batch)
-    needs_region = teaching is not None and weights.ld_region != 0
-    head = recipe.model.head
-    region = recipe.losses.ld_region_kind if needs_region else None
-    assignment = assign(
-        head,
-        output,
-        batch.ground_truth,
-        batch.padded_sizes,
-        region,
-        recipe.losses.crowd,
-        recipe.images_per_group,
-    )
-    values = loss_terms(head, output, target, assignment, weights, recipe.losses)
+    supervision = supervision_of(student, recipe)
+    rules = assignment_rules(recipe, None if teaching is None else weights)
+    assignment = supervision.assign(output, batch.ground_truth, batch.padded_sizes, rules)
+    values = dict(supervision.losses(output, assignment, recipe.losses))
+    if target is not None:
+        pair = (*compared(output, target, assignment), batch)
+        values |= distillation_terms(*pair, weights, recipe.losses)
+        if own is not None:
+            values |= own(*pair)
     return Terms(values, output, assignment)
+
+
+def supervision_of(student: Callable[..., DenseOutput], recipe: Recipe) -> Any:
+    """What a student learns from labels: its own `supervision`, else the recipe's family.
+
+    Returns:
+        An object with `assign`, `losses` and `terms`, as `bckd.models.heads.head.Head` has them.
+    """
+    alone = student.module if isinstance(student, DistributedDataParallel) else student
+    return getattr(alone, "supervision", None) or HEADS[recipe.model.head]
+
+
+def assignment_rules(recipe: Recipe, weights: LossWeights | None) -> AssignmentRules:
+    """How batches are assigned; with the valuable region where a term of some weight needs it.
+
+    Args:
+        weights: None where nothing is distilled.
+    """
+    needed = weights is not None and any(
+        "region" in needs for _, needs in needs_of_terms(recipe, weights)
+    )
+    region = recipe.losses.ld_region_kind if needed else None
+    return AssignmentRules(region, recipe.losses.crowd, recipe.images_per_group)
+
+
+def needs_of_terms(recipe: Recipe, weights: LossWeights) -> list[tuple[str, tuple[Need, ...]]]:
+    """What each distillation term of a weight above 0 needs, by its name."""
+    ours = [(name, term.needs) for name, term in TERMS.items() if getattr(weights, name) != 0]
+    own = [(term.name, term.needs) for term in named_terms(recipe.terms) if term.weight != 0]
+    return ours + own
+
+
+def term_weights(recipe: Recipe, supervision: Any, step: int) -> dict[str, float]:
+    """The weight of every term at a step by its name; the recipe's say before a family's own."""
+    official = {name: term.weight for name, term in supervision.terms.items()}
+    own = {term.name: term.weight for term in named_terms(recipe.terms)}
+    return official | asdict(weights_at(recipe, step)) | own

@@ -22,6 +22,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
+from bckd.correspondence import compared
 from bckd.datasets.batches import TrainingBatches
 from bckd.datasets.coco import CocoDataset, collate
 from bckd.distributed import (
@@ -40,6 +41,7 @@ from bckd.evaluation.average_precision import Metrics, evaluate
 from bckd.evaluation.gradient_shares import gradient_shares
 from bckd.files import finite_or_none, one_writer, write_json
 from bckd.launcher import is_first
+from bckd.models.dense import DenseDetector
 from bckd.models.detector import Detector
 from bckd.precision import autocast_type
 from bckd.recipes import Recipe
@@ -55,6 +57,8 @@ from bckd.training.interruption import (
 )
 from bckd.training.learnt_boxes import tell_unlearnt
 from bckd.training.loss_window import LossWindow
+from bckd.training.needs import check_needs
+from bckd.training.own_terms import OwnTerms, named_terms
 from bckd.training.preparation import (
     build_student,
     check_same_classes,
@@ -67,7 +71,15 @@ from bckd.training.recipe_check import check_recipe
 from bckd.training.resuming import agreed_state, contents_of, make_newest, restore, save_state
 from bckd.training.run_log import NoLog, RunLog, read_log
 from bckd.training.schedule import build_optimizer, learning_rate, set_learning_rate
-from bckd.training.terms import Terms, compute_terms, weights_at
+from bckd.training.terms import (
+    Terms,
+    assignment_rules,
+    compute_terms,
+    needs_of_terms,
+    supervision_of,
+    term_weights,
+    weights_at,
+)
 from bckd.values import to_plain
 from bckd.zoo.checkpoints import STUDENT, Checkpoint, save_detector
 
@@ -76,7 +88,7 @@ from bckd.zoo.checkpoints import STUDENT, Checkpoint, save_detector
 class RunResult:
     """What a run ends with: the student in eval mode, its metrics, the seconds of training."""
 
-    detector: Detector
+    detector: DenseDetector
     metrics: Metrics
     seconds: float
     out: Path
@@ -87,6 +99,8 @@ def train(
     resume: bool = False,
     progress: bool = True,
     teaching: Teaching | None = None,
+    student: nn.Module | None = None,
+    teacher: nn.Module | None = None,
 ) -> RunResult:
     """Train a student as the recipe says, evaluate and save it under `recipe.out`.
 
@@ -112,6 +126,13 @@ def train(
         progress: show a progress bar.
         teaching: what the recipe's teacher says, where the caller has it already
             (several students of one teacher); made from `recipe.teacher` otherwise.
+        student: a module of one's own in place of the recipe's detector: its forward gives a
+            `DenseOutput` of normalised images, in training as in evaluation. It goes on from the
+            weights that it has. What it learns from labels is its own `supervision` (an object
+            with `assign`, `losses` and `terms`, such as a `Head`), else that of the family
+            `recipe.model.head`.
+        teacher: a module of one's own in place of `recipe.teacher`, likewise; its classes are
+            those of its `class_names`, or the data's.
 
     Raises:
         InputError: data, teacher or folder do not fit the recipe, the teacher is of no use,
@@ -119,12 +140,14 @@ def train(
         NonFiniteLossError: a loss term is nan or infinite.
         Interrupted: a signal ended the run.
     """
-    recipe = check_recipe(recipe)
+    taught = recipe.teacher is not None or teacher is not None
+    recipe = check_recipe(recipe, taught)
     recipe = replace(recipe, model=recipe.model.resolved())
     device = pick_device(own_device(recipe.device))
     with processes_joined(device), ExitStack() as held:
         from_first(lambda: held.enter_context(one_writer(recipe.out)))
-        return _train(recipe, device, resume, progress and is_first(), teaching)
+        modules = (student, teacher)
+        return _train(recipe, device, resume, progress and is_first(), teaching, *modules)
 
 
 def _train(
@@ -133,30 +156,41 @@ def _train(
     resume: bool,
     progress: bool,
     teaching: Teaching | None,
+    own_student: nn.Module | None,
+    own_teacher: nn.Module | None,
 ) -> RunResult:
     own_images = _own_share(recipe)
     normalisation = recipe.model.normalisation
     training = training_data(recipe.data, recipe.seed, normalisation)
     validation = validation_data(recipe.data, normalisation)
     validation = check_same_classes(training, validation)
-    tell_unlearnt(recipe.model, training)
     names = training.annotations.class_names
-    state = agreed_state(recipe, resume)
-    student = first_process_first(lambda: build_student(recipe, names, anew=state is None))
+    contents = contents_of(recipe, own_teacher)
+    state = agreed_state(recipe, resume, contents)
+    student = first_process_first(
+        lambda: build_student(recipe, names, anew=state is None, own=own_student)
+    )
+    if isinstance(student, Detector):
+        tell_unlearnt(recipe.model, training)
     student = student.to(device, memory_format=torch.channels_last)
     _check_groups(recipe, student, own_images)
+    teacher = None
     if teaching is None:
         unlearnt = frozenset(names) - training.annotations.occurring_classes
-        teacher = first_process_first(lambda: load_teacher(recipe, names, device, unlearnt))
-        if teacher is not None and state is None:
-            check_teacher(recipe, teacher, student, validation)
+        teacher = first_process_first(
+            lambda: load_teacher(recipe, names, device, unlearnt, student.strides, own_teacher)
+        )
+    terms = _own_terms(recipe, student, teacher, teaching, training).to(device)
+    if teacher is not None and state is None:
+        check_teacher(recipe, teacher, student, validation)
+    if teaching is None:
         teaching = _teaching_of(teacher, recipe, training, progress)
-    optimizer = build_optimizer(student, recipe.optimisation)
+    optimizer = build_optimizer(nn.ModuleList([student, terms]), recipe.optimisation)
     halves = autocast_type(recipe.precision, device) is torch.float16
     scaler = torch.amp.GradScaler(device.type, enabled=halves)
     window, first, seconds = LossWindow(), 0, 0.0
     if state is not None:
-        restore(state, student, optimizer, scaler)
+        restore(state, student, terms, optimizer, scaler)
         window.take(state.window, device)
         first, seconds = state.step, state.seconds
         if is_first():
@@ -169,8 +203,7 @@ def _train(
         ending(recipe.out) as told,
         closing(_batches(recipe, training, first)) as batches,
     ):
-        contents = contents_of(recipe)
-        parts = (student, teaching, optimizer, scaler, validation)
+        parts = (student, terms, teaching, optimizer, scaler, validation)
         run = _Run(recipe, contents, *parts, log, window, told, progress, seconds)
         run.train(batches, first)
         seconds = run.seconds
@@ -183,6 +216,35 @@ def _train(
     return RunResult(student.eval(), metrics, seconds, recipe.out)
 
 
+@torch.no_grad()
+def _own_terms(
+    recipe: Recipe,
+    student: DenseDetector,
+    teacher: Checkpoint | None,
+    teaching: Teaching | None,
+    training: CocoDataset,
+) -> OwnTerms:
+    """The recipe's own terms; what all terms need is checked on the first image.
+
+    Raises:
+        InputError: student or teacher lacks what a term needs.
+    """
+    needs = needs_of_terms(recipe, recipe.weights)
+    if (teacher is None and teaching is None) or not (recipe.terms or any(x for _, x in needs)):
+        return OwnTerms(())
+    device = next(student.parameters()).device
+    batch = training.batch([0]).to(device)
+    answer = teaching or live_teaching(teacher.detector)
+    pair = student.eval()(batch.images), answer(batch)
+    rules = assignment_rules(recipe, recipe.weights)
+    supervision = supervision_of(student, recipe)
+    assignment = supervision.assign(pair[0], batch.ground_truth, batch.padded_sizes, rules)
+    check_needs(needs, *pair, assignment)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.seed)
+        return OwnTerms(named_terms(recipe.terms), *compared(*pair, assignment)[:2])
+
+
 def snapshot(out: Path, step: int) -> Path:
     """Where a run keeps its student as it was after `step` steps, at an evaluation on the way."""
     return out / "snapshots" / f"{step:06d}.safetensors"
@@ -193,7 +255,8 @@ def make_teaching(
 ) -> Teaching | None:
     """The recipe's teacher as a function of a batch; None without a teacher.
 
-    Its answers are computed once where the data are small and of one size.
+    Its answers are computed once where the data are small and of one size, and no term needs
+    its features, which would not fit in memory.
     """
     names = training.annotations.class_names
     unlearnt = frozenset(names) - training.annotations.occurring_classes
@@ -207,7 +270,8 @@ def _teaching_of(
     if teacher is None:
         return None
     detector = teacher.detector.to(memory_format=torch.channels_last)
-    if recipe.data.cache and training.one_size:
+    kept = not any("features" in x for _, x in needs_of_terms(recipe, recipe.weights))
+    if recipe.data.cache and training.one_size and kept:
         return TeacherTargets(detector, training, progress=progress)
     return live_teaching(detector)
 
@@ -218,6 +282,7 @@ class _Run:
 
     Attributes:
         contents: see `contents_of`.
+        terms: the recipe's own.
         window: what the next line of the log will say.
         told: whether the run shall end.
         seconds: how long it has trained.
@@ -225,7 +290,8 @@ class _Run:
 
     recipe: Recipe
     contents: dict[str, str]
-    student: Detector
+    student: DenseDetector
+    terms: OwnTerms
     teaching: Teaching | None
     optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
@@ -247,13 +313,14 @@ class _Run:
             self._evaluate_on_the_way(first)
         self.student.train()
         network = shared(self.student)
+        own = shared(self.terms) if self.terms.learns else self.terms
         device = next(self.student.parameters()).device
         before, start = self.seconds, time.perf_counter()
         steps = {"total": recipe.steps, "initial": first, "desc": "train", "unit": "step"}
         with tqdm(**steps, disable=not self.progress) as bar, _own_randomness(device):
             for step in range(first, recipe.steps):
                 batch = self._next(batches, step, first)
-                ends = self._step(network, batch.to(device), step, bar)
+                ends = self._step(network, own, batch.to(device), step, bar)
                 done = step + 1
                 self.seconds = before + time.perf_counter() - start
                 if ends or self._evaluates(done) or self._is_saved(done):
@@ -287,14 +354,17 @@ class _Run:
                 self._save(step)
             raise
 
-    def _step(self, network: nn.Module, batch: Batch, step: int, bar: tqdm[Any]) -> bool:
+    def _step(
+        self, network: nn.Module, own: nn.Module, batch: Batch, step: int, bar: tqdm[Any]
+    ) -> bool:
         """Learn from a batch, and log it where it is time; whether the run shall end with it."""
         recipe = self.recipe
         autocast = autocast_type(recipe.precision, batch.images.device)
         weights = weights_at(recipe, step)
         _seed_step(recipe, step)
-        terms = compute_terms(network, self.teaching, batch, recipe, weights, autocast)
-        weighted = {name: getattr(weights, name) * x for name, x in terms.values.items()}
+        terms = compute_terms(network, self.teaching, batch, recipe, weights, autocast, own)
+        factors = term_weights(recipe, supervision_of(self.student, recipe), step)
+        weighted = {name: factors[name] * x for name, x in terms.values.items()}
         total = torch.stack(list(weighted.values())).sum()
         _check_finite(total, terms.values, step, batch)
         ends = anywhere(self.told.told is not None, batch.images.device)
@@ -302,7 +372,8 @@ class _Run:
         gradients = _gradients(weighted, terms) if logs and recipe.log_gradients else {}
         rate = learning_rate(recipe.optimisation, step, recipe.steps, recipe.batch_size)
         set_learning_rate(self.optimizer, rate)
-        _update(self.student, self.optimizer, self.scaler, total, recipe.optimisation.clip_norm)
+        clip_norm = recipe.optimisation.clip_norm
+        _update(self.student, self.terms, self.optimizer, self.scaler, total, clip_norm)
         self.window.add(terms.values, weighted, len(batch.images))
         bar.update()
         if logs:
@@ -317,10 +388,10 @@ class _Run:
 
     def _save(self, done: int) -> None:
         """Write the state after so many steps; all processes take part."""
-        _check_weights(self.student, self.scaler, done - 1)
+        _check_weights(self.student, self.terms, self.scaler, done - 1)
         window = self.window.held()
         if is_first():
-            parts = (self.student, self.optimizer, self.scaler)
+            parts = (self.student, self.terms, self.optimizer, self.scaler)
             save_state(self.recipe, self.contents, *parts, done, self.seconds, window)
 
     def _evaluates(self, done: int) -> bool:
@@ -351,12 +422,11 @@ def _own_share(recipe: Recipe) -> int:
     return recipe.batch_size // process_count()
 
 
-def _check_groups(recipe: Recipe, student: Detector, own_images: int) -> None:
+def _check_groups(recipe: Recipe, student: DenseDetector, own_images: int) -> None:
     """A BatchNorm that learns takes its statistics over a group: no two processes can share one."""
     size = recipe.images_per_group
-    learns = not student.backbone.norm_eval and any(
-        isinstance(module, _BatchNorm) for module in student.modules()
-    )
+    norms = [module for module in student.train().modules() if isinstance(module, _BatchNorm)]
+    learns = any(norm.training for norm in norms)
     if size and learns and own_images % size:
         raise InputError(
             f"images_per_group is {size} where a process has {own_images} images of a step; "
@@ -386,7 +456,8 @@ def _gradients(weighted: dict[str, Tensor], terms: Terms) -> dict[str, Any]:
 
 
 def _update(
-    student: Detector,
+    student: nn.Module,
+    terms: nn.Module,
     optimizer: torch.optim.Optimizer,
     scaler: torch.amp.GradScaler,
     total: Tensor,
@@ -397,7 +468,7 @@ def _update(
     scaler.scale(total).backward()
     if clip_norm is not None:
         scaler.unscale_(optimizer)
-        torch.nn.utils.clip_grad_norm_(student.parameters(), clip_norm)
+        torch.nn.utils.clip_grad_norm_([*student.parameters(), *terms.parameters()], clip_norm)
     scaler.step(optimizer)
     scaler.update()
 
@@ -440,14 +511,16 @@ def _check_finite(total: Tensor, terms: dict[str, Tensor], step: int, batch: Bat
     )
 
 
-def _check_weights(student: Detector, scaler: torch.amp.GradScaler, step: int) -> None:
+def _check_weights(
+    student: nn.Module, terms: nn.Module, scaler: torch.amp.GradScaler, step: int
+) -> None:
     """A finite loss can have an infinite gradient: never save what can't be resumed."""
     if scaler.get_scale() < 1:
         raise NonFiniteLossError(
             f"gradients overflow fp16 at every step up to {step}, however small the loss is made; "
             f"--precision float32 or a smaller learning rate may help"
         )
-    for name, value in student.state_dict().items():
+    for name, value in [*student.state_dict().items(), *terms.state_dict().items()]:
         if not torch.isfinite(value).all():
             raise NonFiniteLossError(
                 f"weights {name} are not finite after step {step}; a smaller learning rate may help"

@@ -9,22 +9,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
+from bckd.losses.terms import TERMS
+from bckd.models.heads import HEADS
 from bckd.viz.methods import name_of, style_of
 from bckd.viz.style import figure
 
 TITLES = {
-    "qfl": "quality focal loss",
-    "focal": "focal loss",
-    "giou": "GIoU loss",
-    "l1": "L1 loss of the deltas",
-    "log_iou": "-log IoU",
-    "dfl": "distribution focal loss",
-    "centerness": "centerness loss",
-    "binary": "L_cls (binary)",
-    "iou": "L_loc (IoU)",
-    "softmax": "softmax KD",
-    "ld": "LD on positives",
-    "ld_region": "LD on the valuable region",
+    **{name: term.title for head in HEADS.values() for name, term in head.terms.items()},
+    **{name: term.title for name, term in TERMS.items()},
 }
 # Ticks of a logarithmic axis, as multiples of a power of ten, for axes of up to so many decades.
 TICKS = (

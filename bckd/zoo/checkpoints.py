@@ -16,12 +16,13 @@ from typing import Any
 
 import torch
 from safetensors.torch import save
-from torch import Tensor
+from torch import Tensor, nn
 
 from bckd.datasets.coco_classes import COCO_CLASSES
 from bckd.errors import InputError
 from bckd.files import finite_or_none, parse_json, write_atomically
 from bckd.image_size import ImageSize
+from bckd.models.adopted import Adopted, adopt
 from bckd.models.dense import DenseDetector
 from bckd.models.detector import Detector, DetectorConfig
 from bckd.telling import first_of, tell
@@ -40,6 +41,7 @@ from bckd.zoo.torchvision_detectors import TorchvisionDetector
 from bckd.zoo.unfinished import MODEL, STUDENT, classes_of, is_state, recipe_of, weights_of_run
 
 FORMAT = "bckd-detector-1"
+OWN_FORMAT = "bckd-module-1"  # of a module of the user's own
 
 
 @dataclass(frozen=True)
@@ -57,16 +59,25 @@ class Checkpoint:
     record: dict[str, Any] = field(default_factory=dict)
 
 
-def save_detector(path: Path, detector: Detector, size: ImageSize, record: dict[str, Any]) -> None:
-    """Save a detector's weights with all that is needed to use it; atomically."""
-    header = {
-        "format": FORMAT,
-        "model": json.dumps(to_plain(detector.config)),
+def save_detector(
+    path: Path, detector: DenseDetector, size: ImageSize, record: dict[str, Any]
+) -> None:
+    """Save a detector's weights with all that is needed to use it; atomically.
+
+    Of a module of one's own (`Adopted`) the weights have its own names, and it is needed to
+    load them.
+    """
+    ours = isinstance(detector, Detector)
+    network = detector.network if isinstance(detector, Adopted) else detector
+    header = {"format": FORMAT if ours else OWN_FORMAT}
+    if ours:
+        header["model"] = json.dumps(to_plain(detector.config))
+    header |= {
         "class_names": json.dumps(detector.class_names),
         "size": json.dumps(to_plain(size)),
         "record": json.dumps(record),
     }
-    save_tensors(path, detector.state_dict(), header)
+    save_tensors(path, network.state_dict(), header)
 
 
 def load_detector(source: Path | str, class_names: tuple[str, ...] | None = None) -> Checkpoint:
@@ -105,6 +116,29 @@ def load_detector(source: Path | str, class_names: tuple[str, ...] | None = None
     return Checkpoint(detector, saved.size, finite_or_none(saved.record))
 
 
+def load_module(source: Path | str, module: nn.Module) -> Checkpoint:
+    """Load what a run saved of a module of one's own back into such a module, in eval mode.
+
+    Args:
+        source: the folder of the run, or its `student.safetensors`.
+        module: of the same parameters; it is filled.
+
+    Raises:
+        InputError: the file is of another kind, or its weights do not fit.
+    """
+    path = Path(source)
+    path = weights_of_run(path) if path.is_dir() else path
+    tensors, header = read_tensors(path)
+    if header.get("format") != OWN_FORMAT:
+        raise InputError(f"{path} holds no weights of a module of one's own (format {OWN_FORMAT})")
+    names = [name for name in ("class_names", "size", "record") if name in header]
+    plain = {name: parse_json(header[name], f"{path}: {name} in its header") for name in names}
+    saved = from_plain(_OwnHeader, plain, str(path))
+    fill(module, tensors, str(path), "holds weights of another module")
+    detector = adopt(module, saved.class_names, DetectorConfig().resolved(), "module")
+    return Checkpoint(detector.eval(), saved.size, finite_or_none(saved.record))
+
+
 def recorded_size(source: Path | str) -> ImageSize:
     """How a detector's training images were brought to size; COCO's recipe if it is official.
 
@@ -134,6 +168,15 @@ class _Header:
 
 
 @dataclass(frozen=True)
+class _OwnHeader:
+    """What the header of a module of the user's own says."""
+
+    class_names: Names
+    size: ImageSize
+    record: dict[str, Any]
+
+
+@dataclass(frozen=True)
 class _Settings:
     """What our own export says in the "meta" of an official file."""
 
@@ -149,6 +192,11 @@ class _Recorded:
 
 
 def _header(path: Path, header: dict[str, str]) -> _Header:
+    if header.get("format") == OWN_FORMAT:
+        raise InputError(
+            f"{path} holds weights of a module of your own; load them into it "
+            f"(bckd.zoo.checkpoints.load_module, or safetensors)"
+        )
     if header.get("format") != FORMAT:
         raise InputError(f"{path} holds no detector of bckd (its header has {sorted(header)})")
     entries = [entry.name for entry in fields(_Header) if entry.name in header]

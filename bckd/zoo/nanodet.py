@@ -19,7 +19,7 @@ from bckd.datasets.coco_classes import COCO_CLASSES
 from bckd.image_size import ImageSize
 from bckd.models.dense import DenseDetector
 from bckd.models.heads.gfl import decode
-from bckd.models.heads.shared import ExactConv2d
+from bckd.models.heads.layers import ExactConv2d
 from bckd.models.postprocess import PostProcess
 from bckd.normalisation import Normalisation
 from bckd.structures import DenseOutput

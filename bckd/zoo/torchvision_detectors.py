@@ -29,7 +29,7 @@ from torchvision.ops import FrozenBatchNorm2d
 from bckd.errors import InputError
 from bckd.image_size import ImageSize
 from bckd.models.dense import DenseDetector
-from bckd.models.heads.shared import exact
+from bckd.models.heads.layers import exact
 from bckd.models.postprocess import PostProcess
 from bckd.normalisation import Normalisation
 from bckd.structures import DenseOutput, Level, Locations

@@ -11,8 +11,9 @@ from torch import Tensor
 
 from bckd.errors import InputError
 from bckd.evaluation.gradient_shares import gradient_shares
-from bckd.losses import binary_classification, gfl_losses, iou_localisation
+from bckd.losses import binary_classification, iou_localisation
 from bckd.models.detector import Detector
+from bckd.models.heads.gfl import gfl_losses
 
 Make = Callable[..., Any]  # a maker of inputs from conftest.py
 

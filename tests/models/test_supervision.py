@@ -8,9 +8,12 @@ import torch
 
 from bckd.assigners import assign_atss, assign_fcos, assign_max_iou
 from bckd.geometry import grid, with_anchors
-from bckd.losses.detection import atss_losses, fcos_losses, gfl_losses, retinanet_losses
 from bckd.models.detector import HeadName
 from bckd.models.heads import atss, fcos, gfl, retinanet
+from bckd.models.heads.atss import atss_losses
+from bckd.models.heads.fcos import fcos_losses
+from bckd.models.heads.gfl import gfl_losses
+from bckd.models.heads.retinanet import retinanet_losses
 from bckd.models.supervision import assign, supervised_losses
 from bckd.recipes import LossWeights
 from bckd.structures import Assignment, DenseOutput, GroundTruth

@@ -11,9 +11,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from bckd.geometry import deltas_to_boxes, grid, with_anchors
-from bckd.models.heads.shared import (
-    Defaults,
+from bckd.assigners import AssignmentRules, assign_atss
+from bckd.geometry import box_similarity, deltas_to_boxes, grid, with_anchors
+from bckd.losses.options import LossOptions
+from bckd.losses.supervised import centerness_of, centerness_term, focal_term, total_of_groups
+from bckd.models.heads.head import Defaults, Head, HeadSettings, SupervisedTerm
+from bckd.models.heads.layers import (
     Scale,
     exact_predictor,
     flatten_maps,
@@ -22,42 +25,32 @@ from bckd.models.heads.shared import (
     shapes_of,
     tower,
 )
-from bckd.structures import DenseOutput
+from bckd.structures import Assignment, DenseOutput, GroundTruth, Locations
 
 DELTA_SCALE = (0.1, 0.1, 0.2, 0.2)  # what is predicted, times these, is the delta
 
 
-class ATSSHead(nn.Module):
-    """One square anchor a cell; a box is a scaled offset from it.
+class ATSSHead(Head):
+    """One square anchor a cell; a box is a scaled offset from it."""
 
-    Args:
-        num_classes: K.
-        channels: of the pyramid and the towers.
-        strides: of the levels, in pixels.
-        convs: convolutions of a tower.
-        groups: of GroupNorm.
-        anchor_scale: side of an anchor, in strides.
-    """
-
+    title = "ATSS"
     defaults = Defaults(extra_levels="output", nms_iou=0.6)
+    terms = {
+        "focal": SupervisedTerm(1.0, "focal loss"),
+        "giou": SupervisedTerm(2.0, "GIoU loss"),
+        "centerness": SupervisedTerm(1.0, "centerness loss"),
+    }
 
-    def __init__(
-        self,
-        num_classes: int,
-        channels: int = 256,
-        strides: Sequence[int] = (8, 16, 32, 64, 128),
-        convs: int = 4,
-        groups: int = 32,
-        anchor_scale: float = 8.0,
-    ) -> None:
-        super().__init__()
-        self.strides, self.anchor_scale = tuple(strides), anchor_scale
+    def __init__(self, num_classes: int, settings: HeadSettings) -> None:
+        super().__init__(num_classes, settings)
+        self.anchor_scale = settings.anchor_scale
+        groups, channels, convs = settings.groups, settings.channels, settings.convs
         self.cls_tower = tower(channels, convs, groups)
         self.box_tower = tower(channels, convs, groups)
         self.cls = predictor(channels, num_classes)
         self.box = exact_predictor(channels, 4)
         self.quality = exact_predictor(channels, 1)
-        self.scales = nn.ModuleList(Scale() for _ in strides)
+        self.scales = nn.ModuleList(Scale() for _ in self.strides)
         initialise(self, self.cls)
 
     def forward(self, pyramid: Sequence[Tensor]) -> DenseOutput:
@@ -68,6 +61,42 @@ class ATSSHead(nn.Module):
         quality_maps = [self.quality(x) for x in towers]
         maps = (cls_maps, box_maps, quality_maps)
         return decode(*maps, self.strides, self.anchor_scale, tuple(pyramid))
+
+    @staticmethod
+    def locations(
+        shapes: Sequence[tuple[int, int]],
+        strides: Sequence[int],
+        anchor_scale: float = 8.0,
+        device: torch.device | str = "cpu",
+    ) -> Locations:
+        """One square anchor a cell."""
+        places = grid(shapes, strides, device=device)
+        return with_anchors(places, [(anchor_scale, anchor_scale)])
+
+    @staticmethod
+    def assign(
+        output: DenseOutput,
+        ground_truth: GroundTruth,
+        padded_sizes: Tensor,
+        rules: AssignmentRules,
+    ) -> Assignment:
+        """By ATSS."""
+        return assign_atss(
+            output.locations,
+            ground_truth,
+            padded_sizes,
+            output.cls_logits.shape[-1],
+            rules.region,
+            rules.crowd,
+            rules.images_per_group,
+        )
+
+    @staticmethod
+    def losses(
+        output: DenseOutput, assignment: Assignment, options: LossOptions
+    ) -> dict[str, Tensor]:
+        """By `atss_losses`."""
+        return atss_losses(output, assignment)
 
 
 def decode(
@@ -94,3 +123,28 @@ def decode(
     quality = flatten_maps(quality_maps, 1).squeeze(-1)
     boxes = deltas_to_boxes(locations.anchors, deltas)
     return DenseOutput(cls_logits, boxes, locations, quality=quality, features=features)
+
+
+def atss_losses(output: DenseOutput, assignment: Assignment) -> dict[str, Tensor]:
+    """The three unweighted supervised losses of a batch.
+
+    Args:
+        output: the student's, with centerness.
+        assignment: of the same locations.
+
+    Returns:
+        "focal": focal loss of all counted locations over the number of positives;
+        "giou": 1 - GIoU of the positives' boxes, weighted by their target centerness, over
+        the sum of it (at least 1); "centerness": cross-entropy with that target over the
+        number of positives.
+    """
+    batch, location = assignment.positive.nonzero(as_tuple=True)
+    targets = assignment.boxes[batch, location]
+    centerness = centerness_of(output.locations.centres[location], targets)
+    total = total_of_groups(centerness, assignment, least=1.0)
+    giou = box_similarity(output.boxes[batch, location], targets, "giou")
+    return {
+        "focal": focal_term(output, assignment),
+        "giou": ((1 - giou) * centerness).sum() / total,
+        "centerness": centerness_term(output.quality[batch, location], centerness, assignment),
+    }

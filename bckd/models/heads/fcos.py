@@ -8,11 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 
-from bckd.geometry import distances_to_boxes, grid
-from bckd.models.heads.shared import (
-    Defaults,
+from bckd.assigners import AssignmentRules, assign_fcos
+from bckd.geometry import EPSILON, box_similarity, distances_to_boxes, grid
+from bckd.losses.options import LossOptions
+from bckd.losses.supervised import centerness_of, centerness_term, focal_term, total_of_groups
+from bckd.models.heads.head import Defaults, Head, HeadSettings, SupervisedTerm
+from bckd.models.heads.layers import (
     Scale,
     exact_predictor,
     flatten_maps,
@@ -21,38 +25,29 @@ from bckd.models.heads.shared import (
     shapes_of,
     tower,
 )
-from bckd.structures import DenseOutput
+from bckd.structures import Assignment, DenseOutput, GroundTruth, Locations
 
 
-class FCOSHead(nn.Module):
-    """One point a cell, at its middle; a side is the exponential of what is predicted.
+class FCOSHead(Head):
+    """One point a cell, at its middle; a side is the exponential of what is predicted."""
 
-    Args:
-        num_classes: K.
-        channels: of the pyramid and the towers.
-        strides: of the levels, in pixels.
-        convs: convolutions of a tower.
-        groups: of GroupNorm.
-    """
-
+    title = "FCOS"
     defaults = Defaults(extra_levels="output, relu", nms_iou=0.5)
+    terms = {
+        "focal": SupervisedTerm(1.0, "focal loss"),
+        "log_iou": SupervisedTerm(1.0, "-log IoU"),
+        "centerness": SupervisedTerm(1.0, "centerness loss"),
+    }
 
-    def __init__(
-        self,
-        num_classes: int,
-        channels: int = 256,
-        strides: Sequence[int] = (8, 16, 32, 64, 128),
-        convs: int = 4,
-        groups: int = 32,
-    ) -> None:
-        super().__init__()
-        self.strides = tuple(strides)
+    def __init__(self, num_classes: int, settings: HeadSettings) -> None:
+        super().__init__(num_classes, settings)
+        groups, channels, convs = settings.groups, settings.channels, settings.convs
         self.cls_tower = tower(channels, convs, groups)
         self.box_tower = tower(channels, convs, groups)
         self.cls = predictor(channels, num_classes)
         self.box = exact_predictor(channels, 4)
         self.quality = exact_predictor(channels, 1)
-        self.scales = nn.ModuleList(Scale() for _ in strides)
+        self.scales = nn.ModuleList(Scale() for _ in self.strides)
         initialise(self, self.cls)
 
     def forward(self, pyramid: Sequence[Tensor]) -> DenseOutput:
@@ -65,6 +60,35 @@ class FCOSHead(nn.Module):
             for scale, x in zip(self.scales, pyramid, strict=True)
         ]
         return decode(cls_maps, box_maps, quality_maps, self.strides, tuple(pyramid))
+
+    @staticmethod
+    def locations(
+        shapes: Sequence[tuple[int, int]],
+        strides: Sequence[int],
+        anchor_scale: float = 8.0,
+        device: torch.device | str = "cpu",
+    ) -> Locations:
+        """One point a cell, at its middle."""
+        return grid(shapes, strides, device=device, offset=0.5)
+
+    @staticmethod
+    def assign(
+        output: DenseOutput,
+        ground_truth: GroundTruth,
+        padded_sizes: Tensor,
+        rules: AssignmentRules,
+    ) -> Assignment:
+        """By the ranges of FCOS; it has no valuable region."""
+        classes = output.cls_logits.shape[-1]
+        known = (ground_truth, classes, rules.crowd, rules.images_per_group)
+        return assign_fcos(output.locations, *known)
+
+    @staticmethod
+    def losses(
+        output: DenseOutput, assignment: Assignment, options: LossOptions
+    ) -> dict[str, Tensor]:
+        """By `fcos_losses`."""
+        return fcos_losses(output, assignment)
 
 
 def decode(
@@ -88,3 +112,27 @@ def decode(
     quality = flatten_maps(quality_maps, 1).squeeze(-1)
     boxes = distances_to_boxes(locations.centres.expand(len(distances), -1, -1), distances)
     return DenseOutput(cls_logits, boxes, locations, quality=quality, features=features)
+
+
+def fcos_losses(output: DenseOutput, assignment: Assignment) -> dict[str, Tensor]:
+    """The three unweighted supervised losses of a batch.
+
+    Args:
+        output: the student's, with centerness.
+        assignment: of the same locations.
+
+    Returns:
+        "focal": focal loss of all counted locations over the number of positives;
+        "log_iou": -log IoU of the positives' boxes, mean weighted by their target
+        centerness; "centerness": cross-entropy with that target over the number of positives.
+    """
+    batch, location = assignment.positive.nonzero(as_tuple=True)
+    targets = assignment.boxes[batch, location]
+    centerness = centerness_of(output.locations.centres[location], targets)
+    total = total_of_groups(centerness, assignment, least=EPSILON)
+    iou = box_similarity(output.boxes[batch, location], targets).clamp(min=EPSILON)
+    return {
+        "focal": focal_term(output, assignment),
+        "log_iou": (-iou.log() * centerness).sum() / total,
+        "centerness": centerness_term(output.quality[batch, location], centerness, assignment),
+    }

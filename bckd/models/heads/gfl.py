@@ -11,9 +11,13 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from bckd.geometry import distances_to_boxes, grid, with_anchors
-from bckd.models.heads.shared import (
-    Defaults,
+from bckd.assigners import AssignmentRules, assign_atss
+from bckd.geometry import box_similarity, boxes_to_distances, distances_to_boxes, grid, with_anchors
+from bckd.losses.focal import distribution_focal_loss, quality_focal_loss
+from bckd.losses.options import Divisor, LossOptions
+from bckd.losses.supervised import total_of_groups
+from bckd.models.heads.head import Defaults, Head, HeadSettings, SupervisedTerm
+from bckd.models.heads.layers import (
     Scale,
     exact_predictor,
     flatten_maps,
@@ -22,41 +26,29 @@ from bckd.models.heads.shared import (
     shapes_of,
     tower,
 )
-from bckd.structures import DenseOutput
+from bckd.structures import Assignment, DenseOutput, GroundTruth, Locations
 
 
-class GFLHead(nn.Module):
-    """One square anchor a cell; a side is the mean of a distribution.
+class GFLHead(Head):
+    """One square anchor a cell; a side is the mean of a distribution."""
 
-    Args:
-        num_classes: K.
-        channels: of the pyramid and the towers.
-        strides: of the levels, in pixels.
-        convs: convolutions of a tower.
-        groups: of GroupNorm.
-        anchor_scale: side of an anchor, in strides.
-        reg_max: a side is a distribution over 0, 1, ..., reg_max strides.
-    """
-
+    title = "GFL"
     defaults = Defaults(extra_levels="output", nms_iou=0.6)
+    terms = {
+        "qfl": SupervisedTerm(1.0, "quality focal loss"),
+        "dfl": SupervisedTerm(0.25, "distribution focal loss"),
+        "giou": SupervisedTerm(2.0, "GIoU loss"),
+    }
 
-    def __init__(
-        self,
-        num_classes: int,
-        channels: int = 256,
-        strides: Sequence[int] = (8, 16, 32, 64, 128),
-        convs: int = 4,
-        groups: int = 32,
-        anchor_scale: float = 8.0,
-        reg_max: int = 16,
-    ) -> None:
-        super().__init__()
-        self.strides, self.anchor_scale = tuple(strides), anchor_scale
+    def __init__(self, num_classes: int, settings: HeadSettings) -> None:
+        super().__init__(num_classes, settings)
+        self.anchor_scale = settings.anchor_scale
+        groups, channels, convs = settings.groups, settings.channels, settings.convs
         self.cls_tower = tower(channels, convs, groups)
         self.box_tower = tower(channels, convs, groups)
         self.cls = predictor(channels, num_classes)
-        self.box = exact_predictor(channels, 4 * (reg_max + 1))
-        self.scales = nn.ModuleList(Scale() for _ in strides)
+        self.box = exact_predictor(channels, 4 * (settings.reg_max + 1))
+        self.scales = nn.ModuleList(Scale() for _ in self.strides)
         initialise(self, self.cls)
 
     def forward(self, pyramid: Sequence[Tensor]) -> DenseOutput:
@@ -67,6 +59,42 @@ class GFLHead(nn.Module):
             for scale, x in zip(self.scales, pyramid, strict=True)
         ]
         return decode(cls_maps, box_maps, self.strides, self.anchor_scale, tuple(pyramid))
+
+    @staticmethod
+    def locations(
+        shapes: Sequence[tuple[int, int]],
+        strides: Sequence[int],
+        anchor_scale: float = 8.0,
+        device: torch.device | str = "cpu",
+    ) -> Locations:
+        """One square anchor a cell."""
+        places = grid(shapes, strides, device=device)
+        return with_anchors(places, [(anchor_scale, anchor_scale)])
+
+    @staticmethod
+    def assign(
+        output: DenseOutput,
+        ground_truth: GroundTruth,
+        padded_sizes: Tensor,
+        rules: AssignmentRules,
+    ) -> Assignment:
+        """By ATSS."""
+        return assign_atss(
+            output.locations,
+            ground_truth,
+            padded_sizes,
+            output.cls_logits.shape[-1],
+            rules.region,
+            rules.crowd,
+            rules.images_per_group,
+        )
+
+    @staticmethod
+    def losses(
+        output: DenseOutput, assignment: Assignment, options: LossOptions
+    ) -> dict[str, Tensor]:
+        """By `gfl_losses`."""
+        return gfl_losses(output, assignment, options.divisor)
 
 
 def decode(
@@ -98,3 +126,44 @@ def decode(
         distances = (box_logits.softmax(-1) @ bins) * locations.strides[:, None]
     boxes = distances_to_boxes(locations.centres.expand(len(distances), -1, -1), distances)
     return DenseOutput(cls_logits, boxes, locations, box_logits=box_logits, features=features)
+
+
+def gfl_losses(
+    output: DenseOutput, assignment: Assignment, divisor: Divisor = "gfl"
+) -> dict[str, Tensor]:
+    """The three unweighted supervised losses of a batch.
+
+    Args:
+        output: the student's, with box distributions.
+        assignment: of the same locations.
+        divisor: what "giou" and "dfl" are divided by, both the sum over
+            positives of the top class score: at least 1 in the plain GFL head
+            ("gfl"); with 2e-4 added to each score and 1e-6 to the sum in the
+            head of LD and BCKD ("bckd").
+
+    Returns:
+        "qfl": quality focal loss of all counted locations over the number of
+        positives; "giou": 1 - GIoU of the positives; "dfl": distribution focal
+        loss of the positives, mean of four sides. Without positives the latter
+        two are 0, with a gradient of 0.
+    """
+    batch, location = assignment.positive.nonzero(as_tuple=True)
+    target_boxes = assignment.boxes[batch, location]
+    boxes = output.boxes[batch, location]
+    quality = torch.zeros_like(assignment.valid, dtype=output.boxes.dtype)
+    quality[batch, location] = box_similarity(boxes.detach(), target_boxes)
+    per_location = quality_focal_loss(output.cls_logits, assignment.labels, quality)
+    qfl = assignment.over_positives(per_location * assignment.counted)
+
+    weight = output.cls_logits.detach().sigmoid().amax(dim=-1)[batch, location]  # (P,)
+    if divisor == "bckd":
+        weight = weight + 2e-4
+    limit = {"added": 1e-6} if divisor == "bckd" else {"least": 1.0}
+    total = total_of_groups(weight, assignment, **limit)
+
+    giou = ((1 - box_similarity(boxes, target_boxes, "giou")) * weight).sum() / total
+    strides = output.locations.strides[location, None]
+    distances = boxes_to_distances(output.locations.centres[location], target_boxes) / strides
+    side_losses = distribution_focal_loss(output.box_logits[batch, location], distances)
+    dfl = (side_losses.mean(dim=-1) * weight).sum() / total
+    return {"qfl": qfl, "giou": giou, "dfl": dfl}

@@ -9,11 +9,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from torch import Tensor, nn
+import torch
+from torch import Tensor
 
-from bckd.geometry import deltas_to_boxes, grid, with_anchors
-from bckd.models.heads.shared import (
-    Defaults,
+from bckd.assigners import AssignmentRules, assign_max_iou
+from bckd.geometry import boxes_to_deltas, deltas_to_boxes, grid, with_anchors
+from bckd.losses.options import LossOptions
+from bckd.losses.supervised import focal_term
+from bckd.models.heads.head import Defaults, Head, HeadSettings, SupervisedTerm
+from bckd.models.heads.layers import (
     exact_predictor,
     flatten_maps,
     initialise,
@@ -21,35 +25,26 @@ from bckd.models.heads.shared import (
     shapes_of,
     tower,
 )
-from bckd.structures import DenseOutput
+from bckd.structures import Assignment, DenseOutput, GroundTruth, Locations
 
 OCTAVES = (0, 1 / 3, 2 / 3)  # the sides of a cell's anchors, in powers of two
 RATIOS = (0.5, 1.0, 2.0)  # height over width
 
 
-class RetinaNetHead(nn.Module):
-    """Nine anchors a cell (three sizes, three ratios), each with its own logits and box.
+class RetinaNetHead(Head):
+    """Nine anchors a cell (three sizes, three ratios), each with its own logits and box."""
 
-    Args:
-        num_classes: K.
-        channels: of the pyramid and the towers.
-        strides: of the levels, in pixels.
-        convs: convolutions of a tower; without normalisation, as published.
-        anchor_scale: side of the smallest square anchor, in strides.
-    """
-
+    title = "RetinaNet"
     defaults = Defaults(extra_levels="input", nms_iou=0.5, anchor_scale=4.0)
+    terms = {
+        "focal": SupervisedTerm(1.0, "focal loss"),
+        "l1": SupervisedTerm(1.0, "L1 loss of the deltas"),
+    }
 
-    def __init__(
-        self,
-        num_classes: int,
-        channels: int = 256,
-        strides: Sequence[int] = (8, 16, 32, 64, 128),
-        convs: int = 4,
-        anchor_scale: float = 4.0,
-    ) -> None:
-        super().__init__()
-        self.strides, self.anchor_scale = tuple(strides), anchor_scale
+    def __init__(self, num_classes: int, settings: HeadSettings) -> None:
+        super().__init__(num_classes, settings)
+        self.anchor_scale = settings.anchor_scale
+        channels, convs = settings.channels, settings.convs
         per_cell = len(OCTAVES) * len(RATIOS)
         self.cls_tower = tower(channels, convs, groups=None)
         self.box_tower = tower(channels, convs, groups=None)
@@ -62,6 +57,35 @@ class RetinaNetHead(nn.Module):
         cls_maps = [self.cls(self.cls_tower(x)) for x in pyramid]
         box_maps = [self.box(self.box_tower(x)) for x in pyramid]
         return decode(cls_maps, box_maps, self.strides, self.anchor_scale, tuple(pyramid))
+
+    @staticmethod
+    def locations(
+        shapes: Sequence[tuple[int, int]],
+        strides: Sequence[int],
+        anchor_scale: float = 4.0,
+        device: torch.device | str = "cpu",
+    ) -> Locations:
+        """Nine anchors a cell."""
+        return with_anchors(grid(shapes, strides, device=device), anchor_shapes(anchor_scale))
+
+    @staticmethod
+    def assign(
+        output: DenseOutput,
+        ground_truth: GroundTruth,
+        padded_sizes: Tensor,
+        rules: AssignmentRules,
+    ) -> Assignment:
+        """By the largest IoU; it has no valuable region."""
+        classes = output.cls_logits.shape[-1]
+        known = (ground_truth, padded_sizes, classes, rules.crowd, rules.images_per_group)
+        return assign_max_iou(output.locations, *known)
+
+    @staticmethod
+    def losses(
+        output: DenseOutput, assignment: Assignment, options: LossOptions
+    ) -> dict[str, Tensor]:
+        """By `retinanet_losses`."""
+        return retinanet_losses(output, assignment)
 
 
 def decode(
@@ -97,3 +121,22 @@ def anchor_shapes(scale: float) -> list[tuple[float, float]]:
     sizes = np.float32(scale) * np.float32([2**octave for octave in OCTAVES])
     widths, heights = 1 / stretch * sizes, stretch * sizes
     return list(zip(widths.ravel().tolist(), heights.ravel().tolist(), strict=True))
+
+
+def retinanet_losses(output: DenseOutput, assignment: Assignment) -> dict[str, Tensor]:
+    """The two unweighted supervised losses of a batch.
+
+    Args:
+        output: the student's, with deltas from its anchors.
+        assignment: of the same locations.
+
+    Returns:
+        "focal": focal loss of all counted locations; "l1": distance of the positives' deltas
+        to their targets'. Both are sums over the number of positives.
+    """
+    batch, location = assignment.positive.nonzero(as_tuple=True)
+    anchors = output.locations.anchors[location]
+    targets = boxes_to_deltas(anchors, assignment.boxes[batch, location])
+    l1 = torch.zeros_like(assignment.valid, dtype=output.deltas.dtype)
+    l1[batch, location] = (output.deltas[batch, location] - targets).abs().sum(dim=-1)
+    return {"focal": focal_term(output, assignment), "l1": assignment.over_positives(l1)}

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from bckd.geometry import LARGEST_STRETCH, boxes_to_deltas
 from bckd.models.heads.atss import DELTA_SCALE, ATSSHead, decode
-from bckd.models.heads.shared import PRIOR
+from bckd.models.heads.head import HeadSettings
+from bckd.models.heads.layers import PRIOR
 
 STRIDES = (8, 16)
 SHAPES = ((3, 4), (2, 2))
@@ -98,7 +99,9 @@ class TestHead:
     @pytest.fixture
     def head(self) -> ATSSHead:
         torch.manual_seed(0)
-        return ATSSHead(3, channels=8, strides=STRIDES, convs=2, groups=4, anchor_scale=4.0)
+        return ATSSHead(
+            3, HeadSettings(channels=8, strides=STRIDES, convs=2, groups=4, anchor_scale=4.0)
+        )
 
     def test_shapes(self, head: ATSSHead) -> None:
         pyramid = maps(8)

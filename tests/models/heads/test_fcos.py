@@ -8,7 +8,8 @@ from torch import Tensor
 
 from bckd.geometry import boxes_to_distances
 from bckd.models.heads.fcos import FCOSHead, decode
-from bckd.models.heads.shared import PRIOR
+from bckd.models.heads.head import HeadSettings
+from bckd.models.heads.layers import PRIOR
 
 STRIDES = (8, 16)
 SHAPES = ((3, 4), (2, 2))
@@ -75,7 +76,7 @@ class TestHead:
     @pytest.fixture
     def head(self) -> FCOSHead:
         torch.manual_seed(0)
-        return FCOSHead(3, channels=8, strides=STRIDES, convs=2, groups=4)
+        return FCOSHead(3, HeadSettings(channels=8, strides=STRIDES, convs=2, groups=4))
 
     def distances(self, head: FCOSHead) -> Tensor:
         output = head(maps(8))

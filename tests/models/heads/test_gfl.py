@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from bckd.models.heads.gfl import GFLHead, decode
-from bckd.models.heads.shared import PRIOR
+from bckd.models.heads.head import HeadSettings
+from bckd.models.heads.layers import PRIOR
 
 STRIDES = (8, 16)
 
@@ -83,7 +84,7 @@ class TestHead:
     @pytest.fixture
     def head(self) -> GFLHead:
         torch.manual_seed(0)
-        return GFLHead(3, channels=8, strides=STRIDES, convs=2, groups=4, reg_max=6)
+        return GFLHead(3, HeadSettings(channels=8, strides=STRIDES, convs=2, groups=4, reg_max=6))
 
     def test_shapes(self, head: GFLHead) -> None:
         pyramid = maps(8)

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from bckd.geometry import LARGEST_STRETCH, boxes_to_deltas
+from bckd.models.heads.head import HeadSettings
+from bckd.models.heads.layers import PRIOR
 from bckd.models.heads.retinanet import RetinaNetHead, anchor_shapes, decode
-from bckd.models.heads.shared import PRIOR
 
 STRIDES = (8, 16)
 SHAPES = ((3, 4), (2, 2))
@@ -128,7 +129,9 @@ class TestHead:
     @pytest.fixture
     def head(self) -> RetinaNetHead:
         torch.manual_seed(0)
-        return RetinaNetHead(3, channels=8, strides=STRIDES, convs=2)
+        return RetinaNetHead(
+            3, HeadSettings(channels=8, strides=STRIDES, convs=2, anchor_scale=4.0)
+        )
 
     def test_shapes(self, head: RetinaNetHead) -> None:
         pyramid = maps(8)
@@ -141,7 +144,9 @@ class TestHead:
         kinds = {type(m) for m in head.cls_tower.modules()} - {nn.Sequential}
         assert kinds == {nn.Conv2d, nn.ReLU}
         assert all(m.bias is not None for m in head.modules() if isinstance(m, nn.Conv2d))
-        swapped = RetinaNetHead(3, channels=8, strides=STRIDES[::-1], convs=2)
+        swapped = RetinaNetHead(
+            3, HeadSettings(channels=8, strides=STRIDES[::-1], convs=2, anchor_scale=4.0)
+        )
         swapped.load_state_dict(head.state_dict())
         one, other = head(maps(8)), swapped(maps(8)[::-1])
         torch.testing.assert_close(one.cls_logits[:, :108], other.cls_logits[:, 36:])

@@ -1,37 +1,12 @@
-"""What the four heads share: towers, one factor a level, and maps as rows of locations.
-
-A head is two towers over every pyramid level, then one convolution for class logits and
-one for boxes; it differs from another in what a box is made of. Its file has the head and
-`decode`, which makes a dense output of the raw maps.
-"""
+"""What heads are built of: towers, one factor a level, and maps as rows of locations."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-
-from bckd.models.fpn import ExtraLevels
-
-
-@dataclass(frozen=True)
-class Defaults:
-    """What a family's official recipe has where a configuration says nothing.
-
-    Attributes:
-        extra_levels: what the levels above the backbone's are made of.
-        nms_iou: see `PostProcess`.
-        anchor_scale: side of an anchor, or of the smallest, in strides; read by no head
-            without anchors.
-    """
-
-    extra_levels: ExtraLevels
-    nms_iou: float
-    anchor_scale: float = 8.0
-
 
 PRIOR = 0.01  # initial score of every class at every location
 

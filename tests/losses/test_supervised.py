@@ -10,9 +10,12 @@ import torch
 from torch import Tensor
 
 from bckd.geometry import EPSILON, box_similarity, deltas_to_boxes, grid, with_anchors
-from bckd.losses import gfl_losses
-from bckd.losses.detection import atss_losses, centerness_of, fcos_losses, retinanet_losses
 from bckd.losses.focal import distribution_focal_loss, quality_focal_loss
+from bckd.losses.supervised import centerness_of
+from bckd.models.heads.atss import atss_losses
+from bckd.models.heads.fcos import fcos_losses
+from bckd.models.heads.gfl import gfl_losses
+from bckd.models.heads.retinanet import retinanet_losses
 from bckd.structures import Assignment, DenseOutput
 
 Make = Callable[..., Any]  # a maker of inputs from conftest.py

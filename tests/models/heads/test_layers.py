@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from bckd.models.detector import Detector
-from bckd.models.heads.shared import (
+from bckd.models.heads.layers import (
     PRIOR,
     ExactConv2d,
     GroupNorm,

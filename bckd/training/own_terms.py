@@ -1,0 +1,162 @@
+"""Distillation terms that a recipe names from outside this package.
+
+A term is a function (student, teacher, assignment, batch) -> scalar, or the class of an
+`nn.Module` whose `forward` is that and whose `__init__` takes what student and teacher say of one
+image, by which it builds adapters of their channels. Its parameters learn with the student's;
+they are part of the resume state, and of no student that is saved.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from torch import Tensor, nn
+
+from bckd.errors import InputError, reason
+from bckd.loss_weights import LossWeights
+from bckd.losses.terms import NEEDS, Need, TermFunction
+from bckd.structures import Assignment, Batch, DenseOutput
+from bckd.values import PositiveOrZero, from_plain
+
+
+@dataclass(frozen=True)
+class NamedTerm:
+    """A term as a recipe names it.
+
+    Attributes:
+        text: the recipe's words, MODULE:NAME=WEIGHT.
+        name: in the log.
+        weight: of it.
+        made_of: the function or the class.
+    """
+
+    text: str
+    name: str
+    weight: float
+    made_of: Any
+
+    @property
+    def needs(self) -> tuple[Need, ...]:
+        """What it needs beside logits, boxes, assignment and batch."""
+        return tuple(getattr(self.made_of, "needs", ()))
+
+
+@dataclass(frozen=True)
+class _Weight:
+    weight: PositiveOrZero
+
+
+@cache
+def named_terms(texts: tuple[str, ...]) -> tuple[NamedTerm, ...]:
+    """The terms of a recipe's `terms`, loaded once a process.
+
+    Raises:
+        InputError: a text is no MODULE:NAME=WEIGHT, there is no such function or class, it needs
+            what no detector has, or two terms have one name.
+    """
+    found = tuple(_named(text) for text in texts)
+    names = [*vars(LossWeights()), *(term.name for term in found)]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise InputError(f"terms: there are two terms {twice!r}; expected another name of one")
+    return found
+
+
+def _named(text: str) -> NamedTerm:
+    place, _, weight = text.partition("=")
+    source, _, name = place.rpartition(":")
+    if not (source and name and weight):
+        raise InputError(f"terms has {text!r}; expected MODULE:NAME=WEIGHT")
+    try:
+        value = float(weight)
+    except ValueError as error:
+        raise InputError(f"terms has {text!r}, whose weight is no number") from error
+    value = from_plain(_Weight, {"weight": value}, f"terms has {text!r}").weight
+    made_of = getattr(_module(source, text), name, None)
+    if not callable(made_of):
+        raise InputError(f"terms has {text!r}, but {source} has no function or class {name!r}")
+    term = NamedTerm(text, name, value, made_of)
+    strange = [need for need in term.needs if need not in NEEDS]
+    if strange:
+        raise InputError(f"term {name} needs {strange[0]!r}; expected some of {', '.join(NEEDS)}")
+    return term
+
+
+def _module(source: str, text: str) -> ModuleType:
+    """A module by its name, as seen from the working folder too, or by its file."""
+    path = Path(source)
+    try:
+        if path.suffix != ".py":
+            if str(Path.cwd()) not in sys.path:
+                sys.path.append(str(Path.cwd()))
+            return importlib.import_module(source)
+        if not path.is_file():
+            raise InputError(f"terms has {text!r}, but there is no file {path}")
+        spec = importlib.util.spec_from_file_location(path.stem, path)
+        assert spec is not None and spec.loader is not None  # of a file that ends in .py
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+    except (ImportError, SyntaxError) as error:
+        raise InputError(f"terms has {text!r}, which can't be loaded: {reason(error)}") from error
+
+
+class OwnTerms(nn.Module):
+    """The terms that a recipe names, ready to be computed; all that learn are its parameters.
+
+    Args:
+        terms: as `named_terms` gives them.
+        pair: what student and teacher say of some images, made comparable; not needed where
+            there are no terms.
+
+    Attributes:
+        weights: by the term's name.
+    """
+
+    def __init__(self, terms: Sequence[NamedTerm], *pair: DenseOutput) -> None:
+        super().__init__()
+        self.weights = {term.name: term.weight for term in terms}
+        self.modules_of = nn.ModuleDict()
+        self.functions: dict[str, TermFunction] = {}
+        for term in terms:
+            if term.weight == 0:
+                continue
+            if isinstance(term.made_of, type) and issubclass(term.made_of, nn.Module):
+                self.modules_of[term.name] = term.made_of(*pair)
+            else:
+                self.functions[term.name] = term.made_of
+
+    @property
+    def learns(self) -> bool:
+        """Whether any parameter does."""
+        return any(parameter.requires_grad for parameter in self.parameters())
+
+    def forward(
+        self, student: DenseOutput, teacher: DenseOutput, assignment: Assignment, batch: Batch
+    ) -> dict[str, Tensor]:
+        """Unweighted terms by their name, none of weight 0.
+
+        Raises:
+            InputError: a term is no scalar.
+        """
+        found = {}
+        for name in self.weights:
+            term = self.functions.get(name) or (
+                self.modules_of[name] if name in self.modules_of else None
+            )
+            if term is None:
+                continue
+            value = term(student, teacher, assignment, batch)
+            if not isinstance(value, Tensor) or value.dim() > 0:
+                shown = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+                raise InputError(f"term {name} gives {shown}; expected a tensor of no dimension")
+            found[name] = value
+        return found
