@@ -48,6 +48,13 @@ class DataConfig:
     size: ImageSize = field(default_factory=ImageSize)
     flip: Fraction = 0.5
     """probability of a horizontal flip in training"""
+    augmentations: Annotated[
+        tuple[str, ...],
+        tyro.conf.arg(name="augment", metavar="MODULE:NAME"),
+        tyro.conf.UseAppendAction,
+    ] = ()
+    """an augmentation of your own: a function (image, boxes, rng) or a transform of
+    torchvision's v2, in an importable module or a file (my_data.py:cutout); may be given again"""
     first_train: Count | None = None
     """train on the first images by id only"""
     first_val: Count | None = None

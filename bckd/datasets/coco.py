@@ -15,12 +15,15 @@ from torch import Tensor
 from torchvision import tv_tensors
 
 from bckd.datasets.annotations import Annotations, Objects
+from bckd.datasets.augmentations import Augmentation, augment
 from bckd.datasets.decoding import decode_image
 from bckd.datasets.image_files import look_at_files
 from bckd.errors import InputError
 from bckd.image_size import ImageSize
 from bckd.normalisation import IMAGENET, Normalisation
 from bckd.structures import Batch, GroundTruth
+
+AUGMENTED = 1  # beside (seed, epoch, index), so that a flip and an augmentation draw apart
 
 
 class Key(NamedTuple):
@@ -70,6 +73,7 @@ class CocoDataset(torch.utils.data.Dataset[Sample]):
         skip_empty: leave out images without any box to learn (official training).
         cache: keep decoded images in memory.
         normalisation: of the detector that the images are for.
+        augmentations: see `bckd.datasets.augmentations`; of the samples of an epoch alone.
 
     Raises:
         InputError: listed images are absent or can't be used, or nothing is left.
@@ -85,10 +89,11 @@ class CocoDataset(torch.utils.data.Dataset[Sample]):
         skip_empty: bool = False,
         cache: bool = False,
         normalisation: Normalisation = IMAGENET,
+        augmentations: Sequence[Augmentation] = (),
     ) -> None:
         self.folder, self.annotations, self.size = folder, annotations, size
         self.flip, self.seed = flip, seed
-        self.normalisation = normalisation
+        self.normalisation, self.augmentations = normalisation, tuple(augmentations)
         self.images = annotations.images
         if skip_empty:
             self.images = tuple(image for image in self.images if self._has_objects(image.id))
@@ -109,24 +114,27 @@ class CocoDataset(torch.utils.data.Dataset[Sample]):
             InputError: the file can't be decoded, or has another size than it had.
         """
         epoch, index, canvas = Key(*key)
-        return replace(self.sample(index, self._flips(epoch, index)), canvas=canvas)
+        drawn = (self.seed, epoch, index, AUGMENTED) if self.augmentations else None
+        return replace(self.sample(index, self._flips(epoch, index), drawn), canvas=canvas)
 
-    def sample(self, index: int, flipped: bool) -> Sample:
-        """The image at `index`, flipped horizontally or not; raises as `__getitem__` does."""
+    def sample(self, index: int, flipped: bool, drawn: Sequence[int] | None = None) -> Sample:
+        """The image at `index`, flipped horizontally or not; raises as `__getitem__` does.
+
+        Args:
+            drawn: numbers from which its augmentations follow; None: without them.
+        """
         entry = self.images[index]
-        image = tv_tensors.Image(self.pixels(index))
-        size = self.size.resized(entry.height, entry.width)
-        if size != (entry.height, entry.width):
-            # Without antialiasing, as OpenCV's bilinear resizing in the official pipeline.
-            image = transforms.resize(image, list(size), antialias=False)
-        if flipped:
-            image = transforms.horizontal_flip(image)
+        image = self._resized(index, flipped)
+        objects = self._objects_in_picture(index, flipped)
+        if drawn is not None:
+            image, objects = augment(image, objects, self.augmentations, drawn)
+        size = tuple(image.shape[1:])
         margins = self.size.margins(*size)
         if any(margins):
-            image = transforms.pad(image, margins)
+            image = transforms.pad(image, list(margins))
+            objects = _moved(objects, margins)
         left, top, _, _ = margins
-        pixels = transforms.to_dtype(image, scale=True).as_subclass(Tensor)
-        objects = self.resized_objects(index, flipped)
+        pixels = transforms.to_dtype(image, scale=True)
         return Sample(
             self.normalisation.apply(pixels),
             objects.boxes,
@@ -140,8 +148,24 @@ class CocoDataset(torch.utils.data.Dataset[Sample]):
             entry.file_name,
         )
 
+    def _resized(self, index: int, flipped: bool) -> Tensor:
+        """(3, H, W) uint8: the decoded file at its size for the network, without margins."""
+        entry = self.images[index]
+        image: Tensor = self.pixels(index)
+        size = self.size.resized(entry.height, entry.width)
+        if size != (entry.height, entry.width):
+            # Without antialiasing, as OpenCV's bilinear resizing in the official pipeline.
+            image = transforms.resize(image, list(size), antialias=False)
+        return transforms.horizontal_flip(image) if flipped else image
+
     def resized_objects(self, index: int, flipped: bool = False) -> Objects:
         """The boxes of the image at `index` to learn, in pixels of its sample."""
+        entry = self.images[index]
+        margins = self.size.margins(*self.size.resized(entry.height, entry.width))
+        return _moved(self._objects_in_picture(index, flipped), margins)
+
+    def _objects_in_picture(self, index: int, flipped: bool) -> Objects:
+        """The boxes of the image at `index`, in pixels of it once resized, without margins."""
         entry = self.images[index]
         objects = self.annotations.objects_of(entry.id)
         boxes = tv_tensors.BoundingBoxes(
@@ -152,9 +176,6 @@ class CocoDataset(torch.utils.data.Dataset[Sample]):
             boxes = transforms.resize(boxes, list(size))
         if flipped:
             boxes = transforms.horizontal_flip(boxes)
-        margins = self.size.margins(*size)
-        if any(margins):
-            boxes = transforms.pad(boxes, margins)
         return replace(objects, boxes=boxes.as_subclass(Tensor))
 
     def with_annotations(self, annotations: Annotations) -> CocoDataset:
@@ -203,6 +224,15 @@ class CocoDataset(torch.utils.data.Dataset[Sample]):
 
     def _has_objects(self, image_id: int | str) -> bool:
         return bool((~self.annotations.objects_of(image_id).crowd).any())
+
+
+def _moved(objects: Objects, margins: tuple[int, int, int, int]) -> Objects:
+    """The objects in a picture with black pixels left, above, right and below."""
+    left, top, _, _ = margins
+    if not (left or top):
+        return objects
+    shift = torch.tensor([left, top, left, top], dtype=objects.boxes.dtype)
+    return replace(objects, boxes=objects.boxes + shift)
 
 
 def collate(samples: Sequence[Sample], size: ImageSize) -> Batch:

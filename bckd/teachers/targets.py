@@ -35,7 +35,7 @@ class TeacherTargets:
 
     Args:
         teacher: frozen, in eval mode.
-        dataset: whose images all have one size (`one_size`).
+        dataset: whose images all have one size (`one_size`) and no augmentations.
         batch_size: images of a forward pass.
     """
 
@@ -48,6 +48,8 @@ class TeacherTargets:
     ) -> None:
         if not dataset.one_size:
             raise ValueError("teacher targets need images of one size")
+        if dataset.augmentations:
+            raise ValueError("teacher targets need images that are at most flipped")
         device = next(teacher.parameters()).device
         keys = [(i, flipped) for flipped in (False, True) for i in range(len(dataset))]
         starts = range(0, len(keys), batch_size)

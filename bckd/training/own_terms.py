@@ -8,21 +8,17 @@ they are part of the resume state, and of no student that is saved.
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from torch import Tensor, nn
 
-from bckd.errors import InputError, reason
+from bckd.errors import InputError
 from bckd.loss_weights import LossWeights
 from bckd.losses.terms import NEEDS, Need, TermFunction
+from bckd.named import load_named
 from bckd.structures import Assignment, Batch, DenseOutput
 from bckd.values import PositiveOrZero, from_plain
 
@@ -72,41 +68,20 @@ def named_terms(texts: tuple[str, ...]) -> tuple[NamedTerm, ...]:
 
 def _named(text: str) -> NamedTerm:
     place, _, weight = text.partition("=")
-    source, _, name = place.rpartition(":")
-    if not (source and name and weight):
+    if not (place and weight):
         raise InputError(f"terms has {text!r}; expected MODULE:NAME=WEIGHT")
     try:
         value = float(weight)
     except ValueError as error:
         raise InputError(f"terms has {text!r}, whose weight is no number") from error
     value = from_plain(_Weight, {"weight": value}, f"terms has {text!r}").weight
-    made_of = getattr(_module(source, text), name, None)
-    if not callable(made_of):
-        raise InputError(f"terms has {text!r}, but {source} has no function or class {name!r}")
-    term = NamedTerm(text, name, value, made_of)
+    term = NamedTerm(text, place.rpartition(":")[2], value, load_named(place, "terms"))
     strange = [need for need in term.needs if need not in NEEDS]
     if strange:
-        raise InputError(f"term {name} needs {strange[0]!r}; expected some of {', '.join(NEEDS)}")
+        raise InputError(
+            f"term {term.name} needs {strange[0]!r}; expected some of {', '.join(NEEDS)}"
+        )
     return term
-
-
-def _module(source: str, text: str) -> ModuleType:
-    """A module by its name, as seen from the working folder too, or by its file."""
-    path = Path(source)
-    try:
-        if path.suffix != ".py":
-            if str(Path.cwd()) not in sys.path:
-                sys.path.append(str(Path.cwd()))
-            return importlib.import_module(source)
-        if not path.is_file():
-            raise InputError(f"terms has {text!r}, but there is no file {path}")
-        spec = importlib.util.spec_from_file_location(path.stem, path)
-        assert spec is not None and spec.loader is not None  # of a file that ends in .py
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        return module
-    except (ImportError, SyntaxError) as error:
-        raise InputError(f"terms has {text!r}, which can't be loaded: {reason(error)}") from error
 
 
 class OwnTerms(nn.Module):

@@ -15,6 +15,7 @@ from bckd.evaluation.average_precision import MAX_DETECTIONS
 from bckd.models.adopted import adopt
 from bckd.models.dense import DenseDetector
 from bckd.models.detector import Detector
+from bckd.named import load_named
 from bckd.normalisation import IMAGENET, Normalisation
 from bckd.recipes import DataConfig, Recipe
 from bckd.teachers.matching import Matched, matched
@@ -44,6 +45,7 @@ def training_data(
         skip_empty=True,
         cache=data.cache,
         normalisation=normalisation,
+        augmentations=[load_named(name, "data.augmentations") for name in data.augmentations],
     )
     tell_training(dataset)
     return dataset

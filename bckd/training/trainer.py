@@ -255,8 +255,8 @@ def make_teaching(
 ) -> Teaching | None:
     """The recipe's teacher as a function of a batch; None without a teacher.
 
-    Its answers are computed once where the data are small and of one size, and no term needs
-    its features, which would not fit in memory.
+    Its answers are computed once where the data are small and of one size, images are at most
+    flipped, and no term needs its features, which would not fit in memory.
     """
     names = training.annotations.class_names
     unlearnt = frozenset(names) - training.annotations.occurring_classes
@@ -270,8 +270,8 @@ def _teaching_of(
     if teacher is None:
         return None
     detector = teacher.detector.to(memory_format=torch.channels_last)
-    kept = not any("features" in x for _, x in needs_of_terms(recipe, recipe.weights))
-    if recipe.data.cache and training.one_size and kept:
+    features = any("features" in x for _, x in needs_of_terms(recipe, recipe.weights))
+    if recipe.data.cache and training.one_size and not features and not training.augmentations:
         return TeacherTargets(detector, training, progress=progress)
     return live_teaching(detector)
 
