@@ -14,6 +14,7 @@ from torch import Tensor
 from bckd.assigners.shared import (
     Crowd,
     RegionKind,
+    anchors_of,
     ignored_places,
     one_an_image,
     padded,
@@ -54,7 +55,7 @@ def assign_atss(
             positive. "background": they are background, as in the official code.
         images_per_group: see `bckd.groups`.
     """
-    anchors = locations.anchors
+    anchors = anchors_of(locations)
     valid = locations.inside(padded_sizes)
     candidates = _candidates(locations, ground_truth, valid)
     overlaps = box_similarity(anchors[candidates.clamp(min=0)], ground_truth.boxes[:, :, None])

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from bckd.assigners.shared import Crowd, ignored_places, one_an_image, targets_of
+from bckd.assigners.shared import Crowd, anchors_of, ignored_places, one_an_image, targets_of
 from bckd.distributed import mean_over_processes
 from bckd.geometry import box_similarity
 from bckd.groups import group_count, sum_in_group
@@ -77,7 +77,7 @@ def _divisor(positives: Tensor, images_per_group: int | None) -> Tensor:
 
 def _overlaps(locations: Locations, ground_truth: GroundTruth, valid: Tensor) -> Tensor:
     """(N, G + 1, A) IoU, 0 where it can't be claimed; the last row is no box."""
-    overlaps = box_similarity(locations.anchors, ground_truth.boxes[:, :, None])
+    overlaps = box_similarity(anchors_of(locations), ground_truth.boxes[:, :, None])
     overlaps = overlaps * (ground_truth.objects[..., None] & valid[:, None])
     nothing = overlaps.new_zeros(len(overlaps), 1, overlaps.shape[2])
     return torch.cat([overlaps, nothing], dim=1)

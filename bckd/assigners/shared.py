@@ -8,6 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from bckd.errors import InputError
 from bckd.geometry import box_area, box_intersection, boxes_to_distances
 from bckd.structures import GroundTruth, Locations
 
@@ -34,6 +35,20 @@ class AssignmentRules:
     region: RegionKind | None = None
     crowd: Crowd = "ignored"
     images_per_group: int | None = None
+
+
+def anchors_of(locations: Locations) -> Tensor:
+    """The anchors (A, 4) of the locations.
+
+    Raises:
+        InputError: there are none.
+    """
+    if locations.anchors is None:
+        raise InputError(
+            "the locations have no anchors, by which this assigner goes; give them some "
+            "(bckd.geometry.with_anchors), or assign points by assign_fcos"
+        )
+    return locations.anchors
 
 
 def padded(values: Tensor, fill: int) -> Tensor:

@@ -105,14 +105,14 @@ def run_protocols(options: ProtocolOptions) -> ProtocolNumbers:
     write_json(options.out / "protocols.json", found)
     write_scores(options.out / "scores.npz", scores)
     _draw(detector, dataset, scores, options)
-    print(summary(numbers))
+    print(table_of(numbers))
     print("\nbackground where softmax names one of K classes and no score passes, by K:")
     print("  " + "   ".join(f"{count}: {share:.1%}" for count, share in by_classes.items()))
     print(f"\nthe numbers, top values and figure are in {options.out}")
     return numbers
 
 
-def summary(numbers: ProtocolNumbers) -> str:
+def table_of(numbers: ProtocolNumbers) -> str:
     """The numbers as a table of the kinds of location, and the AUCs below it."""
     lines = [_row("", *COLUMNS)]
     for kind in KINDS:

@@ -60,7 +60,7 @@ def analyse_errors(results: Results, annotations: Annotations) -> ErrorAnalysis:
     Raises:
         InputError: a detection is of an image or a category that is not annotated.
     """
-    evaluation = matched(results, annotations)
+    evaluation = match_detections(results, annotations)
     nothing_to_find = all(row["iscrowd"] for row in annotations.content["annotations"])
     gains = evaluation.tide_errors(pos_thr=IOU)["delta_ap"]
     calibration = evaluation.calibration(n_bins=BINS, iou_threshold=IOU)
@@ -78,7 +78,7 @@ def analyse_errors(results: Results, annotations: Annotations) -> ErrorAnalysis:
     )
 
 
-def matched(results: Results, annotations: Annotations) -> COCOeval:
+def match_detections(results: Results, annotations: Annotations) -> COCOeval:
     """hotcoco's evaluation of COCO results, with detections matched to objects.
 
     Raises:

@@ -31,7 +31,14 @@ from torch.fx import GraphModule
 
 from bckd.errors import InputError
 from bckd.export.exportable import INPUTS, OUTPUTS, OneImage
-from bckd.export.verification import Agreement, Detect, compare, onnx_detect, program_detect, quiet
+from bckd.export.verification import (
+    Detect,
+    Verification,
+    compare,
+    onnx_detect,
+    program_detect,
+    quiet,
+)
 from bckd.files import check_writable, write_atomically
 from bckd.image_size import ImageSize
 from bckd.models.dense import DenseDetector
@@ -70,14 +77,14 @@ class ExportOptions:
     """a checkpoint (.pth) in the official code's and mmdetection's key layout: weights alone"""
 
 
-def run_export(source: Path | str, options: ExportOptions) -> dict[str, Agreement]:
+def run_export(source: Path | str, options: ExportOptions) -> dict[str, Verification]:
     """Write the files asked for, compare what they detect with PyTorch, print a line for each.
 
     Args:
         source: a detector, as `load_detector` takes it.
 
     Returns:
-        Agreement by option, where there is one: not for official weights, which are compared
+        What was found by option, where there is anything: not for official weights, which are compared
         exactly, and for ONNX only where onnxruntime is installed.
 
     Raises:
@@ -91,9 +98,9 @@ def run_export(source: Path | str, options: ExportOptions) -> dict[str, Agreemen
     if "official" in paths:  # first: it is quick, and what it refuses needs no tracing
         path = paths["official"]
         print(f"{path}: {export_official(checkpoint, path)}")
-    agreements: dict[str, Agreement] = {}
+    verified: dict[str, Verification] = {}
     if "onnx" not in paths and "program" not in paths:
-        return agreements
+        return verified
     program = _trace(checkpoint)
     if "onnx" in paths:
         path, content = paths["onnx"], _onnx_bytes(program, checkpoint)
@@ -101,18 +108,18 @@ def run_export(source: Path | str, options: ExportOptions) -> dict[str, Agreemen
             write_atomically(path, lambda part: part.write_bytes(content))
             print(f"{path}: not compared with PyTorch: onnxruntime is not installed")
         else:
-            agreements["onnx"] = _write_checked(checkpoint, content, onnx_detect, path)
+            verified["onnx"] = _write_checked(checkpoint, content, onnx_detect, path)
     if "program" in paths:
         path, content = paths["program"], _program_bytes(program, checkpoint)
-        agreements["program"] = _write_checked(checkpoint, content, program_detect, path)
-    return agreements
+        verified["program"] = _write_checked(checkpoint, content, program_detect, path)
+    return verified
 
 
 def _write_checked(
     checkpoint: Checkpoint, content: bytes, reader: Callable[[Path], Detect], path: Path
-) -> Agreement:
+) -> Verification:
     """Write an exported file if it detects what PyTorch does; else what was there stays."""
-    found: list[Agreement] = []
+    found: list[Verification] = []
 
     def write(part: Path) -> None:
         part.write_bytes(content)

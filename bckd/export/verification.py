@@ -28,7 +28,7 @@ Detect = Callable[[Tensor, Tensor], Sequence[Tensor]]
 
 
 @dataclass(frozen=True)
-class Agreement:
+class Verification:
     """How an exported file's detections compare with PyTorch's, of a test image.
 
     Attributes:
@@ -87,7 +87,7 @@ def program_detect(path: Path) -> Detect:
     return torch.no_grad()(module)
 
 
-def compare(checkpoint: Checkpoint, detect: Detect) -> Agreement:
+def compare(checkpoint: Checkpoint, detect: Detect) -> Verification:
     """An exported file against the detector, on the first test image with a detection.
 
     Raises:
@@ -104,7 +104,7 @@ def compare(checkpoint: Checkpoint, detect: Detect) -> Agreement:
                 raise InputError(
                     f"{who} gives boxes or scores that are no numbers on test image {index}"
                 )
-        agreement = agreement_of(expected, found)
+        agreement = verification_of(expected, found)
         if agreement.detections or agreement.missed:
             break
     return agreement
@@ -122,7 +122,7 @@ def _test_image(checkpoint: Checkpoint, index: int) -> tuple[Tensor, Tensor]:
     return F.pad(detector.normalisation.apply(pixels), margins), torch.tensor([[height, width]])
 
 
-def agreement_of(expected: Detections, found: Detections) -> Agreement:
+def verification_of(expected: Detections, found: Detections) -> Verification:
     """Pair detections of one class whose boxes and scores are within the tolerances."""
     boxes = torch.cdist(expected.boxes, found.boxes.to(expected.boxes), p=float("inf"))
     scores = (expected.scores[:, None] - found.scores).abs()
@@ -136,4 +136,4 @@ def agreement_of(expected: Detections, found: Detections) -> Agreement:
             alike[:, column] = False
     missed = len(expected.scores) + len(found.scores) - 2 * len(pairs)
     largest = [max(column, default=0.0) for column in zip(*pairs, strict=True)] or [0.0, 0.0]
-    return Agreement(len(expected.scores), missed, *largest)
+    return Verification(len(expected.scores), missed, *largest)

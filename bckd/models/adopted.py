@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from bckd.errors import InputError
 from bckd.models.dense import DenseDetector
 from bckd.models.detector import DetectorConfig
+from bckd.models.heads import HEADS
 from bckd.structures import DenseOutput
 
 
@@ -59,6 +60,34 @@ def adopt(
     if isinstance(module, DenseDetector):
         return module
     names = tuple(getattr(module, "class_names", class_names))
+    output = _answer(module, config, who)
+    count = output.cls_logits.shape[-1]
+    if count != len(names):
+        raise InputError(f"the {who} has logits of {count} classes; expected {len(names)}")
+    strides = [level.stride for level in output.locations.levels]
+    return Adopted(module, names, strides, config)
+
+
+def check_family(detector: DenseDetector, config: DetectorConfig) -> None:
+    """Refuse a student that learns by a family whose losses read what it does not give.
+
+    Raises:
+        InputError: naming the family and what is missing.
+    """
+    if detector.supervision is not None:
+        return
+    output, family = _answer(detector, config, "student"), HEADS[config.head]
+    given = {**output.per_location(), "anchors": output.locations.anchors}
+    missing = [name for name in family.reads if given.get(name) is None]
+    if missing:
+        raise InputError(
+            f"the student gives no {missing[0]}, which {family.title} learns by; expected another "
+            f"family (--model.head), or a student with a `supervision` of its own"
+        )
+
+
+def _answer(module: nn.Module, config: DetectorConfig, who: str) -> DenseOutput:
+    """What a module says of a black image."""
     side = max(config.strides) * 2
     device = next((parameter.device for parameter in module.parameters()), torch.device("cpu"))
     training = module.training
@@ -70,8 +99,4 @@ def adopt(
             f"the {who} gives {type(output).__name__} of an image; expected a "
             f"bckd.structures.DenseOutput, in training as in evaluation"
         )
-    count = output.cls_logits.shape[-1]
-    if count != len(names):
-        raise InputError(f"the {who} has logits of {count} classes; expected {len(names)}")
-    strides = [level.stride for level in output.locations.levels]
-    return Adopted(module, names, strides, config)
+    return output

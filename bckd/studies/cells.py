@@ -79,7 +79,7 @@ def _teacher_of(study: Study, recipe: Recipe, names: tuple[str, ...], out: Path)
     """The study's teacher, as its students take it."""
     path, model = model_path(study.teacher, out), recipe.model
     teacher = load_detector(path, names).detector
-    return matched(teacher, str(path), names, model.strides, model.normalisation)
+    return matched(teacher, f"teacher {path}", names, model.strides, model.normalisation)
 
 
 def published_changes(study: Study, cell: Cell) -> dict[str, Any]:

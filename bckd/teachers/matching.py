@@ -74,7 +74,7 @@ def matched(
     The teacher itself, where nothing differs.
 
     Args:
-        who: the teacher's name, for messages.
+        who: "teacher" and its name, for messages.
         renamed: the teacher's name of a class, by the student's, where these differ.
         dispensable: classes that the teacher may lack, as nothing is to be learnt of them.
 
@@ -85,7 +85,7 @@ def matched(
     absent = [stride for stride in strides if stride not in teacher.strides]
     if absent:
         raise InputError(
-            f"teacher {who} has strides {_listed(teacher.strides)} and the student "
+            f"{who} has strides {_listed(teacher.strides)} and the student "
             f"{_listed(strides)}: the student's {_listed(absent)} would learn nothing; give the "
             f"student strides of the teacher (--model.strides {_listed(teacher.strides, ' ')})"
         )
@@ -115,12 +115,12 @@ def _columns(
     missing = [theirs for ours, theirs in absent if ours not in dispensable]
     if missing:
         raise InputError(
-            f"teacher {who} has no class {_listed(missing)}; it has "
+            f"{who} has no class {_listed(missing)}; it has "
             f"{_listed(teacher.class_names)}: say which of these each class is "
             f"(--teacher-classes '{missing[0]}=NAME')"
         )
     tell_some(
-        f"teacher {who} lacks {{}} of the classes, of which there is no box to learn from",
+        f"{who} lacks {{}} of the classes, of which there is no box to learn from",
         (ours for ours, _ in absent),
     )
     places = {name: place for place, name in enumerate(teacher.class_names)}

@@ -75,13 +75,19 @@ def check_teacher(
         return
     found = examine(recipe, teacher, student, validation)
     sizes = _other_size(teacher.size, recipe.data.size)
-    tell(f"teacher {recipe.teacher}: {found}{sizes}")
+    who = _name(recipe)
+    tell(f"{who}: {found}{sizes}")
     problem = _problem(found, math.isnan(found.AP))
     if problem:
         raise InputError(
-            f"teacher {recipe.teacher} {problem} ({found}{sizes}): {_advice(found)} "
+            f"{who} {problem} ({found}{sizes}): {_advice(found)} "
             f"--teacher-check 0 trains with it anyway"
         )
+
+
+def _name(recipe: Recipe) -> str:
+    """The teacher's, for messages; a module that was given to `train` has none."""
+    return "teacher" if recipe.teacher is None else f"teacher {recipe.teacher}"
 
 
 def _other_size(theirs: ImageSize, ours: ImageSize) -> str:
@@ -110,7 +116,7 @@ def examine(
         loader = evaluation_loader(dataset, min(BATCH_SIZE, share))
         return detect(detector, loader, annotations, progress=False, who=who)
 
-    results = detections(teacher.detector, f"teacher {recipe.teacher}")
+    results = detections(teacher.detector, _name(recipe))
     ids = [image.id for image in annotations.images]
     moved = dict(zip(ids, [*ids[1:], *ids[:1]], strict=True))
     wrong = [{**entry, "image_id": moved[entry["image_id"]]} for entry in results]

@@ -12,7 +12,7 @@ from bckd.datasets.annotations import read_annotations
 from bckd.datasets.coco import CocoDataset
 from bckd.errors import InputError
 from bckd.evaluation.average_precision import MAX_DETECTIONS
-from bckd.models.adopted import adopt
+from bckd.models.adopted import adopt, check_family
 from bckd.models.dense import DenseDetector
 from bckd.models.detector import Detector
 from bckd.named import load_named
@@ -122,6 +122,7 @@ def _adopted_student(recipe: Recipe, own: nn.Module, class_names: tuple[str, ...
             f"from the weights that it has"
         )
     detector = adopt(own, class_names, recipe.model, "student")
+    check_family(detector, recipe.model)
     if detector.class_names != class_names:
         raise InputError(
             f"the student has the classes {first_of([*detector.class_names])}; expected those of "
@@ -183,19 +184,19 @@ def load_teacher(
     """
     if recipe.teacher is None and own is None:
         return None
-    who = "given to train" if recipe.teacher is None else str(recipe.teacher)
+    who = "" if recipe.teacher is None else f" {recipe.teacher}"
     if not distils(recipe):
-        raise InputError(f"teacher {who} is given, but every distillation weight is 0")
+        raise InputError(f"teacher{who} is given, but every distillation weight is 0")
     if recipe.teacher is None:
         adopted = adopt(own, class_names, recipe.model, "teacher")
         checkpoint = Checkpoint(adopted, recipe.data.size)
     else:
         checkpoint = load_detector(recipe.teacher, class_names)
     if "report" in checkpoint.record:
-        tell(f"teacher {who}: {checkpoint.record['report']}")
+        tell(f"teacher{who}: {checkpoint.record['report']}")
     model, renamed = recipe.model, renamed_classes(recipe.teacher_classes)
     student = (class_names, strides or model.strides, model.normalisation)
-    teacher = matched(checkpoint.detector, who, *student, renamed, dispensable)
+    teacher = matched(checkpoint.detector, f"teacher{who}", *student, renamed, dispensable)
     return replace(checkpoint, detector=teacher.requires_grad_(False).eval().to(device))
 
 

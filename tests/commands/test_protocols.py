@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bckd.commands.protocols import ProtocolOptions, run_protocols, summary
+from bckd.commands.protocols import ProtocolOptions, run_protocols, table_of
 from bckd.errors import InputError
 from bckd.evaluation.protocol_scores import KINDS, KindNumbers, ProtocolNumbers
 from bckd.recipes import DataConfig
@@ -50,12 +50,12 @@ def test_numbers_scores_and_figure(
     assert sum(getattr(numbers, kind).count for kind in KINDS) == 6 * (64 + 16 + 4)
     with Image.open(options.out / "maps.png") as picture:
         assert picture.format == "PNG" and picture.width == 950
-    assert summary(numbers) in capsys.readouterr().out
+    assert table_of(numbers) in capsys.readouterr().out
 
 
 def test_summary() -> None:
     found = KindNumbers(12345, 0.25, 0.0125, 0.5, 0.125, 0.0625)
-    text = summary(ProtocolNumbers(found, found, found, 0.75, 0.875, 0.625)).splitlines()
+    text = table_of(ProtocolNumbers(found, found, found, 0.75, 0.875, 0.625)).splitlines()
     assert text[2].split() == ["between", "12,345", "0.2500", "0.0125", "50.00%", "12.50%", "6.25%"]
     assert [line.split()[0] for line in text[-3:]] == ["0.7500", "0.8750", "0.6250"]
 

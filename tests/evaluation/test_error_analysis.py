@@ -15,7 +15,7 @@ import pytest
 from bckd.datasets.annotations import Annotations, read_annotations
 from bckd.errors import InputError
 from bckd.evaluation.average_precision import Results, score
-from bckd.evaluation.error_analysis import THRESHOLDS, TIDE_ERRORS, analyse_errors, matched
+from bckd.evaluation.error_analysis import THRESHOLDS, TIDE_ERRORS, analyse_errors, match_detections
 
 NUT, SCREW = 3, 7
 HERE, SHIFTED, FAR = [10, 10, 52, 40], [38, 10, 52, 40], [120, 120, 30, 30]
@@ -190,7 +190,7 @@ def random_case(annotate: Annotate) -> tuple[Annotations, Results]:
 def test_ap_is_that_of_pycocotools(annotate: Annotate) -> None:
     annotations, results = random_case(annotate)
     metrics = score(results, annotations)
-    evaluation = matched(results, annotations)
+    evaluation = match_detections(results, annotations)
     evaluation.accumulate()
     evaluation.summary_lines()
     names = ("AP", "AP50", "AP75", "APs", "APm", "APl")

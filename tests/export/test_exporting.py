@@ -28,7 +28,7 @@ from bckd.export.exporting import (
     metadata_of,
     run_export,
 )
-from bckd.export.verification import Agreement, Detect, agreement_of, compare
+from bckd.export.verification import Detect, Verification, compare, verification_of
 from bckd.image_size import ImageSize
 from bckd.models.detector import Detector, DetectorConfig
 from bckd.models.postprocess import PostProcess
@@ -66,7 +66,7 @@ class Exported:
     onnx: Path
     program: Path
     detect: dict[str, Detect]
-    agreements: dict[str, Agreement]
+    verified: dict[str, Verification]
     said: str
 
     def expected(self, images: Tensor, sizes: Tensor) -> Detections:
@@ -89,7 +89,7 @@ def exported(
     options = ExportOptions(onnx=folder / "a" / "s.onnx", program=folder / "b" / "s.pt2")
     said, kept = io.StringIO(), []
 
-    def compare_and_keep(checkpoint: Checkpoint, detect: Detect) -> Agreement:
+    def compare_and_keep(checkpoint: Checkpoint, detect: Detect) -> Verification:
         kept.append(detect)  # loading a program again would take seconds
         return compare(checkpoint, detect)
 
@@ -101,10 +101,10 @@ def exported(
     ):
         warnings.simplefilter("error")
         patch.setattr(exporting, "compare", compare_and_keep)
-        agreements = run_export(folder, options)
+        verified = run_export(folder, options)
     detect = dict(zip(("onnx", "program"), kept, strict=True))
     checkpoint = load_detector(folder)
-    return Exported(checkpoint, options.onnx, options.program, detect, agreements, said.getvalue())
+    return Exported(checkpoint, options.onnx, options.program, detect, verified, said.getvalue())
 
 
 class TestGraphs:
@@ -159,8 +159,8 @@ class TestGraphs:
         assert all("detections of PyTorch on a test image, boxes" in line for line in lines)
 
     def test_the_agreement_is_reported(self, exported: Exported) -> None:
-        assert set(exported.agreements) == {"onnx", "program"}
-        for found in exported.agreements.values():
+        assert set(exported.verified) == {"onnx", "program"}
+        for found in exported.verified.values():
             assert found.detections >= 1 and found.missed == 0
             assert found.boxes <= BOXES and found.scores <= SCORES
 
@@ -209,7 +209,7 @@ def check(exported: Exported, kind: str, images: Tensor, sizes: Tensor, at_least
     assert len(expected.scores) >= at_least
     assert found.labels.dtype == torch.int64
     assert (found.scores[:-1] >= found.scores[1:]).all()
-    agreement = agreement_of(expected, found)
+    agreement = verification_of(expected, found)
     assert agreement.missed == 0, agreement
     assert agreement.boxes <= BOXES and agreement.scores <= SCORES
 
@@ -362,7 +362,7 @@ class TestRefusals:
         """It is not there afterwards; what was there is."""
         if old is not None:
             (untraced / "s.onnx").write_bytes(old)
-        wrong = Agreement(detections=30, missed=2, boxes=0.0, scores=0.0)
+        wrong = Verification(detections=30, missed=2, boxes=0.0, scores=0.0)
         monkeypatch.setattr(exporting, "onnx_detect", lambda path: None)
         monkeypatch.setattr(exporting, "compare", lambda checkpoint, detect: wrong)
         with pytest.raises(InputError, match=r"s\.onnx would not detect what PyTorch does: 2"):

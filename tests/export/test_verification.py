@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from bckd.errors import InputError
-from bckd.export.verification import Agreement, agreement_of, compare, quiet
+from bckd.export.verification import Verification, compare, quiet, verification_of
 from bckd.image_size import ImageSize
 from bckd.models.detector import Detector
 from bckd.models.postprocess import PostProcess
@@ -24,7 +24,7 @@ FOUND = Detections(torch.tensor(BOXES), torch.tensor([0.9, 0.5, 0.2]), torch.ten
 
 
 def test_equal() -> None:
-    assert agreement_of(FOUND, FOUND) == Agreement(3, 0, 0.0, 0.0)
+    assert verification_of(FOUND, FOUND) == Verification(3, 0, 0.0, 0.0)
 
 
 def test_the_largest_differences_count() -> None:
@@ -33,7 +33,7 @@ def test_the_largest_differences_count() -> None:
         boxes=FOUND.boxes + torch.tensor([[0.0], [-0.005], [0.001]]),
         scores=FOUND.scores + torch.tensor([0.0, 1e-5, -5e-5]),
     )
-    found = agreement_of(FOUND, other)
+    found = verification_of(FOUND, other)
     assert (found.detections, found.missed) == (3, 0)
     assert found.boxes == pytest.approx(0.005, rel=1e-3)
     assert found.scores == pytest.approx(5e-5, rel=1e-2)
@@ -42,7 +42,7 @@ def test_the_largest_differences_count() -> None:
 def test_the_order_of_equal_scores_does_not_matter() -> None:
     order = torch.tensor([2, 0, 1])
     other = Detections(FOUND.boxes[order], FOUND.scores[order], FOUND.labels[order])
-    assert agreement_of(FOUND, other) == Agreement(3, 0, 0.0, 0.0)
+    assert verification_of(FOUND, other) == Verification(3, 0, 0.0, 0.0)
 
 
 @pytest.mark.parametrize(
@@ -54,22 +54,22 @@ def test_the_order_of_equal_scores_does_not_matter() -> None:
     ],
 )
 def test_what_differs_is_missed_on_both_sides(change: dict[str, Tensor]) -> None:
-    assert agreement_of(FOUND, replace(FOUND, **change)).missed == 2
+    assert verification_of(FOUND, replace(FOUND, **change)).missed == 2
 
 
 def test_each_detection_counts_once() -> None:
     twice = Detections(*(torch.cat([x, x[:1]]) for x in (FOUND.boxes, FOUND.scores, FOUND.labels)))
-    assert agreement_of(FOUND, twice).missed == 1
-    assert agreement_of(twice, FOUND).missed == 1
+    assert verification_of(FOUND, twice).missed == 1
+    assert verification_of(twice, FOUND).missed == 1
 
 
 def test_nothing_found() -> None:
     empty = Detections(FOUND.boxes[:0], FOUND.scores[:0], FOUND.labels[:0])
-    assert agreement_of(empty, empty) == Agreement(0, 0, 0.0, 0.0)
-    assert str(agreement_of(empty, empty)) == "no detection on the test images, as in PyTorch"
-    assert agreement_of(FOUND, empty).missed == 3
-    assert agreement_of(empty, FOUND).missed == 3
-    assert str(agreement_of(empty, FOUND)).startswith("3 detections in one of the two alone")
+    assert verification_of(empty, empty) == Verification(0, 0, 0.0, 0.0)
+    assert str(verification_of(empty, empty)) == "no detection on the test images, as in PyTorch"
+    assert verification_of(FOUND, empty).missed == 3
+    assert verification_of(empty, FOUND).missed == 3
+    assert str(verification_of(empty, FOUND)).startswith("3 detections in one of the two alone")
 
 
 class TestCompare:
@@ -116,7 +116,7 @@ class TestCompare:
         seen: list[tuple[Tensor, Tensor]] = []
         detector = tiny_detector(postprocess=PostProcess(score_threshold=0.9))
         found = compare(Checkpoint(detector, ImageSize(64, 64)), self.detect(detector, seen))
-        assert found == Agreement(0, 0, 0.0, 0.0)
+        assert found == Verification(0, 0, 0.0, 0.0)
         assert len(seen) == 4
         assert not torch.equal(seen[0][0], seen[1][0])
 

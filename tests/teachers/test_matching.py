@@ -32,11 +32,13 @@ def images(seed: int = 0) -> torch.Tensor:
 class TestMatched:
     def test_a_teacher_that_fits_is_left_alone(self, tiny_detector: Make) -> None:
         teacher = tiny_detector(CLASSES)
-        assert matched(teacher, "t", CLASSES, (8, 16, 32), IMAGENET) is teacher
+        assert matched(teacher, "teacher t", CLASSES, (8, 16, 32), IMAGENET) is teacher
 
     def test_classes_are_matched_by_name(self, tiny_detector: Make) -> None:
         teacher = tiny_detector(CLASSES)
-        reader = matched(teacher, "t", ("hound", "fish"), (8, 16, 32), IMAGENET, {"hound": "dog"})
+        reader = matched(
+            teacher, "teacher t", ("hound", "fish"), (8, 16, 32), IMAGENET, {"hound": "dog"}
+        )
         assert isinstance(reader, Matched) and reader.class_names == ("hound", "fish")
         found, whole = reader(images()), teacher(images())
         assert torch.equal(found.cls_logits, whole.cls_logits[..., [1, 3]])
@@ -44,13 +46,13 @@ class TestMatched:
 
     def test_the_order_of_classes_is_the_students(self, tiny_detector: Make) -> None:
         teacher = tiny_detector(CLASSES)
-        found = matched(teacher, "t", CLASSES[::-1], (8, 16, 32), IMAGENET)(images())
+        found = matched(teacher, "teacher t", CLASSES[::-1], (8, 16, 32), IMAGENET)(images())
         assert torch.equal(found.cls_logits, teacher(images()).cls_logits.flip(-1))
 
     @pytest.mark.parametrize("head", HEADS)
     def test_levels_are_matched_by_stride(self, tiny_detector: Make, head: str) -> None:
         teacher = tiny_detector(CLASSES, head=head, strides=(8, 16, 32, 64, 128))
-        found = matched(teacher, "t", CLASSES, (8, 16, 32), IMAGENET)(images())
+        found = matched(teacher, "teacher t", CLASSES, (8, 16, 32), IMAGENET)(images())
         whole = teacher(images())
         count = sum(found.locations.counts)
         assert [level.stride for level in found.locations.levels] == [8, 16, 32]
@@ -66,7 +68,7 @@ class TestMatched:
 
     def test_images_are_normalised_as_the_teacher_was_trained(self, tiny_detector: Make) -> None:
         teacher = tiny_detector(CLASSES, normalisation=CAFFE)
-        reader = matched(teacher, "t", CLASSES, (8, 16, 32), IMAGENET)
+        reader = matched(teacher, "teacher t", CLASSES, (8, 16, 32), IMAGENET)
         pixels = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(1))
         found, expected = reader(IMAGENET.apply(pixels)), teacher(CAFFE.apply(pixels))
         torch.testing.assert_close(found.cls_logits, expected.cls_logits, atol=1e-4, rtol=1e-4)
@@ -75,13 +77,13 @@ class TestMatched:
         teacher = tiny_detector(CLASSES)
         with torch.no_grad():
             teacher.head.cls.bias += torch.tensor([-9.0, 9, -9, -9])
-            reader = matched(teacher, "t", ("fish", "dog"), (8, 16, 32), IMAGENET)
+            reader = matched(teacher, "teacher t", ("fish", "dog"), (8, 16, 32), IMAGENET)
             found = reader.detect(images(), torch.tensor([[64, 96], [40, 70]]))
         assert all(len(x.labels) and (x.labels == 1).all() for x in found)
 
     def test_a_class_without_counterpart(self, tiny_detector: Make) -> None:
         with pytest.raises(InputError) as caught:
-            matched(tiny_detector(CLASSES), "my.pth", ("cat", "cow"), (8, 16, 32), IMAGENET)
+            matched(tiny_detector(CLASSES), "teacher my.pth", ("cat", "cow"), (8, 16, 32), IMAGENET)
         message = str(caught.value)
         assert "my.pth has no class cow" in message and "--teacher-classes 'cow=NAME'" in message
         assert "cat, dog, bird, fish" in message
@@ -92,22 +94,24 @@ class TestMatched:
         """An export's root class, which has no box: the teacher sees it nowhere."""
         teacher, ours = tiny_detector(CLASSES), ("trays", "fish", "dog")
         chosen = (ours, (8, 16, 32), IMAGENET)
-        reader = matched(teacher, "t", *chosen, dispensable=frozenset({"trays", "dog"}))
+        reader = matched(teacher, "teacher t", *chosen, dispensable=frozenset({"trays", "dog"}))
         told = "teacher t lacks 1 of the classes, of which there is no box to learn from: trays\n"
         assert capsys.readouterr().out == told
         found, whole = reader(images()).cls_logits, teacher(images()).cls_logits
         assert torch.equal(found[..., 1:], whole[..., [3, 1]])
         assert (found[..., 0].sigmoid() < 1e-9).all()
         with pytest.raises(InputError, match="t has no class trays"):
-            matched(teacher, "t", *chosen, dispensable=frozenset({"dog"}))
+            matched(teacher, "teacher t", *chosen, dispensable=frozenset({"dog"}))
 
     def test_a_renamed_class_that_is_none(self, tiny_detector: Make) -> None:
         with pytest.raises(InputError, match="renames 'cow', which is no class of the data set"):
-            matched(tiny_detector(CLASSES), "t", CLASSES, (8, 16, 32), IMAGENET, {"cow": "dog"})
+            matched(
+                tiny_detector(CLASSES), "teacher t", CLASSES, (8, 16, 32), IMAGENET, {"cow": "dog"}
+            )
 
     def test_a_level_without_counterpart(self, tiny_detector: Make) -> None:
         with pytest.raises(InputError, match="student's 64 would learn nothing.*strides 8 16 32"):
-            matched(tiny_detector(CLASSES), "t", CLASSES, (8, 16, 32, 64), IMAGENET)
+            matched(tiny_detector(CLASSES), "teacher t", CLASSES, (8, 16, 32, 64), IMAGENET)
 
 
 def both(tiny_detector: Make, ours: str, theirs: str) -> tuple[Detector, DenseOutput, DenseOutput]:

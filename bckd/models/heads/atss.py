@@ -34,6 +34,7 @@ class ATSSHead(Head):
     """One square anchor a cell; a box is a scaled offset from it."""
 
     title = "ATSS"
+    reads = ("anchors", "quality")
     defaults = Defaults(extra_levels="output", nms_iou=0.6)
     terms = {
         "focal": SupervisedTerm(1.0, "focal loss"),

@@ -32,6 +32,7 @@ class FCOSHead(Head):
     """One point a cell, at its middle; a side is the exponential of what is predicted."""
 
     title = "FCOS"
+    reads = ("quality",)
     defaults = Defaults(extra_levels="output, relu", nms_iou=0.5)
     terms = {
         "focal": SupervisedTerm(1.0, "focal loss"),

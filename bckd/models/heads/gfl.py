@@ -33,6 +33,7 @@ class GFLHead(Head):
     """One square anchor a cell; a side is the mean of a distribution."""
 
     title = "GFL"
+    reads = ("anchors", "box_logits")
     defaults = Defaults(extra_levels="output", nms_iou=0.6)
     terms = {
         "qfl": SupervisedTerm(1.0, "quality focal loss"),

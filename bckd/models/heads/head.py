@@ -81,10 +81,12 @@ class Head(nn.Module):
         defaults: of its official recipe.
         terms: its losses from labels, by the name that configuration and log give them. A name
             that another family has too has the same weight there.
+        reads: what its losses read of a dense output beside logits and boxes, by field.
         strides: of the levels, in pixels.
     """
 
     title: ClassVar[str]
+    reads: ClassVar[tuple[str, ...]]
     defaults: ClassVar[Defaults]
     terms: ClassVar[dict[str, SupervisedTerm]]
     strides: tuple[int, ...]

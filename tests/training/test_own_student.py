@@ -1,0 +1,216 @@
+"""A module of one's own as student or teacher: its forward gives a dense output, no more."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from bckd.assigners import AssignmentRules, assign_fcos
+from bckd.errors import InputError
+from bckd.geometry import distances_to_boxes, grid
+from bckd.losses.options import LossOptions
+from bckd.models.detector import Detector
+from bckd.models.heads.head import SupervisedTerm
+from bckd.models.supervision import supervised_losses
+from bckd.recipes import LossWeights, Recipe
+from bckd.structures import Assignment, DenseOutput, GroundTruth
+from bckd.training.run_log import read_log
+from bckd.training.trainer import RunResult, train
+from bckd.zoo.checkpoints import STUDENT, load_detector, load_module
+
+
+class Points(nn.Module):
+    """A whole detector in twenty lines: a few convolutions, and a point a cell as FCOS has it."""
+
+    def __init__(self, num_classes: int = 6, channels: int = 8) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(3, channels, 8, stride=8), nn.ReLU())
+        self.deeper = nn.Sequential(nn.Conv2d(channels, channels, 3, 2, padding=1), nn.ReLU())
+        self.predict = nn.Conv2d(channels, num_classes + 5, 3, padding=1)
+
+    def forward(self, images: Tensor) -> DenseOutput:
+        fine = self.stem(images)
+        pyramid = (fine, self.deeper(fine))
+        rows = [self.predict(x).flatten(2).transpose(1, 2) for x in pyramid]
+        logits, sides, quality = torch.cat(rows, dim=1).split_with_sizes([6, 4, 1], dim=-1)
+        places = grid([tuple(x.shape[-2:]) for x in pyramid], (8, 16), images.device, offset=0.5)
+        distances = sides.clamp(max=4).exp() * places.strides[:, None]
+        boxes = distances_to_boxes(places.centres.expand(len(images), -1, -1), distances)
+        return DenseOutput(logits, boxes, places, quality=quality[..., 0], features=pyramid)
+
+
+class Supervised(Points):
+    """The same with losses of its own from labels."""
+
+    class supervision:
+        terms = {"objects": SupervisedTerm(0.5, "cross-entropy of the classes")}
+
+        @staticmethod
+        def assign(
+            output: DenseOutput, truth: GroundTruth, padded_sizes: Tensor, rules: AssignmentRules
+        ) -> Assignment:
+            return assign_fcos(output.locations, truth, output.cls_logits.shape[-1])
+
+        @staticmethod
+        def losses(
+            output: DenseOutput, assignment: Assignment, options: LossOptions
+        ) -> dict[str, Tensor]:
+            wanted = nn.functional.one_hot(assignment.labels, 7)[..., :6].float()
+            return {
+                "objects": nn.functional.binary_cross_entropy_with_logits(output.cls_logits, wanted)
+            }
+
+
+@pytest.fixture
+def recipe(tiny_recipe: Recipe) -> Recipe:
+    """Of the family by which the module above learns from labels."""
+    return replace(tiny_recipe, model=replace(tiny_recipe.model, head="fcos"))
+
+
+def made(kind: type[nn.Module] = Points, seed: int = 0) -> nn.Module:
+    torch.manual_seed(seed)
+    return kind()
+
+
+def run(recipe: Recipe, **modules: nn.Module) -> RunResult:
+    return train(recipe, progress=False, **modules)
+
+
+def terms_of(recipe: Recipe) -> set[str]:
+    return set(next(x for x in read_log(recipe.out) if "unweighted" in x)["unweighted"])
+
+
+class TestStudent:
+    def test_it_learns_by_the_family_of_the_recipe(self, recipe: Recipe) -> None:
+        student = made()
+        before = {name: x.clone() for name, x in student.state_dict().items()}
+        result = run(recipe, student=student)
+        assert terms_of(recipe) == {"focal", "log_iou", "centerness"}
+        assert all(not torch.equal(before[name], x) for name, x in student.state_dict().items())
+        assert result.detector.strides == (8, 16) and 0 <= result.metrics.AP <= 1
+
+    def test_it_learns_by_losses_of_its_own(self, recipe: Recipe) -> None:
+        run(recipe, student=made(Supervised))
+        assert terms_of(recipe) == {"objects"}
+        line = next(x for x in read_log(recipe.out) if "unweighted" in x)
+        assert line["weighted"]["objects"] == pytest.approx(0.5 * line["unweighted"]["objects"])
+
+    def test_it_is_distilled(self, recipe: Recipe, tiny_teacher: Path) -> None:
+        taught = replace(recipe, teacher=tiny_teacher, teacher_check=0)
+        run(taught, student=made())
+        assert {"binary", "iou"} < terms_of(taught)
+
+    def test_what_is_saved_goes_back_into_such_a_module(self, recipe: Recipe) -> None:
+        student = made()
+        result = run(recipe, student=student)
+        assert load_file(recipe.out / STUDENT).keys() == student.state_dict().keys()
+        again = made(seed=1)
+        loaded = load_module(recipe.out, again)
+        images = torch.zeros(1, 3, 64, 64)
+        assert torch.allclose(again(images).cls_logits, student.eval()(images).cls_logits)
+        assert loaded.detector.class_names == result.detector.class_names
+        assert loaded.size == recipe.data.size
+        with pytest.raises(InputError, match="weights of a module of your own; load them into it"):
+            load_detector(recipe.out)
+        with pytest.raises(InputError, match="holds weights of another module"):
+            load_module(recipe.out, Points(channels=4))
+
+    def test_a_resumed_run_ends_with_the_same_weights(
+        self, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        from bckd.training import trainer
+
+        recipe = replace(recipe, steps=6, checkpoint_every=3)
+        run(recipe, student=made())
+        other = replace(recipe, out=tmp_path / "resumed")
+        compute, count = trainer.compute_terms, []
+
+        def killed(*arguments: object) -> object:
+            count.append(1)
+            if len(count) == 5:
+                raise KeyboardInterrupt
+            return compute(*arguments)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(trainer, "compute_terms", killed)
+            with pytest.raises(KeyboardInterrupt):
+                run(other, student=made())
+        train(other, resume=True, progress=False, student=made(seed=9))
+        whole, resumed = (load_file(x.out / STUDENT) for x in (recipe, other))
+        assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+    def test_no_dense_output(self, recipe: Recipe) -> None:
+        with pytest.raises(InputError, match="student gives Tensor of an image; expected a"):
+            run(recipe, student=nn.Conv2d(3, 8, 3))
+
+    def test_other_classes(self, recipe: Recipe) -> None:
+        student = made()
+        student.class_names = ("a", "b", "c", "d", "e", "f")
+        with pytest.raises(InputError, match="student has the classes a, b, c and 3 more; expect"):
+            run(recipe, student=student)
+        student.class_names = ("a", "b")
+        with pytest.raises(InputError, match="logits of 6 classes; expected 2"):
+            run(recipe, student=student)
+
+    def test_a_start_beside_it(self, recipe: Recipe, tmp_path: Path) -> None:
+        with pytest.raises(InputError, match="start is .*; expected none"):
+            run(replace(recipe, start=tmp_path), student=made())
+
+    def test_a_family_whose_losses_need_what_it_does_not_give(self, tiny_recipe: Recipe) -> None:
+        with pytest.raises(InputError, match="gives no anchors, which GFL learns by"):
+            run(tiny_recipe, student=made())
+
+
+class TestTeacher:
+    def test_it_teaches(self, tiny_recipe: Recipe) -> None:
+        model = replace(tiny_recipe.model, strides=(8, 16, 32))
+        recipe = replace(tiny_recipe, model=model, teacher_check=0)
+        teacher = made()
+        with pytest.raises(InputError, match="has strides 8, 16 and the student 8, 16, 32"):
+            run(recipe, teacher=teacher)
+
+    def test_it_teaches_a_module(self, recipe: Recipe) -> None:
+        teacher = made(seed=3)
+        before = {name: x.clone() for name, x in teacher.state_dict().items()}
+        run(replace(recipe, teacher_check=0), student=made(), teacher=teacher)
+        assert {"binary", "iou"} < terms_of(recipe)
+        assert all(torch.equal(before[name], x) for name, x in teacher.state_dict().items())
+
+    def test_it_may_not_change_before_a_run_is_resumed(self, recipe: Recipe) -> None:
+        recipe = replace(recipe, teacher_check=0)
+        run(recipe, student=made(), teacher=made(seed=3))
+        with pytest.raises(InputError, match="another content of teacher"):
+            train(recipe, True, False, student=made(), teacher=made(seed=4))
+        train(recipe, True, False, student=made(), teacher=made(seed=3))
+
+    def test_nothing_is_distilled(self, recipe: Recipe) -> None:
+        nothing = replace(recipe, weights=LossWeights(binary=0, iou=0))
+        with pytest.raises(InputError, match="teacher is given, but every"):
+            run(nothing, student=made(), teacher=made())
+
+    def test_no_better_than_chance(self, recipe: Recipe) -> None:
+        with pytest.raises(InputError, match="^teacher is no better than chance"):
+            run(replace(recipe, teacher_check=8), student=made(), teacher=made(seed=3))
+
+
+def test_a_detector_of_ours_is_taken_as_it_is(
+    tiny_recipe: Recipe, tiny_detector: Callable[..., Detector]
+) -> None:
+    student = tiny_detector()
+    student.class_names = tuple(SimpleNamespace(n=n).n for n in student.class_names)
+    result = run(tiny_recipe, student=student)
+    assert result.detector is student
+
+
+def test_the_family_is_looked_up(recipe: Recipe) -> None:
+    output = made()(torch.zeros(1, 3, 64, 64))
+    truth = GroundTruth.from_lists([torch.tensor([[8.0, 8, 40, 40]])], [torch.tensor([2])])
+    assignment = assign_fcos(output.locations, truth, 6)
+    assert set(supervised_losses("fcos", output, assignment)) == {"focal", "log_iou", "centerness"}
