@@ -84,8 +84,8 @@ def run_export(source: Path | str, options: ExportOptions) -> dict[str, Verifica
         source: a detector, as `load_detector` takes it.
 
     Returns:
-        What was found by option, where there is anything: not for official weights, which are compared
-        exactly, and for ONNX only where onnxruntime is installed.
+        What was found, by option: nothing for official weights, which are compared exactly, and
+        for ONNX only where onnxruntime is installed.
 
     Raises:
         InputError: no file is asked for, or one has another ending than readers know it by; the
