@@ -217,6 +217,26 @@ class Assignment:
     localisation_region: Tensor | None = None
     images_per_group: int | None = None
 
+    @classmethod
+    def for_distillation(cls, positive: Tensor, valid: Tensor | None = None) -> Self:
+        """All that distillation asks of an assignment, of one that is made elsewhere.
+
+        It teaches nothing from labels: it has no classes and no boxes.
+
+        Args:
+            positive: (N, A) bool: locations that learn an object.
+            valid: (N, A) bool: locations to distil at; None: all of them.
+        """
+        valid = torch.ones_like(positive) if valid is None else valid
+        return cls(
+            labels=torch.zeros_like(positive, dtype=torch.long),
+            boxes=torch.zeros(*positive.shape, 4, device=positive.device),
+            valid=valid,
+            counted=valid,
+            positive=positive,
+            num_positives=positive.sum(dim=1).clamp(min=1).sum().float(),
+        )
+
     def over_positives(self, values: Tensor) -> Tensor:
         """The sum of values (N, ...), divided by the number of positives; scalar."""
         if self.num_positives.dim() == 0:

@@ -1,5 +1,6 @@
 """Losses: `distillation` is the method of this package; heads have their own, of labels."""
 
+from bckd.losses.distil import distil
 from bckd.losses.distillation import (
     binary_classification,
     iou_localisation,
@@ -9,6 +10,7 @@ from bckd.losses.distillation import (
 
 __all__ = [
     "binary_classification",
+    "distil",
     "iou_localisation",
     "localisation_distribution",
     "softmax_classification",

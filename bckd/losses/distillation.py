@@ -28,7 +28,7 @@ from torch import Tensor
 from bckd.errors import InputError
 from bckd.geometry import IoUKind, box_similarity
 from bckd.groups import group_count, sum_in_group
-from bckd.structures import Assignment, DenseOutput
+from bckd.structures import Assignment, DenseOutput, Level
 
 SoftmaxPlaces = Literal["all", "positives", "background"]
 
@@ -219,7 +219,11 @@ def _power(gap: Tensor, beta: float) -> Tensor:
 
 
 def _described(output: DenseOutput) -> str:
-    return ", ".join(f"{x.stride}: {x.height}x{x.width}" for x in output.locations.levels)
+    def of_level(level: Level) -> str:
+        several = f" with {level.per_cell} anchors a cell" if level.per_cell > 1 else ""
+        return f"{level.stride}: {level.height}x{level.width}{several}"
+
+    return ", ".join(map(of_level, output.locations.levels))
 
 
 def _softened_kl(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:

@@ -29,8 +29,8 @@ Need = Literal["features", "distributions", "region"]
 NEEDS: tuple[Need, ...] = ("features", "distributions", "region")
 
 # A student's and its teacher's output, made comparable (see `bckd.correspondence.compared`), the
-# student's assignment and the batch become one unweighted scalar.
-TermFunction = Callable[[DenseOutput, DenseOutput, Assignment, Batch], Tensor]
+# student's assignment and the batch (None in a loop of one's own) become one unweighted scalar.
+TermFunction = Callable[[DenseOutput, DenseOutput, Assignment, Batch | None], Tensor]
 Own = TypeVar("Own", bound=Callable[..., Any])
 
 
@@ -78,7 +78,10 @@ def _of_pair(function: Callable[..., Tensor], **options: str) -> Callable[[LossO
         chosen = {keyword: getattr(given, field) for keyword, field in options.items()}
 
         def term(
-            student: DenseOutput, teacher: DenseOutput, assignment: Assignment, batch: Batch
+            student: DenseOutput,
+            teacher: DenseOutput,
+            assignment: Assignment,
+            batch: Batch | None,
         ) -> Tensor:
             return function(student, teacher, assignment, **chosen)
 

@@ -1,0 +1,67 @@
+"""Distillation in a training loop of one's own: one call, with outputs of any two detectors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from bckd.correspondence import choose_levels, compared
+from bckd.errors import InputError
+from bckd.losses.options import LossOptions
+from bckd.losses.terms import TERMS
+from bckd.structures import Assignment, DenseOutput
+
+
+def distil(
+    student: DenseOutput,
+    teacher: DenseOutput,
+    assignment: Assignment,
+    weights: Mapping[str, float] | None = None,
+    options: LossOptions | None = None,
+) -> Tensor:
+    """BCKD's loss, or other terms of `TERMS`, to be added to what is learnt from labels.
+
+    The pair is made comparable first: levels that the student has not are left out of the
+    teacher's output, and a cell with several anchors speaks with its best one (see
+    `bckd.correspondence.compared`).
+
+    Args:
+        student: of a batch, with a gradient.
+        teacher: of the same images, of the same classes in the same order.
+        assignment: the student's; `Assignment.for_distillation` makes one of positives alone.
+        weights: by the name of the term; by default those of BCKD, `{"binary": 1, "iou": 4}`.
+        options: how terms are computed; by default as in the official COCO recipe.
+
+    Returns:
+        Scalar: the weighted sum of the terms.
+
+    Raises:
+        InputError: a term is unknown; or the two outputs are of other levels, sizes or classes,
+            naming these.
+    """
+    defaults = {name: term.weight for name, term in TERMS.items() if term.weight}
+    weights = defaults if weights is None else weights
+    unknown = [name for name in weights if name not in TERMS]
+    if unknown:
+        raise InputError(f"term {unknown[0]!r} is unknown; expected some of {', '.join(TERMS)}")
+    strides = [level.stride for level in student.locations.levels]
+    theirs = [level.stride for level in teacher.locations.levels]
+    if strides != theirs:
+        absent = [stride for stride in strides if stride not in theirs]
+        if absent:
+            raise InputError(
+                f"the student has a level of stride {absent[0]} and the teacher none; the "
+                f"teacher's strides are {', '.join(map(str, theirs))} (`choose_levels` leaves "
+                f"levels out)"
+            )
+        teacher = choose_levels(teacher, tuple(strides))
+    pair = compared(student, teacher, assignment)
+    options = LossOptions() if options is None else options
+    terms = [
+        weight * TERMS[name].make(options)(*pair, None)
+        for name, weight in weights.items()
+        if weight
+    ]
+    return torch.stack(terms).sum() if terms else student.cls_logits.sum() * 0
