@@ -1,13 +1,16 @@
 """Backbones: an image becomes maps at strides 8, 16 and 32 (C3, C4, C5). One file a family.
 
 ResNets, MobileNetV2 and Swin-T are torchvision's, without their classifier; the small
-ResNet is ours, for the embedded benchmark. Every backbone has `channels`, those
-of its three maps.
+ResNet is ours, for the embedded benchmark; timm's models go by timm:NAME. Every backbone has
+`channels`, those of its three maps.
 """
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import Annotated, Literal, get_args
+
+import tyro
+from pydantic import AfterValidator
 
 from bckd.errors import InputError
 from bckd.models.backbones.base import Backbone
@@ -15,11 +18,24 @@ from bckd.models.backbones.mobilenet import MobileNetV2
 from bckd.models.backbones.resnet import ResNet
 from bckd.models.backbones.small_resnet import SmallResNet
 from bckd.models.backbones.swin import SwinT
+from bckd.models.backbones.timm_models import PREFIX, TimmBackbone
 
-__all__ = ["Backbone", "BackboneName", "build_backbone"]
+__all__ = ["BACKBONES", "Backbone", "BackboneName", "build_backbone"]
 
-BackboneName = Literal[
+OwnBackbone = Literal[
     "resnet18", "resnet34", "resnet50", "resnet101", "mobilenet_v2", "swin_t", "small_resnet"
+]
+BACKBONES: tuple[str, ...] = get_args(OwnBackbone)
+
+
+def _known(name: str) -> str:
+    if name not in BACKBONES and not name.startswith(PREFIX):
+        raise ValueError(f"one of {', '.join(BACKBONES)}, or timm:NAME")
+    return name
+
+
+BackboneName = Annotated[
+    str, AfterValidator(_known), tyro.conf.arg(metavar=f"{{{','.join(BACKBONES)},timm:NAME}}")
 ]
 
 
@@ -35,7 +51,7 @@ def build_backbone(
     """A backbone by name.
 
     Args:
-        name: see `BackboneName`.
+        name: one of `BACKBONES`, or timm:NAME.
         weights: torchvision's ImageNet weights to start from, such as
             "IMAGENET1K_V1" (downloaded into TORCH_HOME when absent); None: random.
         width: channels of the small ResNet's first stage; the others have their own.
@@ -51,6 +67,8 @@ def build_backbone(
             stages; or the download failed.
     """
     _check(name, weights, frozen_stages, leaky, caffe)
+    if name.startswith(PREFIX):
+        return TimmBackbone(name, weights is not None, norm_eval)
     match name:
         case "small_resnet":
             return SmallResNet(width, norm_eval)
@@ -64,9 +82,11 @@ def build_backbone(
 
 def _check(name: str, weights: str | None, frozen_stages: int, leaky: bool, caffe: bool) -> None:
     """Refuse what no backbone of that name can be."""
-    if name not in get_args(BackboneName):
-        known = ", ".join(get_args(BackboneName))
-        raise InputError(f"backbone {name!r} is unknown; expected one of {known}")
+    if name not in BACKBONES and not name.startswith(PREFIX):
+        known = ", ".join(BACKBONES)
+        raise InputError(f"backbone {name!r} is unknown; expected one of {known}, or timm:NAME")
+    if name.startswith(PREFIX) and frozen_stages:
+        raise InputError(f"frozen_stages is {frozen_stages}; expected 0 of a backbone of timm")
     if name == "small_resnet" and (weights or frozen_stages):
         raise InputError(
             "backbone 'small_resnet' learns from scratch: expected pretrained False and "
