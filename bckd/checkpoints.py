@@ -15,13 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save
 from torch import Tensor
 
 from bckd.datasets.coco import ImageSize
 from bckd.datasets.coco_classes import COCO_CLASSES
 from bckd.errors import InputError
-from bckd.files import finite_or_none, parse_json, write_atomically
+from bckd.files import finite_or_none, parse_json
 from bckd.models import nanodet, torchvision_detectors
 from bckd.models.dense import DenseDetector
 from bckd.models.detector import Detector, DetectorConfig
@@ -35,7 +34,7 @@ from bckd.models.official import (
 from bckd.models.torchvision_detectors import TorchvisionDetector
 from bckd.pretrained import PRETRAINED, fetch
 from bckd.telling import first_of, tell
-from bckd.tensor_files import fill, read_tensors
+from bckd.tensor_files import fill, read_header, read_tensors, save_tensors
 from bckd.unfinished import MODEL, STUDENT, classes_of, is_state, recipe_of, weights_of_run
 from bckd.values import Fraction, Names, checked, from_plain, to_plain
 
@@ -117,7 +116,7 @@ def recorded_size(source: Path | str) -> ImageSize:
     path = weights_of_run(path) if path.is_dir() else path
     if path.suffix == ".pth":
         return _size_of(path, read_official(path))
-    _, header = read_tensors(path)
+    header = read_header(path)
     if is_state(header):
         return recipe_of(path, header).data.size
     return _header(path, header).size
@@ -284,29 +283,3 @@ def _names_of(path: Path, classes: int, given: tuple[str, ...] | None) -> tuple[
         names = tuple(f"class {k}" for k in range(classes))
     tell(f"{path} does not name its classes; they are taken in this order: {first_of([*names])}")
     return names
-
-
-def save_tensors(
-    path: Path,
-    tensors: dict[str, Tensor],
-    header: dict[str, str],
-    previous: Path | None = None,
-) -> None:
-    """Write a safetensors file with a header; atomically. Equal contents are equal bytes.
-
-    Args:
-        previous: a name beside it that the file of before takes.
-    """
-    plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-    content = memoryview(save(plain, metadata=header))
-    start = 8 + int.from_bytes(content[:8], "little")
-    listing = json.loads(bytes(content[8:start]))
-    listing["__metadata__"] = header  # safetensors has its entries in no fixed order
-    text = json.dumps(listing, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)  # tensors are aligned so
-
-    def write(part: Path) -> None:
-        with part.open("wb") as file:
-            file.writelines((len(text).to_bytes(8, "little"), text, content[start:]))
-
-    write_atomically(path, write, previous)

@@ -23,7 +23,7 @@ from bckd.models.dense import DenseDetector
 from bckd.models.grouped import NO_SCORE
 from bckd.normalisation import Normalisation, renormalise
 from bckd.structures import Assignment, DenseOutput, Locations
-from bckd.telling import tell_some
+from bckd.telling import first_of, tell_some
 
 
 class Matched(DenseDetector):
@@ -110,7 +110,7 @@ def _columns(
     if stray:
         raise InputError(
             f"teacher_classes renames {stray[0]!r}, which is no class of the data set; these "
-            f"are {_listed(class_names)}"
+            f"are {first_of([*class_names])}"
         )
     wanted = [renamed.get(name, name) for name in class_names]
     absent = [
@@ -119,7 +119,7 @@ def _columns(
     missing = [theirs for ours, theirs in absent if ours not in dispensable]
     if missing:
         raise InputError(
-            f"teacher {who} has no class {_listed(missing)}; it has "
+            f"teacher {who} has no class {first_of(missing)}; it has "
             f"{_listed(teacher.class_names)}: say which of these each class is "
             f"(--teacher-classes '{missing[0]}=NAME')"
         )

@@ -8,7 +8,9 @@ An ONNX file and an exported program hold the network and its post-processing. B
 and give the detections of the image, best first: boxes (D, 4), scores (D,) and labels (D,), as
 `DenseDetector.detect` does. There is one image, since D differs between images; H and W are
 free. An exported program (not the ONNX file) refuses a side of at most the coarsest stride,
-where a level has one row or column of cells: such an image must be padded further.
+where a level has one row or column of cells: such an image must be padded further. It runs on the
+CPU, where its constants lie and stay at `.to`; torch.export.passes.move_to_device_pass moves all.
+It calls operators of torchvision, which therefore has to be imported before it is loaded.
 
 The metadata are `metadata_props` of an ONNX file and the extra file `metadata.json` of an
 exported program; see `metadata_of`.
@@ -65,7 +67,9 @@ class ExportOptions:
     onnx: Place | None = None
     """an ONNX file (.onnx), for ONNX Runtime and other engines"""
     program: Place | None = None
-    """a torch.export program (.pt2), for PyTorch without this package"""
+    """a torch.export program (.pt2), for PyTorch without this package, on the CPU: after `import
+    torchvision`, torch.export.load reads it; torch.export.passes.move_to_device_pass (.to
+    leaves constants behind) moves it to another device"""
     official: Place | None = None
     """a checkpoint (.pth) in the official code's and mmdetection's key layout: weights alone"""
 
@@ -250,7 +254,8 @@ def metadata_of(checkpoint: Checkpoint) -> dict[str, str]:
         f"side long_side, whichever comes first. {padding} To normalise: RGB pixels over 255, "
         "the channels reversed if bgr, minus mean, over deviation. boxes are x1, y1, x2, y2 in "
         "pixels of images; labels count class_names from 0. An exported program (.pt2) needs sides "
-        f"above {max(detector.strides)}."
+        f"above {max(detector.strides)}, and `import torchvision` before torch.export.load. It "
+        "runs on the CPU; torch.export.passes.move_to_device_pass moves it to another device."
     )
     return {
         "class_names": json.dumps(list(detector.class_names), ensure_ascii=False),

@@ -12,7 +12,6 @@ against; where nothing at all is known, it is not checked.
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -24,9 +23,10 @@ from torch import Tensor
 from torchvision.models import get_model_weights
 
 from bckd.downloads import download
-from bckd.errors import InputError, reason
+from bckd.errors import InputError
+from bckd.files import sha256_of, what_it_is
 from bckd.telling import tell
-from bckd.tensor_files import read_saved, what_it_is
+from bckd.tensor_files import read_saved
 
 _ZOO = "https://download.openmmlab.com/mmdetection/v2.0"
 _ZOO_PAGE = "https://github.com/open-mmlab/mmdetection/tree/2.x/configs"
@@ -257,12 +257,8 @@ def _fetch(entry: Pretrained, folder: Path | None, others: bool = False) -> Path
 
 
 def _check_present(entry: Pretrained, path: Path, others: bool) -> None:
-    try:
-        fault = _fault(entry, path)
-        others = others and what_it_is(path) is None
-    except OSError as error:
-        fault, others = reason(error), False
-    if fault and others:
+    fault = _fault(entry, path)
+    if fault and others and what_it_is(path) is None:
         tell(f"{path} is not {entry.name} as published ({fault}); it is used as it is")
     elif fault:
         raise InputError(
@@ -279,8 +275,7 @@ def _fault(entry: Pretrained, path: Path) -> str | None:
         return f"{size} bytes, expected {entry.size}"
     if entry.sha256 is None:
         return None
-    with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()[: len(entry.sha256)]
+    found = sha256_of(path)[: len(entry.sha256)]
     if found == entry.sha256:
         return None
     return what_it_is(path) or f"SHA-256 {found}, expected {entry.sha256}"

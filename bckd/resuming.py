@@ -6,25 +6,25 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
-from hashlib import file_digest, sha256
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from bckd.checkpoints import load_strictly, save_tensors
+from bckd.checkpoints import load_strictly
 from bckd.distributed import joined_lists, process_count
 from bckd.errors import InputError
-from bckd.files import parse_json
+from bckd.files import parse_json, sha256_of
 from bckd.loss_window import HeldWindow
 from bckd.models.detector import Detector
 from bckd.pretrained import PRETRAINED
 from bckd.recipes import Recipe
 from bckd.run_log import LOG
 from bckd.telling import first_of, tell
-from bckd.tensor_files import read_tensors
-from bckd.unfinished import STATE, STUDENT
+from bckd.tensor_files import read_tensors, save_tensors
+from bckd.unfinished import MODEL, STATE, STUDENT, is_state
 from bckd.values import CountOrZero, PositiveOrZero, from_plain, to_plain
 
 PREVIOUS = "resume.previous.safetensors"  # of the state before it
@@ -108,10 +108,7 @@ def contents_of(recipe: Recipe) -> dict[str, str]:
 
 
 def _digest(path: Path) -> str:
-    if not path.is_file():
-        return ABSENT
-    with path.open("rb") as file:
-        return file_digest(file, "sha256").hexdigest()
+    return sha256_of(path) if path.is_file() else ABSENT
 
 
 def save_state(
@@ -125,7 +122,7 @@ def save_state(
     window: HeldWindow,
 ) -> None:
     """Write the resume state of a run into its folder; atomically. The one before it is kept."""
-    tensors = {f"model/{name}": value for name, value in detector.state_dict().items()}
+    tensors = {MODEL + name: value for name, value in detector.state_dict().items()}
     for name, parameter in detector.named_parameters():
         for key, value in optimizer.state.get(parameter, {}).items():
             if value is not None:  # SGD without momentum keeps an empty buffer
@@ -349,7 +346,7 @@ def _read_state(path: Path) -> ResumeState:
         tensors, texts = read_tensors(path)
     except InputError as error:
         raise _Damaged(str(error)) from error
-    if not {"step", "seconds", "recipe"} <= set(texts):
+    if not is_state(texts):
         raise InputError(f"{path} is no resume state of bckd")
     plain = {name: parse_json(text, f"{path}: {name}") for name, text in texts.items()}
     header = from_plain(_Header, plain, str(path))

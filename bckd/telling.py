@@ -31,7 +31,7 @@ def some(what: str, names: list[str]) -> str:
     return f"{what.replace('{}', str(len(names)))}: {first_of(names)}"
 
 
-def first_of(names: list[str]) -> str:
+def first_of(names: list[str], separator: str = ", ") -> str:
     """The first three of a list in words, and how many more there are."""
     more = len(names) - _SHOWN
-    return ", ".join(names[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
+    return separator.join(names[:_SHOWN]) + (f" and {more} more" if more > 0 else "")

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from safetensors import SafetensorError, safe_open
-
 from bckd.datasets.annotations import read_annotations
 from bckd.errors import InputError
 from bckd.files import parse_json
 from bckd.recipes import Recipe
+from bckd.tensor_files import read_header
 from bckd.values import Names, from_plain
 
 STUDENT = "student.safetensors"  # file names in the folder of a run
@@ -33,9 +32,8 @@ def weights_of_run(folder: Path) -> Path:
 def _states(folder: Path) -> Iterator[tuple[Path, int]]:
     for path in folder.glob(f"{Path(STATE).stem}*.safetensors"):
         try:
-            with safe_open(path, framework="pt") as file:
-                yield path, int((file.metadata() or {})["step"])
-        except (SafetensorError, OSError, KeyError, ValueError):
+            yield path, int(read_header(path)["step"])
+        except (KeyError, ValueError):  # of it an InputError is a kind
             continue  # damaged: another one may do
 
 

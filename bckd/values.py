@@ -17,6 +17,7 @@ import torch
 from pydantic import AfterValidator, Field, FiniteFloat, TypeAdapter, ValidationError
 
 from bckd.errors import InputError
+from bckd.telling import first_of
 
 T = TypeVar("T")
 
@@ -73,7 +74,6 @@ _EXPECTED = {
     "too_long": "{max_length} or fewer values",
     "value_error": "{error}",
 }
-_SHOWN = 3  # of many faults
 _LONGEST = 80  # letters of a value that are shown
 
 
@@ -148,8 +148,7 @@ def _sentences(faults: list[Any]) -> str:
         if fault["type"] != "too_short" or not any(fault["loc"] == x[:-1] for x in places)
     ]
     found = list(dict.fromkeys(_sentence(fault) for fault in own))
-    more = len(found) - _SHOWN
-    return "; ".join(found[:_SHOWN]) + (f"; and {more} more" if more > 0 else "")
+    return first_of(found, "; ")
 
 
 def _sentence(fault: Any) -> str:

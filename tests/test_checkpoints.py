@@ -19,7 +19,6 @@ from bckd.checkpoints import (
     load_detector,
     recorded_size,
     save_detector,
-    save_tensors,
 )
 from bckd.datasets.coco import ImageSize
 from bckd.datasets.scene_drawing import class_names
@@ -29,7 +28,7 @@ from bckd.models.official import official_name
 from bckd.models.postprocess import PostProcess
 from bckd.recipes import Recipe
 from bckd.resuming import STATE
-from bckd.tensor_files import read_tensors
+from bckd.tensor_files import read_tensors, save_tensors
 
 CLASSES = ("schraube", "ナット", 'wash"er')
 SIZE = ImageSize(short_side=96, long_side=160, pad_multiple=16)

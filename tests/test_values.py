@@ -121,7 +121,7 @@ def test_ranges(field: str, right: float, wrong: float, expected: str) -> None:
 
 
 def test_many_faults_are_counted() -> None:
-    with pytest.raises(InputError, match=r"^teacher_classes.0 is 1; [^;]*;.*; and 7 more$"):
+    with pytest.raises(InputError, match=r"^teacher_classes.0 is 1; .* and 7 more$"):
         from_plain(Recipe, {"teacher_classes": [*range(1, 11)]})
 
 

@@ -17,6 +17,7 @@ from bckd.datasets.entries import Annotated, ImageEntry, read_boxes, read_catego
 from bckd.datasets.findings import Findings
 from bckd.errors import InputError
 from bckd.files import read_json
+from bckd.telling import first_of
 
 __all__ = ["Annotations", "ImageEntry", "Objects", "read_annotations"]
 
@@ -81,10 +82,10 @@ class Annotations:
         id_of = dict(zip(self.class_names, self.category_ids, strict=True))
         unknown = sorted(self.occurring_classes - set(class_names))
         if unknown:
-            listed = ", ".join(f"{name!r} (id {id_of[name]})" for name in unknown)
+            listed = first_of([f"{name!r} (id {id_of[name]})" for name in unknown])
             raise InputError(
                 f"{self.path} has boxes of {listed}, which {who} has not; its classes are "
-                f"{', '.join(map(repr, class_names))}"
+                f"{first_of([*map(repr, class_names)])}"
             )
         place = torch.tensor([_place(name, class_names) for name in self.class_names])
         objects = {

@@ -22,6 +22,7 @@ import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from bckd.errors import InputError, reason
+from bckd.files import what_it_is
 
 BACKGROUND = "white"  # behind transparent parts
 
@@ -110,20 +111,10 @@ def _opened(path: Path) -> Iterator[Image.Image]:
     except InputError:
         raise
     except UnidentifiedImageError as error:
-        raise InputError(f"image {path} cannot be decoded: {_kind_of(path)}") from error
+        kind = what_it_is(path) or "it is no image of a known kind"
+        raise InputError(f"image {path} cannot be decoded: {kind}") from error
     except _NO_IMAGE as error:
         raise InputError(f"image {path} cannot be decoded: {reason(error)}") from error
-
-
-def _kind_of(path: Path) -> str:
-    """What a file that is no image seems to be."""
-    with path.open("rb") as file:
-        start = file.read(64).lstrip()
-    if start.startswith(b"version https://git-lfs"):
-        return "it is a Git LFS pointer (`git lfs pull` fetches the file)"
-    if start.startswith(b"<"):
-        return "it is a web page or other markup, no image"
-    return "it is no image of a known kind"
 
 
 def _orientation(file: Image.Image) -> int:

@@ -162,7 +162,7 @@ def test_what_is_there_is_not_fetched_again(server: Server, tmp_path: Path) -> N
     ("content", "what"),
     [
         (None, "the server answered 404 Not Found"),
-        (b"<html>come back later</html>", "it is a web page or other markup, no image"),
+        (b"<html>come back later</html>", "it is a web page"),
         (jpeg(SIZES[5])[:-200], "truncated"),
         (jpeg((20, 50)), "it is 20x50 pixels, listed as 50x20"),
     ],

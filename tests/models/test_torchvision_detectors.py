@@ -5,7 +5,6 @@ from dataclasses import fields
 from functools import cache
 from pathlib import Path
 from typing import get_args
-from urllib.error import URLError
 
 import pytest
 import torch
@@ -13,7 +12,7 @@ from torch import Tensor, nn
 from torchvision.models import WeightsEnum, get_model, get_model_weights
 from torchvision.ops import FrozenBatchNorm2d
 
-from bckd import pretrained
+from bckd import downloads
 from bckd.datasets.coco import ImageSize
 from bckd.errors import InputError
 from bckd.geometry import boxes_to_distances, deltas_to_boxes
@@ -316,10 +315,10 @@ class TestConstruction:
 
     def test_a_failed_download(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         def offline(*_: object, **__: object) -> None:
-            raise URLError("no network")
+            raise ConnectionError("no network")
 
         monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-        monkeypatch.setattr(pretrained, "_stream", offline)
+        monkeypatch.setattr(downloads, "_save", offline)
         with pytest.raises(InputError, match=f"{FCOS}_coco-.* could not be downloaded .*network"):
             TorchvisionDetector(FCOS, "COCO_V1")
 

@@ -150,8 +150,19 @@ class TestStudy:
         options.results.mkdir()
         line = {**sweep_line(1.0, 0.3), "changes": {"steps": 5}}
         (options.results / "tiny.jsonl").write_text(json.dumps(line) + "\n")
-        with pytest.raises(InputError, match="another configuration"):
+        with pytest.raises(InputError, match=r"another configuration \(.*\bsteps\b"):
             run_study(study, options)
+
+    def test_lines_that_hold_no_run_stay_in_the_file(
+        self, study: Study, options: StudyOptions, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        path = options.results / "tiny.jsonl"
+        path.parent.mkdir()
+        path.write_text("not mine\n{cut")
+        monkeypatch.setattr(runner, "run_cell", None)  # so that the first run fails
+        with pytest.raises(TypeError):
+            run_study(study, options)
+        assert path.read_text() == "not mine\n"
 
     @pytest.mark.parametrize(
         ("changes", "message"),
