@@ -203,12 +203,12 @@ class TestGraphs:
         held = [*moved.state_dict.values(), *moved.constants.values()]
         assert {x.device.type for x in held if isinstance(x, Tensor)} == {"meta"}
         named = {
-            node.kwargs["device"]
+            str(node.kwargs["device"])
             for graph in moved.graph_module.modules()
             for node in graph.graph.nodes
             if "device" in node.kwargs
         }
-        assert named == {torch.device("meta")}
+        assert named == {"meta"}
 
     def test_no_path_of_the_source_is_inside(self, exported: Exported) -> None:
         with zipfile.ZipFile(exported.program) as archive:
