@@ -12,7 +12,7 @@ import math
 import os
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn
@@ -24,11 +24,11 @@ from bckd.checkpoints import load_detector, recorded_size
 from bckd.datasets.annotations import read_annotations
 from bckd.datasets.coco import CocoDataset
 from bckd.datasets.scenes import write_scenes
-from bckd.distributed import end_under_torchrun, is_first, process_name
-from bckd.errors import InputError, reason
+from bckd.distributed import end_under_torchrun, is_first, launched, process_name
+from bckd.errors import InputError, memory_wanted, reason
 from bckd.evaluation import MAX_DETECTIONS, evaluate, write_results
 from bckd.files import check_writable, read_json, write_atomically
-from bckd.interruption import Interrupted
+from bckd.interruption import Interrupted, ending
 from bckd.models.dense import DenseDetector
 from bckd.models.grouped import forward_in_groups
 from bckd.preparation import pick_device, validation_data, with_classes_of
@@ -103,7 +103,8 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")  # a terminal that can't show a class name
     try:
-        code = run(sys.argv[1:])
+        with _heard():
+            code = run(sys.argv[1:])
         sys.stdout.flush()
         sys.exit(code)
     except (InputError, NonFiniteLossError) as error:
@@ -113,6 +114,13 @@ def main() -> None:
         sys.exit(0)
     except OSError as error:  # no space, no right, a name that the system refuses
         _refuse(f"{error.filename}: {reason(error)}" if error.filename else reason(error))
+    except (MemoryError, RuntimeError) as error:
+        if (wanted := memory_wanted(error)) is None:
+            raise
+        _refuse(
+            f"memory ran out{wanted}; fewer images at once (--batch-size), smaller ones "
+            f"(--data.size.short-side, long-side) or a smaller model (--model.width) need less"
+        )
     except Interrupted as error:
         error.__traceback__ = None  # with it go the processes that loaded images, in order
         if is_first():
@@ -121,6 +129,16 @@ def main() -> None:
     except KeyboardInterrupt:
         print("bckd: interrupted", file=sys.stderr)
         sys.exit(130)
+
+
+@contextlib.contextmanager
+def _heard() -> Iterator[None]:
+    """End at once where a signal says so; torchrun has its own way to end its processes."""
+    if launched():
+        yield
+        return
+    with ending() as told, told.at_once():
+        yield
 
 
 def _refuse(sentence: str) -> NoReturn:

@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
-from hashlib import file_digest, sha256
+from hashlib import file_digest
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from bckd.recipes import Recipe
 from bckd.run_log import LOG
 from bckd.telling import first_of, tell
 from bckd.tensor_files import read_tensors
-from bckd.unfinished import STATE, STUDENT
+from bckd.unfinished import STATE, STUDENT, Damaged, check_whole, checksum, is_state
 from bckd.values import CountOrZero, PositiveOrZero, from_plain, to_plain
 
 PREVIOUS = "resume.previous.safetensors"  # of the state before it
@@ -45,10 +45,6 @@ FREE_FIELDS = {
     "model.postprocess",
 }
 ABSENT = "absent"  # in place of a file's SHA-256
-
-
-class _Damaged(InputError):
-    """A resume state that is not as it was written."""
 
 
 @dataclass(frozen=True)
@@ -141,20 +137,8 @@ def save_state(
         class_names=detector.class_names,
     )
     texts = {name: json.dumps(to_plain(value)) for name, value in vars(header).items()}
-    texts["checksum"] = json.dumps(_checksum(tensors, texts))
+    texts["checksum"] = json.dumps(checksum(tensors, texts))
     save_tensors(recipe.out / STATE, tensors, texts, recipe.out / PREVIOUS)
-
-
-def _checksum(tensors: Mapping[str, Tensor], header: Mapping[str, str]) -> str:
-    """SHA-256 of tensors on the CPU and of a header, but for its own place in there."""
-    digest = sha256()
-    for name, text in sorted(header.items()):
-        if name != "checksum":
-            digest.update(f"{name} {text}\n".encode())
-    for name, value in sorted(tensors.items()):
-        digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
-        digest.update(value.reshape(-1).view(torch.uint8).numpy())
-    return digest.hexdigest()
 
 
 def restore(
@@ -275,11 +259,11 @@ def state_to_resume(recipe: Recipe, resume: bool) -> ResumeState | None:
 
 def _newest_good(paths: list[Path]) -> ResumeState:
     """The first state that is whole; damage of one before it is told."""
-    damage: list[_Damaged] = []
+    damage: list[Damaged] = []
     for path in paths:
         try:
             state = _read_state(path)
-        except _Damaged as error:
+        except Damaged as error:
             damage.append(error)
         else:
             if damage:
@@ -343,18 +327,17 @@ def _read_state(path: Path) -> ResumeState:
 
     Raises:
         InputError: it is something else.
-        _Damaged: it is not as it was written.
+        Damaged: it is not as it was written.
     """
     try:
         tensors, texts = read_tensors(path)
     except InputError as error:
-        raise _Damaged(str(error)) from error
-    if not {"step", "seconds", "recipe"} <= set(texts):
+        raise Damaged(str(error)) from error
+    if not is_state(texts):
         raise InputError(f"{path} is no resume state of bckd")
     plain = {name: parse_json(text, f"{path}: {name}") for name, text in texts.items()}
     header = from_plain(_Header, plain, str(path))
-    if header.checksum not in (None, _checksum(tensors, texts)):
-        raise _Damaged(f"{path} is damaged: its checksum is another")
+    check_whole(path, tensors, texts)
     own = {entry.name for entry in fields(ResumeState)}
     return ResumeState(path, tensors, **{k: v for k, v in vars(header).items() if k in own})
 

@@ -9,9 +9,11 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
+from bckd import command_line
 from bckd.checkpoints import STUDENT, save_detector
 from bckd.command_line import main, print_metrics, run
 from bckd.datasets.annotations import read_annotations
@@ -240,6 +242,33 @@ class TestRefusals:
         assert line.startswith("bckd: error: ")
         assert f"{path} cannot be decoded" in line
         assert not list(Path.cwd().rglob("*.safetensors"))
+
+
+@pytest.mark.parametrize(
+    ("error", "asked"),
+    [
+        (lambda: torch.empty(10**15), " (4000000000000000 bytes were asked for)"),
+        (lambda: np.empty(10**15), " (7.11 PiB were asked for)"),
+        (lambda: bytearray(2**62), ""),
+    ],
+)
+def test_memory_that_runs_out(
+    refusal: Callable[..., str],
+    monkeypatch: pytest.MonkeyPatch,
+    error: Callable[[], object],
+    asked: str,
+) -> None:
+    monkeypatch.setattr(command_line, "train", lambda *_, **__: error())
+    message = refusal("train", "scenes")
+    assert f"error: memory ran out{asked}; fewer images at once (--batch-size)" in message
+
+
+def test_a_fault_of_our_own_is_no_sentence(
+    call: Callable[..., object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(command_line, "train", lambda *_, **__: torch.ones(2) + torch.ones(3))
+    with pytest.raises(RuntimeError, match="must match the size"):
+        call("train", "scenes")
 
 
 def test_as_a_process(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from bckd import trainer
-from bckd.checkpoints import STUDENT
+from bckd.checkpoints import STUDENT, load_detector
 from bckd.command_line import run
 from bckd.datasets.scene_drawing import class_names
 from bckd.errors import InputError
@@ -277,6 +277,8 @@ class TestDamage:
             flip_bytes(recipe.out / name)
         with pytest.raises(InputError, match=f"{STATE} is damaged: its checksum is another"):
             finish(recipe)
+        with pytest.raises(InputError, match=f"{STATE} is damaged: its checksum is another"):
+            load_detector(recipe.out)
 
     @pytest.mark.parametrize(
         ("change", "words"),
