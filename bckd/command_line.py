@@ -36,6 +36,7 @@ from bckd.pretrained import PRETRAINED, listing
 from bckd.recipes import PRESETS, DataConfig, Recipe
 from bckd.telling import tell_some
 from bckd.trainer import NonFiniteLossError, train
+from bckd.unfinished import weights_of_run
 from bckd.values import Count, Images, Place, Seed, checked, from_plain
 from bckd.viz.pictures import pictures_of
 from bckd.viz.score_maps import score_map_grid
@@ -100,8 +101,10 @@ class EvalOptions:
 
 def main() -> None:
     """Entry point of the command line; what is refused is one sentence and exit code 2."""
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="backslashreplace")  # a terminal that can't show a class name
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # it was closed by who started this
+            setattr(sys, name, open(os.devnull, "w"))
+        getattr(sys, name).reconfigure(errors="backslashreplace")  # a name it can't show
     try:
         with _heard():
             code = run(sys.argv[1:])
@@ -144,7 +147,8 @@ def _heard() -> Iterator[None]:
 def _refuse(sentence: str) -> NoReturn:
     sentence = f"bckd{process_name()}: error: {sentence}"
     end_under_torchrun(sentence, 2)
-    print(sentence, file=sys.stderr)
+    with contextlib.suppress(OSError):  # nobody hears it
+        print(sentence, file=sys.stderr)
     sys.exit(2)
 
 
@@ -167,11 +171,22 @@ def run(arguments: Sequence[str]) -> int:
         "demo": _demo,
         "study": _study,
     }
+    _check_words(arguments)
     name, *rest = arguments
     if name not in commands:
         raise InputError(f"command {name!r} is unknown; expected one of {', '.join(commands)}")
     commands[name](rest)
     return 0
+
+
+def _check_words(arguments: Sequence[str]) -> None:
+    """An empty one is mostly a variable of the shell that is not set; as a path it means `.`."""
+    for number, word in enumerate(arguments, 1):
+        if not word or (word.startswith("--") and word.endswith("=")):
+            after = f" (after {arguments[number - 2]})" if number > 1 else ""
+            raise InputError(f"argument {number}{after} is {word!r}; expected a value, not nothing")
+        if not word.isprintable() and any("\ud800" <= letter <= "\udfff" for letter in word):
+            raise InputError(f"argument {number}, {word!r}, is no text in this system's encoding")
 
 
 def parse(kind: Any, arguments: list[str], name: str, **settings: Any) -> Any:
@@ -247,12 +262,16 @@ def _eval(arguments: list[str]) -> None:
 
     options = checked(parse(EvalOptions, arguments, f"eval {path}", default=EvalOptions(data)))
     limit = MAX_DETECTIONS if options.max_detections is None else options.max_detections
-    for file in (options.detections, options.score_maps):
-        if file is not None:
-            check_writable(file)
-    names = read_annotations(options.data.root / options.data.val_annotations).class_names
+    annotations = options.data.root / options.data.val_annotations
+    weights = weights_of_run(path) if path.is_dir() else path
+    written = [file for file in (options.detections, options.score_maps) if file is not None]
+    for number, file in enumerate(written):
+        check_writable(file, weights, annotations, *written[:number])
+    names = read_annotations(annotations).class_names
     checkpoint = load_detector(path, names)
     dataset = validation_data(options.data, checkpoint.detector.normalisation, limit)
+    for file in filter(Path.exists, written):
+        check_writable(file, *(dataset.folder / image.file_name for image in dataset.images))
     detector, dataset = with_classes_of(checkpoint.detector, path, dataset)
     detector = detector.to(pick_device(options.device))
     if options.max_detections is not None:

@@ -6,7 +6,9 @@ import re
 
 # How PyTorch says it of the CPU, of CUDA, of its libraries, and of MPS; and how numpy and it
 # say how much it was.
-_NO_MEMORY = re.compile(r"not enough memory|can't allocate memory|out of memory|ALLOC_FAILED")
+_NO_MEMORY = re.compile(
+    r"not enough memory|can't allocate memory|out of memory|ALLOC_FAILED|start new thread"
+)
 _ASKED = re.compile(r"allocate ([\d.]+ ?(?:bytes|[KMGTP]i?B))")
 
 

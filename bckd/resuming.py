@@ -199,12 +199,12 @@ def _check_buffers(
 ) -> None:
     """The optimiser's buffers are those of all that learns, in its shapes (`step` is a number)."""
     wanted = {
-        f"{name}/{kind}": tuple(() if kind == "step" else parameter.shape)
+        f"{name}/{kind}": (() if kind == "step" else tuple(parameter.shape), parameter.dtype, True)
         for name, parameter in learning.items()
         for kind in kinds
     }
     found = {
-        f"{name}/{kind}": tuple(value.shape)
+        f"{name}/{kind}": (tuple(value.shape), value.dtype, bool(torch.isfinite(value).all()))
         for name, values in buffers.items()
         for kind, value in values.items()
     }
@@ -214,14 +214,14 @@ def _check_buffers(
 def _check_names(
     state: ResumeState, what: str, wanted: Mapping[str, Any], found: Mapping[str, Any]
 ) -> None:
-    """Both have the same entries, and shapes where these are shapes."""
+    """Both have the same entries, and where these are told, shapes, types and finite numbers."""
     wrong = sorted(set(wanted) ^ set(found))
-    shapes = [name for name in wanted if isinstance(wanted[name], tuple) and name in found]
-    wrong += [name for name in shapes if wanted[name] != found[name]]
+    told = [name for name in wanted if isinstance(wanted[name], tuple) and name in found]
+    wrong += [name for name in told if wanted[name] != found[name]]
     if wrong:
         raise InputError(
-            f"{state.path} does not hold this run: {len(wrong)} {what} are missing, unknown or "
-            f"of another shape: {first_of(wrong)}"
+            f"{state.path} does not hold this run: {len(wrong)} {what} are missing, unknown, "
+            f"of another shape or type, or not finite: {first_of(wrong)}"
         )
 
 

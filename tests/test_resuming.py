@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import subprocess
@@ -225,6 +226,11 @@ def flip_bytes(path: Path, at: int = -100) -> None:
     path.write_bytes(content)
 
 
+def change_buffer(tensors: dict[str, torch.Tensor], change: Callable) -> None:
+    name = next(x for x in tensors if x.endswith("exp_avg"))
+    tensors[name] = change(tensors[name])
+
+
 class TestDamage:
     """A state is believed only where it is what was written."""
 
@@ -297,6 +303,14 @@ class TestDamage:
                     {next(x for x in tensors if x.endswith("exp_avg")): torch.ones(7)}
                 ),
                 "1 tensors of the optimiser",
+            ),
+            (
+                lambda tensors, header: change_buffer(tensors, torch.Tensor.half),
+                "1 tensors of the optimiser",
+            ),
+            (
+                lambda tensors, header: change_buffer(tensors, lambda x: x * math.nan),
+                "1 tensors of the optimiser .* not finite: .*exp_avg",
             ),
             (
                 lambda tensors, header: tensors.pop(next(x for x in tensors if x[:5] == "model")),

@@ -24,7 +24,7 @@ from bckd.datasets.scene_drawing import (
     draw_scene,
 )
 from bckd.errors import InputError, reason
-from bckd.files import one_maker, write_json
+from bckd.files import one_maker, read_json, write_json
 
 # Run lengths alone: on such noisy pictures faster than the full search, and smaller.
 _PNG = {"compress_level": 1, "compress_type": zlib.Z_RLE}
@@ -104,8 +104,8 @@ def _already_there(root: Path, record: dict[str, Any]) -> bool:
     if not root.exists() or (root.is_dir() and not any(root.iterdir())):
         return False
     try:
-        found = json.loads((root / "scenes.json").read_text())
-    except (OSError, ValueError):
+        found = read_json(root / "scenes.json")
+    except InputError:
         found = "something else"
     if found != record:
         raise InputError(
