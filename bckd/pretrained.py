@@ -322,9 +322,9 @@ def _stream(url: str, part: Path, entry: Pretrained) -> None:
     request = Request(url, headers={"User-Agent": "bckd"})
     with build_opener(_Redirections).open(request, timeout=_TIMEOUT) as response:
         total = response.length
-        bar = tqdm(total=total, desc=entry.file_name, unit="B", unit_scale=True, leave=False)
         if total is not None and total > most:
             raise ConnectionError(f"{total} bytes, expected {_bound(entry)}")
+        bar = tqdm(total=total, desc=entry.file_name, unit="B", unit_scale=True, leave=False)
         with part.open("wb") as file, bar:
             while chunk := response.read1(_CHUNK):  # what has come, without waiting for more
                 file.write(chunk)

@@ -81,7 +81,8 @@ def server() -> Iterator[Server]:
                 return
             self.send_response(200)
             if how != "unsized":
-                self.send_header("Content-Length", str(len(CONTENT)))
+                length = "9" * 400 if how == "endless" else str(len(CONTENT))
+                self.send_header("Content-Length", length)
             self.end_headers()
             self.wfile.write(CONTENT[:HALF])
             if how == "interrupted":
@@ -263,6 +264,7 @@ class TestRefusal:
             ("garbled", "no HTTP"),
             ("silent", "Remote end closed connection without response"),
             ("flood", f"more bytes than expected, {len(CONTENT)}"),
+            ("endless", f"{'9' * 400} bytes, expected {len(CONTENT)}"),
             ("drip", "below 10000 bytes a second"),
             ("nowhere", "Invalid IPv6 URL"),
         ],

@@ -34,6 +34,7 @@ LARGEST_IMAGE = 10_000_000  # bytes; COCO's largest is below one million
 LARGEST_ANNOTATIONS = 100_000_000  # bytes once unpacked; COCO's are 20 million
 AT_ONCE = 8  # connections
 _PART = 256  # bytes that are waited for, so that a slow server is noticed
+_IMAGE_PART = 16  # the same of an image
 
 
 def fetch_photographs(root: Path, count: int, server: str = SERVER, progress: bool = True) -> None:
@@ -128,7 +129,7 @@ def _fetch_image(entry: dict[str, Any], folder: Path, server: str) -> None:
     def write(part: Path) -> None:
         try:
             part.write_bytes(_download(url))
-            with Image.open(part) as image:
+            with Image.open(part, formats=("JPEG", "PNG")) as image:
                 size = image.size  # before its pixels, which a header can claim any number of
                 if size == expected:
                     image.load()
@@ -143,7 +144,7 @@ def _fetch_image(entry: dict[str, Any], folder: Path, server: str) -> None:
 def _download(url: str) -> bytes:
     with requests.get(url, timeout=SECONDS, stream=True) as answer:
         answer.raise_for_status()
-        return _joined(answer.iter_content(_PART), LARGEST_IMAGE)
+        return _joined(answer.iter_content(_IMAGE_PART), LARGEST_IMAGE)
 
 
 def _joined(parts: Iterable[bytes], largest: int) -> bytes:

@@ -9,7 +9,7 @@ import re
 import socket
 import threading
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -247,6 +247,23 @@ def test_what_comes_too_slowly_is_given_up(monkeypatch: pytest.MonkeyPatch) -> N
     with pytest.raises(OSError, match="less than 10000 bytes a second"):
         photographs._joined(iter([b"x"] * 100), 1000)
     assert next(clock) == 120  # one minute's patience, as for no answer at all
+
+
+def test_an_image_is_looked_at_in_small_parts(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At a byte a minute, say, no more than a quarter of an hour passes without a look."""
+    sizes: list[int] = []
+
+    def joined(parts: Iterable[bytes], largest: int) -> bytes:
+        content = list(parts)
+        if largest == photographs.LARGEST_IMAGE:
+            sizes.extend(map(len, content))
+        return b"".join(content)
+
+    monkeypatch.setattr(photographs, "_joined", joined)
+    fetch(tmp_path, server)
+    assert sizes and max(sizes) <= 16
 
 
 def test_photographs_come_by_https() -> None:
