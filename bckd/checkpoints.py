@@ -35,7 +35,15 @@ from bckd.models.torchvision_detectors import TorchvisionDetector
 from bckd.pretrained import PRETRAINED, fetch
 from bckd.telling import first_of, tell
 from bckd.tensor_files import fill, read_header, read_tensors, save_tensors
-from bckd.unfinished import MODEL, STUDENT, classes_of, is_state, recipe_of, weights_of_run
+from bckd.unfinished import (
+    MODEL,
+    STUDENT,
+    check_whole,
+    classes_of,
+    is_state,
+    recipe_of,
+    weights_of_run,
+)
 from bckd.values import Fraction, Names, checked, from_plain, to_plain
 
 FORMAT = "bckd-detector-1"
@@ -199,6 +207,7 @@ def _load_state(
     class_names: tuple[str, ...] | None,
 ) -> Checkpoint:
     """The student of a run that has not ended, as its resume state has it."""
+    check_whole(path, tensors, header)
     recipe = recipe_of(path, header)
     names = classes_of(path, header, recipe) or class_names
     weights = {name.removeprefix(MODEL): x for name, x in tensors.items() if name.startswith(MODEL)}

@@ -12,7 +12,7 @@ import math
 import os
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn
@@ -24,11 +24,11 @@ from bckd.checkpoints import load_detector, recorded_size
 from bckd.datasets.annotations import read_annotations
 from bckd.datasets.coco import CocoDataset
 from bckd.datasets.scenes import write_scenes
-from bckd.distributed import end_under_torchrun, is_first, process_name
-from bckd.errors import InputError, reason
+from bckd.distributed import end_under_torchrun, is_first, launched, process_name
+from bckd.errors import InputError, memory_wanted, reason
 from bckd.evaluation import MAX_DETECTIONS, evaluate, write_results
 from bckd.files import check_writable, read_json, write_atomically
-from bckd.interruption import Interrupted
+from bckd.interruption import Interrupted, ending
 from bckd.models.dense import DenseDetector
 from bckd.models.grouped import forward_in_groups
 from bckd.preparation import pick_device, validation_data, with_classes_of
@@ -36,6 +36,7 @@ from bckd.pretrained import PRETRAINED, listing
 from bckd.recipes import PRESETS, DataConfig, Recipe
 from bckd.telling import tell_some
 from bckd.trainer import NonFiniteLossError, train
+from bckd.unfinished import weights_of_run
 from bckd.values import Count, Images, Place, Seed, checked, from_plain
 from bckd.viz.pictures import pictures_of
 from bckd.viz.score_maps import score_map_grid
@@ -100,10 +101,13 @@ class EvalOptions:
 
 def main() -> None:
     """Entry point of the command line; what is refused is one sentence and exit code 2."""
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="backslashreplace")  # a terminal that can't show a class name
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # it was closed by who started this
+            setattr(sys, name, open(os.devnull, "w"))
+        getattr(sys, name).reconfigure(errors="backslashreplace")  # a name it can't show
     try:
-        code = run(sys.argv[1:])
+        with _heard():
+            code = run(sys.argv[1:])
         sys.stdout.flush()
         sys.exit(code)
     except (InputError, NonFiniteLossError) as error:
@@ -113,6 +117,13 @@ def main() -> None:
         sys.exit(0)
     except OSError as error:  # no space, no right, a name that the system refuses
         _refuse(f"{error.filename}: {reason(error)}" if error.filename else reason(error))
+    except (MemoryError, RuntimeError) as error:
+        if (wanted := memory_wanted(error)) is None:
+            raise
+        _refuse(
+            f"memory ran out{wanted}; fewer images at once (--batch-size), smaller ones "
+            f"(--data.size.short-side, long-side) or a smaller model (--model.width) need less"
+        )
     except Interrupted as error:
         error.__traceback__ = None  # with it go the processes that loaded images, in order
         if is_first():
@@ -123,10 +134,21 @@ def main() -> None:
         sys.exit(130)
 
 
+@contextlib.contextmanager
+def _heard() -> Iterator[None]:
+    """End at once where a signal says so; torchrun has its own way to end its processes."""
+    if launched():
+        yield
+        return
+    with ending() as told, told.at_once():
+        yield
+
+
 def _refuse(sentence: str) -> NoReturn:
     sentence = f"bckd{process_name()}: error: {sentence}"
     end_under_torchrun(sentence, 2)
-    print(sentence, file=sys.stderr)
+    with contextlib.suppress(OSError):  # nobody hears it
+        print(sentence, file=sys.stderr)
     sys.exit(2)
 
 
@@ -149,11 +171,22 @@ def run(arguments: Sequence[str]) -> int:
         "demo": _demo,
         "study": _study,
     }
+    _check_words(arguments)
     name, *rest = arguments
     if name not in commands:
         raise InputError(f"command {name!r} is unknown; expected one of {', '.join(commands)}")
     commands[name](rest)
     return 0
+
+
+def _check_words(arguments: Sequence[str]) -> None:
+    """An empty one is mostly a variable of the shell that is not set; as a path it means `.`."""
+    for number, word in enumerate(arguments, 1):
+        if not word or (word.startswith("--") and word.endswith("=")):
+            after = f" (after {arguments[number - 2]})" if number > 1 else ""
+            raise InputError(f"argument {number}{after} is {word!r}; expected a value, not nothing")
+        if not word.isprintable() and any("\ud800" <= letter <= "\udfff" for letter in word):
+            raise InputError(f"argument {number}, {word!r}, is no text in this system's encoding")
 
 
 def parse(kind: Any, arguments: list[str], name: str, **settings: Any) -> Any:
@@ -229,12 +262,16 @@ def _eval(arguments: list[str]) -> None:
 
     options = checked(parse(EvalOptions, arguments, f"eval {path}", default=EvalOptions(data)))
     limit = MAX_DETECTIONS if options.max_detections is None else options.max_detections
-    for file in (options.detections, options.score_maps):
-        if file is not None:
-            check_writable(file)
-    names = read_annotations(options.data.root / options.data.val_annotations).class_names
+    annotations = options.data.root / options.data.val_annotations
+    weights = weights_of_run(path) if path.is_dir() else path
+    written = [file for file in (options.detections, options.score_maps) if file is not None]
+    for number, file in enumerate(written):
+        check_writable(file, weights, annotations, *written[:number])
+    names = read_annotations(annotations).class_names
     checkpoint = load_detector(path, names)
     dataset = validation_data(options.data, checkpoint.detector.normalisation, limit)
+    for file in filter(Path.exists, written):
+        check_writable(file, *(dataset.folder / image.file_name for image in dataset.images))
     detector, dataset = with_classes_of(checkpoint.detector, path, dataset)
     detector = detector.to(pick_device(options.device))
     if options.max_detections is not None:

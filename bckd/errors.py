@@ -2,6 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
+# How PyTorch says it of the CPU, of CUDA, of its libraries, and of MPS; and how numpy and it
+# say how much it was.
+_NO_MEMORY = re.compile(
+    r"not enough memory|can't allocate memory|out of memory|ALLOC_FAILED|start new thread"
+)
+_ASKED = re.compile(r"allocate ([\d.]+ ?(?:bytes|[KMGTP]i?B))")
+
 
 class InputError(ValueError):
     """Bad input: the message names the file, field or value and what was expected."""
@@ -17,3 +26,15 @@ def reason(error: BaseException) -> str:
     """Why something failed, on one line: the system's words where it is the system's error."""
     words = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     return " ".join(words.split()) or type(error).__name__
+
+
+def memory_wanted(error: BaseException) -> str | None:
+    """Of an error that says that memory ran out, how much was asked for in vain; else None.
+
+    In brackets, where it is known. PyTorch has a class of its own for this on accelerators alone.
+    """
+    words = str(error)
+    if not isinstance(error, MemoryError) and not _NO_MEMORY.search(words):
+        return None
+    asked = _ASKED.search(words)
+    return f" ({asked[1]} were asked for)" if asked else ""

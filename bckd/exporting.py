@@ -88,7 +88,7 @@ def run_export(source: Path | str, options: ExportOptions) -> dict[str, Agreemen
         InputError: no file is asked for, or one has another ending than readers know it by; the
             detector has no such form; or a file does not detect what PyTorch does.
     """
-    paths = _paths(checked(options))
+    paths = _paths(source, checked(options))
     if "onnx" in paths:
         _require_onnx()
     checkpoint = load_detector(source)
@@ -129,7 +129,7 @@ def _write_checked(
     return found[0]
 
 
-def _paths(options: ExportOptions) -> dict[str, Path]:
+def _paths(source: Path | str, options: ExportOptions) -> dict[str, Path]:
     given = {name: getattr(options, name) for name in ENDINGS}
     paths = {name: path for name, path in given.items() if path is not None}
     if not paths:
@@ -137,7 +137,7 @@ def _paths(options: ExportOptions) -> dict[str, Path]:
     for name, path in paths.items():
         if path.suffix != ENDINGS[name]:
             raise InputError(f"--{name} is {path}; expected a name that ends in {ENDINGS[name]}")
-        check_writable(path)
+        check_writable(path, Path(source))
     return paths
 
 

@@ -107,13 +107,18 @@ def _to_disk(path: Path) -> None:
         os.close(handle)
 
 
-def check_writable(path: Path) -> None:
+def check_writable(path: Path, *others: Path) -> None:
     """Refuse early what `write_atomically` would refuse after the work.
 
+    Args:
+        others: files that must not be replaced: what is read, or written as well.
+
     Raises:
-        InputError: as there.
+        InputError: as there, or it is one of the others.
     """
     target = _target(path)
+    if any(os.path.realpath(other) == str(target) for other in others):
+        raise InputError(f"{path} is used for something else here; name another file to write")
     folder = next(parent for parent in target.parents if parent.exists())
     with writing(path):
         trial = folder / _PART.format(uuid4().hex)
@@ -255,8 +260,10 @@ def read_json(path: Path) -> Any:
     """What a JSON file holds; a byte order mark at its start is passed over.
 
     Raises:
-        InputError: the file can't be read, is not UTF-8, or no JSON.
+        InputError: it is no file, can't be read, is not UTF-8, or no JSON.
     """
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise InputError(f"{path} is no regular file; expected JSON")  # it may never end
     with reading(path):
         content = path.read_bytes()
     try:

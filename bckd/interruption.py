@@ -1,7 +1,8 @@
-"""Being told to end while a run trains: Ctrl-C (SIGINT), or SIGTERM as schedulers send it.
+"""Being told to end: by Ctrl-C (SIGINT), or by SIGTERM as schedulers send it.
 
-A step is never cut: the run hears the signal, ends its step, saves its state and raises. Where
-nothing is lost by it, as in an evaluation, it raises at once.
+A command ends at once, and says so. A run that trains never cuts a step: it hears the signal, ends
+its step, saves its state and raises. Where nothing is lost by it, as in an evaluation, it raises at
+once.
 """
 
 from __future__ import annotations
@@ -18,21 +19,23 @@ from bckd.errors import InputError
 
 
 class Interrupted(KeyboardInterrupt):
-    """A run was told to end, and its folder holds all of it.
+    """A command or a run was told to end.
 
     Args:
         number: of the signal.
-        out: the folder.
+        out: the folder that holds all of what a run did.
     """
 
-    def __init__(self, number: int, out: Path) -> None:
+    def __init__(self, number: int, out: Path | None) -> None:
         super().__init__(number, out)
         self.number, self.out = number, out
 
     def __str__(self) -> str:
-        name = signal.Signals(self.number).name
+        stopped = f"stopped by {signal.Signals(self.number).name}"
+        if self.out is None:
+            return stopped
         return (
-            f"stopped by {name}; {self.out} holds what was done, and --resume goes on from there "
+            f"{stopped}; {self.out} holds what was done, and --resume goes on from there "
             f"(a demo or a study does so when it is started again)"
         )
 
@@ -44,7 +47,7 @@ class Ending:
         told: the signal, or None.
     """
 
-    def __init__(self, out: Path) -> None:
+    def __init__(self, out: Path | None) -> None:
         self.out, self.told = out, None
         self._process, self._at_once = os.getpid(), False
 
@@ -91,16 +94,18 @@ def _swallows(frame: FrameType | None) -> bool:
 
 
 @contextmanager
-def ending(out: Path) -> Iterator[Ending]:
+def ending(out: Path | None = None) -> Iterator[Ending]:
     """Hear signals for the length of the block; in a thread other than the main one, none.
 
-    What was told and led to nothing is told again behind the block, to whoever heard before.
+    One that is ignored stays so: a shell has Ctrl-C ignored by what it runs in the background. What
+    was told and led to nothing is told again behind the block, to whoever heard before.
     """
     told = Ending(out)
     if threading.current_thread() is not threading.main_thread():
         yield told
         return
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: x for number, x in before.items() if x is not signal.SIG_IGN}
     for number in before:
         signal.signal(number, told.hear)
     try:

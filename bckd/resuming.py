@@ -6,7 +6,6 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,7 @@ from bckd.recipes import Recipe
 from bckd.run_log import LOG
 from bckd.telling import first_of, tell
 from bckd.tensor_files import read_tensors, save_tensors
-from bckd.unfinished import MODEL, STATE, STUDENT, is_state
+from bckd.unfinished import MODEL, STATE, STUDENT, Damaged, check_whole, checksum, is_state
 from bckd.values import CountOrZero, PositiveOrZero, from_plain, to_plain
 
 PREVIOUS = "resume.previous.safetensors"  # of the state before it
@@ -45,10 +44,6 @@ FREE_FIELDS = {
     "model.postprocess",
 }
 ABSENT = "absent"  # in place of a file's SHA-256
-
-
-class _Damaged(InputError):
-    """A resume state that is not as it was written."""
 
 
 @dataclass(frozen=True)
@@ -138,20 +133,8 @@ def save_state(
         class_names=detector.class_names,
     )
     texts = {name: json.dumps(to_plain(value)) for name, value in vars(header).items()}
-    texts["checksum"] = json.dumps(_checksum(tensors, texts))
+    texts["checksum"] = json.dumps(checksum(tensors, texts))
     save_tensors(recipe.out / STATE, tensors, texts, recipe.out / PREVIOUS)
-
-
-def _checksum(tensors: Mapping[str, Tensor], header: Mapping[str, str]) -> str:
-    """SHA-256 of tensors on the CPU and of a header, but for its own place in there."""
-    digest = sha256()
-    for name, text in sorted(header.items()):
-        if name != "checksum":
-            digest.update(f"{name} {text}\n".encode())
-    for name, value in sorted(tensors.items()):
-        digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
-        digest.update(value.reshape(-1).view(torch.uint8).numpy())
-    return digest.hexdigest()
 
 
 def restore(
@@ -212,12 +195,12 @@ def _check_buffers(
 ) -> None:
     """The optimiser's buffers are those of all that learns, in its shapes (`step` is a number)."""
     wanted = {
-        f"{name}/{kind}": tuple(() if kind == "step" else parameter.shape)
+        f"{name}/{kind}": (() if kind == "step" else tuple(parameter.shape), parameter.dtype, True)
         for name, parameter in learning.items()
         for kind in kinds
     }
     found = {
-        f"{name}/{kind}": tuple(value.shape)
+        f"{name}/{kind}": (tuple(value.shape), value.dtype, bool(torch.isfinite(value).all()))
         for name, values in buffers.items()
         for kind, value in values.items()
     }
@@ -227,14 +210,14 @@ def _check_buffers(
 def _check_names(
     state: ResumeState, what: str, wanted: Mapping[str, Any], found: Mapping[str, Any]
 ) -> None:
-    """Both have the same entries, and shapes where these are shapes."""
+    """Both have the same entries, and where these are told, shapes, types and finite numbers."""
     wrong = sorted(set(wanted) ^ set(found))
-    shapes = [name for name in wanted if isinstance(wanted[name], tuple) and name in found]
-    wrong += [name for name in shapes if wanted[name] != found[name]]
+    told = [name for name in wanted if isinstance(wanted[name], tuple) and name in found]
+    wrong += [name for name in told if wanted[name] != found[name]]
     if wrong:
         raise InputError(
-            f"{state.path} does not hold this run: {len(wrong)} {what} are missing, unknown or "
-            f"of another shape: {first_of(wrong)}"
+            f"{state.path} does not hold this run: {len(wrong)} {what} are missing, unknown, "
+            f"of another shape or type, or not finite: {first_of(wrong)}"
         )
 
 
@@ -272,11 +255,11 @@ def state_to_resume(recipe: Recipe, resume: bool) -> ResumeState | None:
 
 def _newest_good(paths: list[Path]) -> ResumeState:
     """The first state that is whole; damage of one before it is told."""
-    damage: list[_Damaged] = []
+    damage: list[Damaged] = []
     for path in paths:
         try:
             state = _read_state(path)
-        except _Damaged as error:
+        except Damaged as error:
             damage.append(error)
         else:
             if damage:
@@ -340,18 +323,17 @@ def _read_state(path: Path) -> ResumeState:
 
     Raises:
         InputError: it is something else.
-        _Damaged: it is not as it was written.
+        Damaged: it is not as it was written.
     """
     try:
         tensors, texts = read_tensors(path)
     except InputError as error:
-        raise _Damaged(str(error)) from error
+        raise Damaged(str(error)) from error
     if not is_state(texts):
         raise InputError(f"{path} is no resume state of bckd")
     plain = {name: parse_json(text, f"{path}: {name}") for name, text in texts.items()}
     header = from_plain(_Header, plain, str(path))
-    if header.checksum not in (None, _checksum(tensors, texts)):
-        raise _Damaged(f"{path} is damaged: its checksum is another")
+    check_whole(path, tensors, texts)
     own = {entry.name for entry in fields(ResumeState)}
     return ResumeState(path, tensors, **{k: v for k, v in vars(header).items() if k in own})
 

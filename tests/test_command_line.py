@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
+from bckd import command_line
 from bckd.checkpoints import STUDENT, save_detector
 from bckd.command_line import main, print_metrics, run
 from bckd.datasets.annotations import read_annotations
@@ -213,6 +216,35 @@ class TestRefusals:
             message = refusal("eval", tiny_teacher, option, tmp_path / "file" / "d.json")
             assert "can't be written" in message
 
+    def test_what_eval_and_export_read_is_never_replaced(
+        self,
+        refusal: Callable[..., str],
+        custom_root: Path,
+        tiny_teacher: Path,
+        tmp_path: Path,
+    ) -> None:
+        weights = Path(shutil.copy(tiny_teacher, tmp_path / "run.pth"))
+        assert "used for" in refusal("export", weights, "--official", weights)
+        image = next((custom_root / "val").iterdir())
+        listed = custom_root / "annotations/instances_val.json"
+        data = ["--data.root", custom_root, "--data.val-images", "val"]
+        data += ["--data.val-annotations", "annotations/instances_val.json", "--device", "cpu"]
+        weights = Path(shutil.copy(tiny_teacher, tmp_path / "student.safetensors"))
+        before = [path.read_bytes() for path in (weights, image, listed)]
+        for path in (weights, image, listed):
+            message = refusal("eval", tmp_path, *data, "--detections", path)
+            assert f"{path} is used for something else here" in message
+        assert "used for" in refusal(
+            "eval", tmp_path, *data, "--detections", "x", "--score-maps", "./x"
+        )
+        assert [path.read_bytes() for path in (weights, image, listed)] == before
+
+    def test_a_word_that_is_nothing_or_no_text(self, refusal: Callable[..., str]) -> None:
+        message = refusal("train", "scenes", "--out", "")
+        assert "argument 4 (after --out) is ''; expected a value, not nothing" in message
+        assert "argument 3 (after scenes) is '--out='" in refusal("train", "scenes", "--out=")
+        assert "argument 2, '\\udcff', is no text" in refusal("eval", "\udcff")
+
     def test_scenes_out_of_range(self, refusal: Callable[..., str]) -> None:
         assert "train is 0" in refusal("scenes", "--root", "scenes", "--train", 0)
 
@@ -240,6 +272,40 @@ class TestRefusals:
         assert line.startswith("bckd: error: ")
         assert f"{path} cannot be decoded" in line
         assert not list(Path.cwd().rglob("*.safetensors"))
+
+
+@pytest.mark.parametrize(
+    ("error", "asked"),
+    [
+        (lambda: torch.empty(10**15), " (4000000000000000 bytes were asked for)"),
+        (lambda: np.empty(10**15), " (7.11 PiB were asked for)"),
+        (lambda: bytearray(2**62), ""),
+    ],
+)
+def test_memory_that_runs_out(
+    refusal: Callable[..., str],
+    monkeypatch: pytest.MonkeyPatch,
+    error: Callable[[], object],
+    asked: str,
+) -> None:
+    monkeypatch.setattr(command_line, "train", lambda *_, **__: error())
+    message = refusal("train", "scenes")
+    assert f"error: memory ran out{asked}; fewer images at once (--batch-size)" in message
+
+
+def test_a_fault_of_our_own_is_no_sentence(
+    call: Callable[..., object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(command_line, "train", lambda *_, **__: torch.ones(2) + torch.ones(3))
+    with pytest.raises(RuntimeError, match="must match the size"):
+        call("train", "scenes")
+
+
+@pytest.mark.parametrize(("streams", "code"), [(">&- 2>&-", 0), (">&-", 0), ("2>&-", 0)])
+def test_closed_streams_change_nothing(tmp_path: Path, streams: str, code: int) -> None:
+    command = f'"{sys.executable}" -m bckd scenes --root s --train 1 --val 1 {streams}'
+    assert subprocess.run(command, shell=True, cwd=tmp_path).returncode == code
+    assert (tmp_path / "s" / "scenes.json").exists()
 
 
 def test_as_a_process(tmp_path: Path) -> None:

@@ -94,7 +94,8 @@ def server() -> Iterator[Server]:
                 return
             self.send_response(200)
             if how != "unsized":
-                self.send_header("Content-Length", str(len(CONTENT)))
+                length = "9" * 400 if how == "endless" else str(len(CONTENT))
+                self.send_header("Content-Length", length)
             self.end_headers()
             self.wfile.write(CONTENT[:HALF])
             if how == "interrupted":
@@ -276,6 +277,7 @@ class TestRefusal:
             ("garbled", "no HTTP"),
             ("silent", "Remote end closed connection without response"),
             ("flood", f"more than {len(CONTENT)} bytes"),
+            ("endless", f"{'9' * 400} bytes, expected {len(CONTENT)}"),
             ("drip", "below 10000 bytes a second"),
             ("head", "no answer in 0.3 seconds"),
             ("round", "Exceeded 5 redirects."),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import subprocess
@@ -18,7 +19,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from bckd import trainer
-from bckd.checkpoints import STUDENT
+from bckd.checkpoints import STUDENT, load_detector
 from bckd.command_line import run
 from bckd.datasets.scene_drawing import class_names
 from bckd.errors import InputError
@@ -225,6 +226,11 @@ def flip_bytes(path: Path, at: int = -100) -> None:
     path.write_bytes(content)
 
 
+def change_buffer(tensors: dict[str, torch.Tensor], change: Callable) -> None:
+    name = next(x for x in tensors if x.endswith("exp_avg"))
+    tensors[name] = change(tensors[name])
+
+
 class TestDamage:
     """A state is believed only where it is what was written."""
 
@@ -277,6 +283,8 @@ class TestDamage:
             flip_bytes(recipe.out / name)
         with pytest.raises(InputError, match=f"{STATE} is damaged: its checksum is another"):
             finish(recipe)
+        with pytest.raises(InputError, match=f"{STATE} is damaged: its checksum is another"):
+            load_detector(recipe.out)
 
     @pytest.mark.parametrize(
         ("change", "words"),
@@ -295,6 +303,14 @@ class TestDamage:
                     {next(x for x in tensors if x.endswith("exp_avg")): torch.ones(7)}
                 ),
                 "1 tensors of the optimiser",
+            ),
+            (
+                lambda tensors, header: change_buffer(tensors, torch.Tensor.half),
+                "1 tensors of the optimiser",
+            ),
+            (
+                lambda tensors, header: change_buffer(tensors, lambda x: x * math.nan),
+                "1 tensors of the optimiser .* not finite: .*exp_avg",
             ),
             (
                 lambda tensors, header: tensors.pop(next(x for x in tensors if x[:5] == "model")),

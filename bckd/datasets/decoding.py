@@ -102,6 +102,8 @@ def _opened(path: Path) -> Iterator[Image.Image]:
         if not status.st_size:
             raise InputError(f"image {path} is empty")
         with Image.open(path) as file:
+            if file.format == "EPS":  # to decode it, Pillow starts Ghostscript
+                raise InputError(f"image {path} is PostScript, a program; expected pixels")
             if _is_deep(file):
                 raise InputError(
                     f"image {path} has values of more than 8 bits, and does not say which are "

@@ -85,8 +85,10 @@ def run_study(study: Study, options: StudyOptions) -> list[dict[str, Any]]:
     chosen = options.methods or tuple(method.name for method in study.methods)
     seeds = options.seeds or study.seeds
     path = options.results / f"{study.name}.jsonl"
-    if options.extra is not None:
-        check_writable(options.extra)
+    for file in (path, *filter(None, [options.extra])):
+        check_writable(file)
+        if not read_lines(file, KINDS) and file.is_file() and b"\n" in file.read_bytes():
+            raise InputError(f"{file} holds no results of a study; name another place for them")
     with one_maker(path), ending(options.out) as told, told.at_once():
         return _run_study(study, options, chosen, seeds)
 

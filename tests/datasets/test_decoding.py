@@ -72,6 +72,15 @@ def test_other_tags_of_the_wrong_kind_do_not_matter(tmp_path: Path, value: objec
     assert decode_image(path).shape == (40, 24, 3)
 
 
+def test_postscript_is_never_run(tmp_path: Path) -> None:
+    """Whatever the name of its file says."""
+    path = tmp_path / "a.png"
+    Image.new("RGB", (8, 8)).save(path, format="EPS")
+    for read in (header_of, decode_image):
+        with pytest.raises(InputError, match="a.png is PostScript, a program; expected pixels"):
+            read(path)
+
+
 def test_a_block_of_tags_that_is_damaged_says_nothing(tmp_path: Path) -> None:
     path = tmp_path / "image.jpg"
     Image.fromarray(picture()).save(path, exif=b"Exif\0\0" + b"II*\0\xff\xff\xff\x7f")

@@ -200,6 +200,18 @@ class TestStudy:
             run_study(study, options)
         assert not options.out.exists()
 
+    @pytest.mark.parametrize("name", ["results", "extra"])
+    def test_what_holds_something_else_is_not_written_to(
+        self, study: Study, options: StudyOptions, tmp_path: Path, name: str
+    ) -> None:
+        file = tmp_path / "notes" / "tiny.jsonl"
+        file.parent.mkdir()
+        file.write_text("notes of mine\n")
+        options = replace(options, **{name: file.parent if name == "results" else file})
+        with pytest.raises(InputError, match="tiny.jsonl holds no results of a study"):
+            run_study(study, options)
+        assert file.read_text() == "notes of mine\n" and not options.out.exists()
+
     def test_a_garbled_line_is_left_out_and_told(
         self, study: Study, options: StudyOptions, capsys: pytest.CaptureFixture[str]
     ) -> None:
