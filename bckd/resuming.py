@@ -25,7 +25,7 @@ from bckd.run_log import LOG
 from bckd.telling import first_of, tell
 from bckd.tensor_files import read_tensors
 from bckd.unfinished import STATE, STUDENT
-from bckd.values import CountOrZero, PositiveOrZero, from_plain, to_plain
+from bckd.values import Count, CountOrZero, PositiveOrZero, from_plain, to_plain
 
 PREVIOUS = "resume.previous.safetensors"  # of the state before it
 # A resumed run may differ in these: they do not touch the weights (the folder of the data
@@ -55,7 +55,8 @@ class _Damaged(InputError):
 class _Header:
     """What a state says beside its tensors, each field a JSON text.
 
-    Earlier versions wrote no `scaler`, `contents`, `window`, `class_names` and `checksum`.
+    Earlier versions wrote no `scaler`, `contents`, `window`, `class_names`, `processes` and
+    `checksum`.
     """
 
     step: CountOrZero
@@ -65,6 +66,7 @@ class _Header:
     contents: dict[str, str] = field(default_factory=dict)
     window: HeldWindow = field(default_factory=HeldWindow)
     class_names: tuple[str, ...] | None = None
+    processes: Count | None = None
     checksum: str | None = None
 
 
@@ -81,6 +83,7 @@ class ResumeState:
         scaler: state of the loss scale of fp16.
         contents: see `contents_of`.
         window: what the next line of the log says of steps before this one.
+        processes: how many shared its steps; None where an earlier version wrote it.
     """
 
     path: Path
@@ -91,6 +94,7 @@ class ResumeState:
     scaler: dict[str, int | float]
     contents: dict[str, str]
     window: HeldWindow
+    processes: int | None
 
 
 def contents_of(recipe: Recipe) -> dict[str, str]:
@@ -139,6 +143,7 @@ def save_state(
         contents,
         window,
         class_names=detector.class_names,
+        processes=process_count(),
     )
     texts = {name: json.dumps(to_plain(value)) for name, value in vars(header).items()}
     texts["checksum"] = json.dumps(_checksum(tensors, texts))

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.data import DataLoader
+from torchvision.ops import StochasticDepth
 from tqdm.auto import tqdm
 
 from bckd.checkpoints import STUDENT, Checkpoint, save_detector
@@ -65,11 +66,19 @@ from bckd.preparation import (
 )
 from bckd.recipe_check import check_recipe
 from bckd.recipes import Recipe
-from bckd.resuming import agreed_state, contents_of, make_newest, restore, save_state
+from bckd.resuming import (
+    ResumeState,
+    agreed_state,
+    contents_of,
+    make_newest,
+    restore,
+    save_state,
+)
 from bckd.run_log import NoLog, RunLog, read_log
 from bckd.schedule import build_optimizer, learning_rate, set_learning_rate
 from bckd.structures import Batch
 from bckd.teaching import TeacherTargets, Teaching, live_teaching
+from bckd.telling import each_once, tell
 from bckd.values import to_plain
 
 
@@ -127,7 +136,7 @@ def train(
     recipe = check_recipe(recipe)
     recipe = replace(recipe, model=recipe.model.resolved())
     device = pick_device(own_device(recipe.device))
-    with processes_joined(device), ExitStack() as held:
+    with processes_joined(device), each_once(), ExitStack() as held:
         from_first(lambda: held.enter_context(one_writer(recipe.out)))
         return _train(recipe, device, resume, progress and is_first(), teaching)
 
@@ -147,11 +156,12 @@ def _train(
     tell_unlearnt(recipe.model, training)
     names = training.annotations.class_names
     state = agreed_state(recipe, resume)
-    student = first_process_first(lambda: build_student(recipe, names, anew=state is None))
+    unlearnt = frozenset(names) - training.annotations.learnable_classes
+    anew = state is None
+    student = first_process_first(lambda: build_student(recipe, names, anew, unlearnt))
     student = student.to(device, memory_format=torch.channels_last)
     _check_groups(recipe, student, own_images)
     if teaching is None:
-        unlearnt = frozenset(names) - training.annotations.occurring_classes
         teacher = first_process_first(lambda: load_teacher(recipe, names, device, unlearnt))
         if teacher is not None and state is None:
             check_teacher(recipe, teacher, student, validation)
@@ -161,6 +171,7 @@ def _train(
     scaler = torch.amp.GradScaler(device.type, enabled=halves)
     window, first, seconds = LossWindow(), 0, 0.0
     if state is not None:
+        _tell_other_processes(state, recipe, student)
         restore(state, student, optimizer, scaler)
         window.take(state.window, device)
         first, seconds = state.step, state.seconds
@@ -201,7 +212,7 @@ def make_teaching(
     Its answers are computed once where the data are small and of one size.
     """
     names = training.annotations.class_names
-    unlearnt = frozenset(names) - training.annotations.occurring_classes
+    unlearnt = frozenset(names) - training.annotations.learnable_classes
     teacher = load_teacher(recipe, names, device, unlearnt)
     return _teaching_of(teacher, recipe, training, progress)
 
@@ -359,13 +370,32 @@ def _own_share(recipe: Recipe) -> int:
 def _check_groups(recipe: Recipe, student: Detector, own_images: int) -> None:
     """A BatchNorm that learns takes its statistics over a group: no two processes can share one."""
     size = recipe.images_per_group
-    learns = not student.backbone.norm_eval and any(
-        isinstance(module, _BatchNorm) for module in student.modules()
-    )
-    if size and learns and own_images % size:
+    if size and _learns_batch_norm(student) and own_images % size:
         raise InputError(
             f"images_per_group is {size} where a process has {own_images} images of a step; "
             f"expected a divisor, since BatchNorm learns (--model.norm-eval fixes it)"
+        )
+
+
+def _learns_batch_norm(student: Detector) -> bool:
+    return not student.backbone.norm_eval and any(
+        isinstance(module, _BatchNorm) for module in student.modules()
+    )
+
+
+def _tell_other_processes(state: ResumeState, recipe: Recipe, student: Detector) -> None:
+    """Tell what makes the rest of a run another one with another number of processes."""
+    if state.processes in (None, process_count()):
+        return
+    reasons = []
+    if _learns_batch_norm(student) and not recipe.images_per_group:
+        reasons.append("BatchNorm takes its statistics over the images of a process")
+    if any(isinstance(module, StochasticDepth) for module in student.modules()):
+        reasons.append("stochastic depth is random in each process")
+    if reasons:
+        tell(
+            f"{state.path} is of {state.processes} processes, the run goes on with "
+            f"{process_count()}, and ends with other weights: {', and '.join(reasons)}"
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import shutil
 import statistics
 from collections.abc import Callable
 from dataclasses import asdict, replace
@@ -640,6 +641,46 @@ class TestStart:
         save_detector(path, tiny_detector(NAMES[:4]), ImageSize(64, 64), {})
         message = refusal(replace(tiny_recipe, start=path))
         assert str(path) in message and NAMES[5] in message
+
+    @pytest.mark.parametrize("head", ["gfl", "retinanet"])
+    def test_a_class_without_a_box_may_be_lacking(
+        self,
+        tiny_recipe: Recipe,
+        tmp_path: Path,
+        tiny_detector: Callable[..., Detector],
+        head: str,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        """It starts as that of a student from scratch; the others go on."""
+        path = tmp_path / "s.safetensors"
+        start = tiny_detector(NAMES[1:], seed=3, head=head)
+        save_detector(path, start, ImageSize(64, 64), {})
+        recipe = replace(tiny_recipe, model=replace(tiny_recipe.model, head=head))
+        scratch = build_student(recipe, NAMES)
+        recipe = replace(recipe, start=path)
+        student = build_student(recipe, NAMES, dispensable=frozenset(NAMES[:1]))
+        told = "lacks 1 of the classes, of which there is no box to learn from: " + NAMES[0]
+        assert told in capsys.readouterr().out
+        found, new, theirs = (x.head.cls.bias for x in (student, scratch, start))
+        assert torch.equal(found.reshape(-1, len(NAMES))[:, 0], new.reshape(-1, len(NAMES))[:, 0])
+        assert torch.equal(found.reshape(-1, len(NAMES))[:, 1:], theirs.reshape(-1, len(NAMES) - 1))
+        rows = student.head.cls.weight.unflatten(0, (-1, len(NAMES)))[:, 0]
+        assert torch.equal(rows, scratch.head.cls.weight.unflatten(0, (-1, len(NAMES)))[:, 0])
+
+    def test_a_run_whose_data_have_an_empty_class(
+        self, tiny_recipe: Recipe, tmp_path: Path, tiny_detector: Callable[..., Detector]
+    ) -> None:
+        data = tiny_recipe.data
+        root = tmp_path / "data"
+        shutil.copytree(data.root, root)
+        for name in (data.train_annotations, data.val_annotations):
+            content = json.loads((root / name).read_text())
+            content["categories"].append({"id": 99, "name": "trays"})
+            (root / name).write_text(json.dumps(content))
+        path = tmp_path / "s.safetensors"
+        save_detector(path, tiny_detector(), ImageSize(64, 64), {})
+        recipe = replace(tiny_recipe, data=replace(data, root=root), start=path, steps=1)
+        assert run(recipe).detector.class_names == (*NAMES, "trays")
 
 
 class TestSchedule:

@@ -66,6 +66,12 @@ class Annotations:
         pairs = zip(self.class_names, self.category_ids, strict=True)
         return frozenset(name for name, identity in pairs if identity in found)
 
+    @property
+    def learnable_classes(self) -> frozenset[str]:
+        """Names of the classes that have a box to learn, neither a crowd region nor too small."""
+        labels = {k for x in self.objects.values() for k in x.labels[~x.crowd].unique().tolist()}
+        return frozenset(self.class_names[label] for label in labels)
+
     def with_classes(self, class_names: tuple[str, ...], who: str) -> Annotations:
         """The same file with the labels of a detector: matched by name, in its order.
 

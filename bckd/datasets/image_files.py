@@ -98,7 +98,16 @@ def _where_they_lie(folder: Path, absent: Sequence[str]) -> str:
             *others, last = sorted(found)[:3]
             places = f"{', '.join(others)} and {last}" if others else last
             return f"files of such names lie in {places}: expected file_name relative to {folder}"
-    return f"expected file_name relative to {folder}"
+    stems = {_stem(name) for name in wanted}
+    alike = next((name for name in sorted(os.listdir(folder)) if _stem(name) in stems), None)
+    other = (
+        "" if alike is None else f"names differ by case, spaces or ending (there is {alike!r}); "
+    )
+    return f"{other}expected file_name relative to {folder}"
+
+
+def _stem(name: str) -> str:
+    return Path(name.strip()).stem.strip().casefold()
 
 
 def _look(folder: Path, image: ImageEntry) -> ImageFile | tuple[Fault, str]:

@@ -250,6 +250,9 @@ class TestErrors:
         for file in (folder / "cam").iterdir():
             file.unlink()
         self.error_of(lambda: dataset(custom_root), *words, "; expected file_name relative to")
+        Image.new("RGB", (9, 9)).save(folder / "Tall.JPG")
+        alike = "names differ by case, spaces or ending (there is 'Tall.JPG'); expected"
+        self.error_of(lambda: dataset(custom_root), *words, alike)
 
     def test_all_files_that_cannot_be_used_are_told_at_once(self, custom_root: Path) -> None:
         folder = custom_root / "train"
