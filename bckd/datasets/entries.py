@@ -39,6 +39,7 @@ OTHER_KIND = Oddity("ids that are text in one list and numbers in another are ta
 TWINS = Oddity("categories of one name are told apart by their ids")
 ALIKE = Oddity("categories whose names differ by case, spaces or hyphens alone")
 TWICE = Oddity("boxes that are there twice, of which a detector can find only one")
+TWO_CLASSES = Oddity("boxes that are there with another class too")
 CORNER = Oddity(
     "boxes that all lie in the upper left quarter of their images (are they in pixels of these?)"
 )
@@ -172,9 +173,10 @@ def read_categories(raws: list[Any], findings: Findings) -> list[tuple[int, str]
             findings.add(
                 Fault("categories whose id is no whole number", "expected one"), place(raw, number)
             )
-        elif not _is_text(raw["name"]):
+        elif not _is_line(raw["name"]):
             where = f"{place(raw, number)} has {shown(raw['name'])}"
-            findings.add(Fault("categories whose name is no text", "expected text"), where)
+            kind = Fault("categories whose name is no line of text", "expected one that shows")
+            findings.add(kind, where)
         else:
             found.append((raw["id"], raw["name"]))
     findings.check()
@@ -358,10 +360,12 @@ def _note_doubles(
 ) -> None:
     first: dict[Any, _Row] = {}
     for row, found in zip(rows, clipped, strict=True):
-        key = (row.entry["image_id"], row.entry["category_id"], row.written.box)
+        key = (row.entry["image_id"], row.written.box)
         earlier = first.setdefault(key, row) if found is not None else row
         if earlier is not row:
-            findings.add(TWICE, f"{row.where} as {earlier.where} on {row.file_name}")
+            same = row.entry["category_id"] == earlier.entry["category_id"]
+            kind = TWICE if same else TWO_CLASSES
+            findings.add(kind, f"{row.where} as {earlier.where} on {row.file_name}")
 
 
 def _note_repeated(raws: list[dict], findings: Findings) -> None:
@@ -415,6 +419,15 @@ def _is_text(value: Any) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def _is_line(value: Any) -> bool:
+    """Text that shows something, without a line break or another control character."""
+    return (
+        _is_text(value)
+        and bool(value.strip())
+        and not any(unicodedata.category(letter) == "Cc" for letter in value)
+    )
 
 
 def _side(value: Any) -> int:

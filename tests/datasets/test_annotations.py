@@ -207,6 +207,13 @@ class TestOddities:
                 "boxes that are there twice, of which a detector can find only one (1): "
                 "id 99 (entry 4) as id 21 (entry 1) on b.jpg",
             ),
+            (
+                lambda content: content["annotations"].append(
+                    {**content["annotations"][0], "id": 99, "category_id": 2}
+                ),
+                "boxes that are there with another class too (1): "
+                "id 99 (entry 4) as id 21 (entry 1) on b.jpg",
+            ),
         ],
     )
     def test_is_told(
@@ -436,8 +443,16 @@ class TestErrors:
             (lambda content: content["images"].append(3), "entries of 'images' that are no obj"),
             (without("categories", 0, "id"), "categories without 'id' (1): entry 1;"),
             (without("categories", 0, "name"), "categories without 'name' (1): id 9 (entry 1);"),
-            (update("categories", 0, name=3), "whose name is no text (1): id 9 (entry 1) has 3;"),
-            (update("categories", 0, name="\ud800"), "categories whose name is no text (1)"),
+            (update("categories", 0, name=3), "no line of text (1): id 9 (entry 1) has 3;"),
+            (
+                update("categories", 0, name="\ud800"),
+                "categories whose name is no line of text (1)",
+            ),
+            (
+                update("categories", 0, name="\u3000 "),
+                "categories whose name is no line of text (1)",
+            ),
+            (update("categories", 0, name="a\nb"), 'id 9 (entry 1) has "a\\nb"; expected one that'),
             (update("categories", 0, id=2), "categories with an id that an earlier one has (1)"),
             (without("annotations", 1, "image_id"), "annotations without 'image_id' (1): id 22 (e"),
             (
