@@ -21,7 +21,7 @@ import torch
 import tyro
 
 from bckd.checkpoints import load_detector, recorded_size
-from bckd.datasets.annotations import read_annotations
+from bckd.datasets.annotations import class_names_of
 from bckd.datasets.coco import CocoDataset
 from bckd.datasets.scenes import write_scenes
 from bckd.distributed import end_under_torchrun, is_first, process_name
@@ -100,8 +100,7 @@ class EvalOptions:
 
 def main() -> None:
     """Entry point of the command line; what is refused is one sentence and exit code 2."""
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="backslashreplace")  # a terminal that can't show a class name
+    _open_streams()
     try:
         code = run(sys.argv[1:])
         sys.stdout.flush()
@@ -121,6 +120,18 @@ def main() -> None:
     except KeyboardInterrupt:
         print("bckd: interrupted", file=sys.stderr)
         sys.exit(130)
+
+
+def _open_streams() -> None:
+    """Standard streams that take all that is printed, and what a terminal can't show as its code.
+
+    A service may have closed them: then the next file to be opened would get their number.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")
 
 
 def _refuse(sentence: str) -> NoReturn:
@@ -232,13 +243,14 @@ def _eval(arguments: list[str]) -> None:
     for file in (options.detections, options.score_maps):
         if file is not None:
             check_writable(file)
-    names = read_annotations(options.data.root / options.data.val_annotations).class_names
+    names = class_names_of(options.data.root / options.data.val_annotations)
     checkpoint = load_detector(path, names)
-    dataset = validation_data(options.data, checkpoint.detector.normalisation, limit)
+    settings = checkpoint.detector.settings
+    kept = settings.max_detections if options.max_detections is None else limit
+    dataset = validation_data(options.data, checkpoint.detector.normalisation, min(kept, limit))
     detector, dataset = with_classes_of(checkpoint.detector, path, dataset)
     detector = detector.to(pick_device(options.device))
-    if options.max_detections is not None:
-        detector.settings = replace(detector.settings, max_detections=limit)
+    detector.settings = replace(settings, max_detections=kept)
     loading = (options.batch_size, options.data.workers)
     metrics, results = evaluate(detector, dataset, *loading, max_detections=limit)
     if not results:

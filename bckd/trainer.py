@@ -39,7 +39,7 @@ from bckd.distributed import (
     shared,
 )
 from bckd.errors import InputError
-from bckd.evaluation import Metrics, evaluate
+from bckd.evaluation import MAX_DETECTIONS, Metrics, evaluate
 from bckd.files import finite_or_none, one_writer, write_json
 from bckd.gradient_shares import gradient_shares
 from bckd.interruption import (
@@ -52,6 +52,7 @@ from bckd.interruption import (
 )
 from bckd.learnt_boxes import tell_unlearnt
 from bckd.loss_window import LossWindow
+from bckd.models.backbones.base import COARSEST
 from bckd.models.detector import Detector
 from bckd.objective import Terms, compute_terms, weights_at
 from bckd.precision import autocast_type
@@ -78,7 +79,7 @@ from bckd.run_log import NoLog, RunLog, read_log
 from bckd.schedule import build_optimizer, learning_rate, set_learning_rate
 from bckd.structures import Batch
 from bckd.teaching import TeacherTargets, Teaching, live_teaching
-from bckd.telling import each_once, tell
+from bckd.telling import each_once, some, tell
 from bckd.values import to_plain
 
 
@@ -151,7 +152,8 @@ def _train(
     own_images = _own_share(recipe)
     normalisation = recipe.model.normalisation
     training = training_data(recipe.data, recipe.seed, normalisation)
-    validation = validation_data(recipe.data, normalisation)
+    kept = min(recipe.model.postprocess.max_detections, MAX_DETECTIONS)
+    validation = validation_data(recipe.data, normalisation, kept)
     validation = check_same_classes(training, validation)
     tell_unlearnt(recipe.model, training)
     names = training.annotations.class_names
@@ -160,7 +162,7 @@ def _train(
     anew = state is None
     student = first_process_first(lambda: build_student(recipe, names, anew, unlearnt))
     student = student.to(device, memory_format=torch.channels_last)
-    _check_groups(recipe, student, own_images)
+    _check_groups(recipe, student, own_images, training)
     if teaching is None:
         teacher = first_process_first(lambda: load_teacher(recipe, names, device, unlearnt))
         if teacher is not None and state is None:
@@ -367,14 +369,32 @@ def _own_share(recipe: Recipe) -> int:
     return recipe.batch_size // process_count()
 
 
-def _check_groups(recipe: Recipe, student: Detector, own_images: int) -> None:
-    """A BatchNorm that learns takes its statistics over a group: no two processes can share one."""
+def _check_groups(
+    recipe: Recipe, student: Detector, own_images: int, training: CocoDataset
+) -> None:
+    """A BatchNorm that learns takes its statistics over a group.
+
+    No two processes can share one, and one image that is a single cell has none.
+    """
+    if not _learns_batch_norm(student):
+        return
     size = recipe.images_per_group
-    if size and _learns_batch_norm(student) and own_images % size:
+    if size and own_images % size:
         raise InputError(
             f"images_per_group is {size} where a process has {own_images} images of a step; "
             f"expected a divisor, since BatchNorm learns (--model.norm-eval fixes it)"
         )
+    if (size or own_images) > 1:
+        return
+    canvases = enumerate(map(training.canvas, range(len(training))))
+    small = [training.images[n].file_name for n, sides in canvases if max(sides) <= COARSEST]
+    if small:
+        what = (
+            f"images that are {COARSEST} pixels or less at this --data.size ({{}}) have one value "
+            f"a channel, too few for a BatchNorm that learns on one image at a time (expected "
+            f"larger images, more of them, or --model.norm-eval)"
+        )
+        raise InputError(f"{training.annotations.path}: {some(what, small)}")
 
 
 def _learns_batch_norm(student: Detector) -> bool:

@@ -589,6 +589,28 @@ def refusal(recipe: Recipe) -> str:
     return str(caught.value)
 
 
+class TestSingleCells:
+    """A BatchNorm that learns has no statistics of one image that is one cell."""
+
+    @pytest.mark.parametrize("change", [{"batch_size": 1}, {"images_per_group": 1}])
+    def test_they_are_refused(self, tiny_recipe: Recipe, change: dict) -> None:
+        data = replace(tiny_recipe.data, size=ImageSize(32, 32))
+        message = refusal(replace(tiny_recipe, data=data, **change))
+        assert "images that are 32 pixels or less" in message and "--model.norm-eval" in message
+
+    @pytest.mark.parametrize("why", ["larger", "more", "fixed"])
+    def test_what_is_expected_runs(self, tiny_recipe: Recipe, why: str) -> None:
+        side = 64 if why == "larger" else 32
+        recipe = replace(
+            tiny_recipe,
+            data=replace(tiny_recipe.data, size=ImageSize(side, side)),
+            model=replace(tiny_recipe.model, norm_eval=why == "fixed"),
+            batch_size=2 if why == "more" else 1,
+            steps=1,
+        )
+        run(recipe)
+
+
 class TestStart:
     def test_the_student_goes_on_from_there(self, tiny_recipe: Recipe, tmp_path: Path) -> None:
         first = run(tiny_recipe)

@@ -18,7 +18,7 @@ from bckd.datasets.findings import Findings
 from bckd.errors import InputError
 from bckd.files import read_json
 
-__all__ = ["Annotations", "ImageEntry", "Objects", "read_annotations"]
+__all__ = ["Annotations", "ImageEntry", "Objects", "class_names_of", "read_annotations"]
 
 
 @dataclass(frozen=True)
@@ -165,6 +165,16 @@ def read_annotations(path: Path, folder: Path | None = None) -> Annotations:
         labelled="annotations" in content,
         findings=findings,
     )
+
+
+def class_names_of(path: Path) -> tuple[str, ...]:
+    """The class names of a COCO instances JSON file, of which nothing else is looked at.
+
+    Raises:
+        InputError: as `read_annotations`, where its lists or its categories are at fault.
+    """
+    categories = read_categories(_load(path)["categories"], Findings(path))
+    return tuple(name for _, name in categories)
 
 
 def _load(path: Path) -> dict[str, Any]:

@@ -269,8 +269,11 @@ class TestErrors:
         words = ("empty.png cannot be decoded: it is no image", "more than 8 bits", "Git LFS")
         self.error_of(lambda: dataset(custom_root), "can't be used (3)", *words)
 
-    @pytest.mark.parametrize("suffix", ["jpg", "png", "gif"])
+    @pytest.mark.parametrize(
+        "suffix", ["jpg", "png", "gif", "bmp", "tif", "ppm", "webp", "jp2", "tga"]
+    )
     def test_an_image_is_cut_short(self, tmp_path: Path, suffix: str) -> None:
+        """It is told before any image is drawn, whatever kind of file it is."""
         path = tmp_path / f"image.{suffix}"
         noise = np.random.default_rng(0).integers(0, 255, (30, 40, 3), np.uint8)
         Image.fromarray(noise).save(path)
