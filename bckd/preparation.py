@@ -122,15 +122,16 @@ def _started(
         raise InputError(f"start {start} is no detector that a recipe builds; use it as a teacher")
     new = _seeded(detector.config, class_names, recipe.seed)
     detector = _renamed(detector, new, f"start {start}", dispensable)
-    configs = (detector.config, recipe.model.resolved())
-    theirs, ours = (to_plain(replace(x, pretrained=False)) for x in configs)
+    model = recipe.model.resolved()
+    own = replace(detector.config, pretrained=model.pretrained, postprocess=model.postprocess)
+    theirs, ours = to_plain(own), to_plain(model)
     differing = next((name for name in ours if theirs[name] != ours[name]), None)
     if differing is not None:
         raise InputError(
             f"start {start} has model.{differing} {theirs[differing]}, the student "
             f"{ours[differing]}; they must be equal"
         )
-    detector.config = recipe.model.resolved()
+    detector.config, detector.settings = model, model.postprocess
     return detector
 
 
@@ -244,6 +245,7 @@ def with_classes_of(
     names = dataset.annotations.class_names
     if detector.class_names == names:
         return detector, dataset
+    dataset.annotations.check_known(detector.class_names, str(path))
     known = tuple(name for name in names if name in detector.class_names)
     dataset = dataset.with_annotations(dataset.annotations.with_classes(known, str(path)))
     columns = _columns(detector.class_names, known, str(path))

@@ -185,6 +185,7 @@ class TestRefusals:
         data += ["--data.val-annotations", "annotations/instances_val.json"]
         message = refusal("eval", tiny_teacher, *data, "--device", "cpu")
         assert str(tiny_teacher) in message and "washer" in message
+        assert "its classes are 'square', " in message  # all of them, not those that both have
 
     def test_eval_without_a_run(self, refusal: Callable[..., str]) -> None:
         assert "folder of a run" in refusal("eval", "--device", "cpu")

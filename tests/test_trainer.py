@@ -27,6 +27,7 @@ from bckd.errors import InputError
 from bckd.evaluation import evaluate
 from bckd.files import one_writer
 from bckd.models.detector import Detector
+from bckd.models.postprocess import PostProcess
 from bckd.normalisation import Normalisation
 from bckd.objective import compute_terms
 from bckd.preparation import build_student, load_teacher, training_data, validation_data
@@ -621,6 +622,17 @@ class TestStart:
         assert all(parameter.requires_grad for parameter in student.parameters())
         losses = [step_lines(r.out)[0]["loss"] for r in (tiny_recipe, run(recipe))]
         assert losses[1] < losses[0]
+
+    def test_of_another_post_processing(
+        self, tiny_recipe: Recipe, tmp_path: Path, tiny_detector: Callable[..., Detector]
+    ) -> None:
+        """The student's is the recipe's, as in a run that is resumed."""
+        path = tmp_path / "other.safetensors"
+        few = tiny_detector(postprocess=PostProcess(max_detections=3))
+        save_detector(path, few, ImageSize(64, 64), {})
+        student = build_student(replace(tiny_recipe, start=path), NAMES)
+        assert student.settings == student.config.postprocess
+        assert student.settings.max_detections == 100
 
     def test_of_another_width(
         self, tiny_recipe: Recipe, tmp_path: Path, tiny_detector: Callable[..., Detector]

@@ -17,6 +17,7 @@ from bckd.datasets.entries import Annotated, ImageEntry, read_boxes, read_catego
 from bckd.datasets.findings import Findings
 from bckd.errors import InputError
 from bckd.files import read_json
+from bckd.telling import first_of
 
 __all__ = ["Annotations", "ImageEntry", "Objects", "class_names_of", "read_annotations"]
 
@@ -84,20 +85,25 @@ class Annotations:
         """
         if class_names == self.class_names:
             return self
+        self.check_known(class_names, who)
         id_of = dict(zip(self.class_names, self.category_ids, strict=True))
-        unknown = sorted(self.occurring_classes - set(class_names))
-        if unknown:
-            listed = ", ".join(f"{name!r} (id {id_of[name]})" for name in unknown)
-            raise InputError(
-                f"{self.path} has boxes of {listed}, which {who} has not; its classes are "
-                f"{', '.join(map(repr, class_names))}"
-            )
         place = torch.tensor([_place(name, class_names) for name in self.class_names])
         objects = {
             key: replace(value, labels=place[value.labels]) for key, value in self.objects.items()
         }
         ids = tuple(id_of.get(name) for name in class_names)
         return replace(self, class_names=class_names, category_ids=ids, objects=objects)
+
+    def check_known(self, class_names: tuple[str, ...], who: str) -> None:
+        """Refuse boxes of a class that is not among these; arguments as of `with_classes`."""
+        id_of = dict(zip(self.class_names, self.category_ids, strict=True))
+        unknown = sorted(self.occurring_classes - set(class_names))
+        if unknown:
+            listed = first_of([f"{name!r} (id {id_of[name]})" for name in unknown])
+            raise InputError(
+                f"{self.path} has boxes of {listed}, which {who} has not; its classes are "
+                f"{first_of([*map(repr, class_names)])}"
+            )
 
     def objects_of(self, image_id: int) -> Objects:
         """The boxes of an image; none is a valid answer."""
