@@ -21,7 +21,7 @@ import torch
 import tyro
 
 from bckd.checkpoints import load_detector, recorded_size
-from bckd.datasets.annotations import read_annotations
+from bckd.datasets.annotations import class_names_of
 from bckd.datasets.coco import CocoDataset
 from bckd.datasets.scenes import write_scenes
 from bckd.distributed import end_under_torchrun, is_first, launched, process_name
@@ -101,10 +101,7 @@ class EvalOptions:
 
 def main() -> None:
     """Entry point of the command line; what is refused is one sentence and exit code 2."""
-    for name in ("stdout", "stderr"):
-        if getattr(sys, name) is None:  # it was closed by who started this
-            setattr(sys, name, open(os.devnull, "w"))
-        getattr(sys, name).reconfigure(errors="backslashreplace")  # a name it can't show
+    _open_streams()
     try:
         with _heard():
             code = run(sys.argv[1:])
@@ -142,6 +139,18 @@ def _heard() -> Iterator[None]:
         return
     with ending() as told, told.at_once():
         yield
+
+
+def _open_streams() -> None:
+    """Standard streams that take all that is printed, and what a terminal can't show as its code.
+
+    A service may have closed them: then the next file to be opened would get their number.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")
 
 
 def _refuse(sentence: str) -> NoReturn:
@@ -267,15 +276,16 @@ def _eval(arguments: list[str]) -> None:
     written = [file for file in (options.detections, options.score_maps) if file is not None]
     for number, file in enumerate(written):
         check_writable(file, weights, annotations, *written[:number])
-    names = read_annotations(annotations).class_names
+    names = class_names_of(annotations)
     checkpoint = load_detector(path, names)
-    dataset = validation_data(options.data, checkpoint.detector.normalisation, limit)
+    settings = checkpoint.detector.settings
+    kept = settings.max_detections if options.max_detections is None else limit
+    dataset = validation_data(options.data, checkpoint.detector.normalisation, min(kept, limit))
     for file in filter(Path.exists, written):
         check_writable(file, *(dataset.folder / image.file_name for image in dataset.images))
     detector, dataset = with_classes_of(checkpoint.detector, path, dataset)
     detector = detector.to(pick_device(options.device))
-    if options.max_detections is not None:
-        detector.settings = replace(detector.settings, max_detections=limit)
+    detector.settings = replace(settings, max_detections=kept)
     loading = (options.batch_size, options.data.workers)
     metrics, results = evaluate(detector, dataset, *loading, max_detections=limit)
     if not results:

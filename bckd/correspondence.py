@@ -123,12 +123,14 @@ def _columns(
             f"{_listed(teacher.class_names)}: say which of these each class is "
             f"(--teacher-classes '{missing[0]}=NAME')"
         )
-    tell_some(
-        f"teacher {who} lacks {{}} of the classes, of which there is no box to learn from",
-        (ours for ours, _ in absent),
-    )
+    tell_lacking(f"teacher {who}", [ours for ours, _ in absent])
     places = {name: place for place, name in enumerate(teacher.class_names)}
     return [places.get(name) for name in wanted]
+
+
+def tell_lacking(who: str, names: Sequence[str]) -> None:
+    """Tell which classes of the data a detector does not know, and need not."""
+    tell_some(f"{who} lacks {{}} of the classes, of which there is no box to learn from", names)
 
 
 def _listed(values: Sequence[object], separator: str = ", ") -> str:

@@ -25,6 +25,7 @@ from bckd.recipes import (
 from bckd.report import report
 from bckd.studies.catalogue import methods
 from bckd.studies.study import weights_of
+from bckd.telling import each_once
 from bckd.trainer import make_teaching, train
 from bckd.values import Count, Place, Seed, checked
 
@@ -66,7 +67,7 @@ def run_demo(options: DemoOptions) -> dict[str, Any]:
         check_recipe(recipe)  # a minute of drawing
     device = pick_device(options.device)
     load_detector(options.teacher)
-    with one_writer(options.out):
+    with one_writer(options.out), each_once():
         return _run_demo(options, recipes, device)
 
 

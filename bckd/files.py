@@ -25,6 +25,7 @@ from bckd.errors import InputError, reason
 _PART = ".bckd-{}.part"  # the mark of a file that is being written
 LOCK = ".bckd.lock"
 _BEGINNING = 512  # bytes by which a file of another kind is told
+_SHOWN = 20  # characters of a text that is no JSON
 
 
 @contextmanager
@@ -294,5 +295,9 @@ def parse_json(content: str | bytes, name: str) -> Any:
         ) from error
     except RecursionError as error:
         raise InputError(f"{name} is nested too deeply to be read") from error
-    except ValueError as error:  # no JSON, or a number of thousands of digits
+    except json.JSONDecodeError as error:
+        rest = error.doc[error.pos : error.pos + _SHOWN]
+        found = f"{rest!r} stands there" if rest.strip() else "its text ends there"
+        raise InputError(f"{name} is not valid JSON: {error}; {found}") from error
+    except ValueError as error:  # a number of thousands of digits
         raise InputError(f"{name} is not valid JSON: {error}") from error

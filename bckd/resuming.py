@@ -24,7 +24,7 @@ from bckd.run_log import LOG
 from bckd.telling import first_of, tell
 from bckd.tensor_files import read_tensors, save_tensors
 from bckd.unfinished import MODEL, STATE, STUDENT, Damaged, check_whole, checksum, is_state
-from bckd.values import CountOrZero, PositiveOrZero, from_plain, to_plain
+from bckd.values import Count, CountOrZero, PositiveOrZero, from_plain, to_plain
 
 PREVIOUS = "resume.previous.safetensors"  # of the state before it
 # A resumed run may differ in these: they do not touch the weights (the folder of the data
@@ -50,7 +50,8 @@ ABSENT = "absent"  # in place of a file's SHA-256
 class _Header:
     """What a state says beside its tensors, each field a JSON text.
 
-    Earlier versions wrote no `scaler`, `contents`, `window`, `class_names` and `checksum`.
+    Earlier versions wrote no `scaler`, `contents`, `window`, `class_names`, `processes` and
+    `checksum`.
     """
 
     step: CountOrZero
@@ -60,6 +61,7 @@ class _Header:
     contents: dict[str, str] = field(default_factory=dict)
     window: HeldWindow = field(default_factory=HeldWindow)
     class_names: tuple[str, ...] | None = None
+    processes: Count | None = None
     checksum: str | None = None
 
 
@@ -76,6 +78,7 @@ class ResumeState:
         scaler: state of the loss scale of fp16.
         contents: see `contents_of`.
         window: what the next line of the log says of steps before this one.
+        processes: how many shared its steps; None where an earlier version wrote it.
     """
 
     path: Path
@@ -86,6 +89,7 @@ class ResumeState:
     scaler: dict[str, int | float]
     contents: dict[str, str]
     window: HeldWindow
+    processes: int | None
 
 
 def contents_of(recipe: Recipe) -> dict[str, str]:
@@ -131,6 +135,7 @@ def save_state(
         contents,
         window,
         class_names=detector.class_names,
+        processes=process_count(),
     )
     texts = {name: json.dumps(to_plain(value)) for name, value in vars(header).items()}
     texts["checksum"] = json.dumps(checksum(tensors, texts))

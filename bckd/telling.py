@@ -2,17 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 from bckd.distributed import is_first
 
 _SHOWN = 3  # of many of a kind
+_told: ContextVar[set[str] | None] = ContextVar("told", default=None)  # within `each_once`
 
 
 def tell(sentence: str) -> None:
     """Print a sentence, in the first process of a run alone."""
+    told = _told.get()
+    if told is not None and sentence in told:
+        return
+    if told is not None:
+        told.add(sentence)
     if is_first():
         print(sentence)
+
+
+@contextmanager
+def each_once() -> Iterator[None]:
+    """Tell no sentence a second time within the block, or within one around it."""
+    token = _told.set(set()) if _told.get() is None else None
+    try:
+        yield
+    finally:
+        if token is not None:
+            _told.reset(token)
 
 
 def tell_some(what: str, found: Iterable[str]) -> None:

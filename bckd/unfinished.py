@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from bckd.datasets.annotations import read_annotations
+from bckd.datasets.annotations import class_names_of
 from bckd.errors import InputError
 from bckd.files import parse_json
 from bckd.recipes import Recipe
@@ -98,6 +98,6 @@ def classes_of(path: Path, header: dict[str, str], recipe: Recipe) -> tuple[str,
         names = parse_json(header["class_names"], f"{path}: class_names in its header")
         return from_plain(Names, names, f"{path}: class_names")
     try:
-        return read_annotations(recipe.data.root / recipe.data.train_annotations).class_names
+        return class_names_of(recipe.data.root / recipe.data.train_annotations)
     except InputError:
         return None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -109,7 +110,9 @@ def from_plain(kind: type[T], plain: Any, name: str = "") -> T:
     try:
         value = _adapter(kind).validate_json(json.dumps(plain, default=_object), strict=True)
     except ValidationError as error:
-        raise InputError(prefix + _sentences(error.errors())) from error
+        raise InputError(
+            prefix + (_first_no_unicode(plain) or _sentences(error.errors()))
+        ) from error
     except (TypeError, ValueError, RecursionError) as error:  # no JSON: odd keys, a circle
         raise InputError(f"{prefix}{error}") from error
     unknown = _unknown(plain, value)
@@ -137,6 +140,25 @@ def _adapter(kind: type) -> TypeAdapter[Any]:
 def _object(value: Any) -> dict[str, str]:
     """What stands for a thing that JSON has not: no field takes it, and its fault shows it."""
     return {type(value).__name__: str(value)}
+
+
+def _first_no_unicode(plain: Any) -> str | None:
+    try:
+        return next(_no_unicode(plain), None)
+    except RecursionError:  # the sentences say so
+        return None
+
+
+def _no_unicode(plain: Any, place: str = "") -> Iterator[str]:
+    """Each text that has no place in a JSON file, such as a path of bytes that are no UTF-8."""
+    if isinstance(plain, dict):
+        for key, item in plain.items():
+            yield from _no_unicode(item, f"{place}.{key}" if place else str(key))
+    elif isinstance(plain, list):
+        for number, item in enumerate(plain):
+            yield from _no_unicode(item, f"{place}.{number}")
+    elif isinstance(plain, str) and plain != plain.encode("utf-8", "replace").decode():
+        yield f"{place} is {plain!r}; expected text in Unicode"
 
 
 def _sentences(faults: list[Any]) -> str:

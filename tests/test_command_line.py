@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import shutil
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from bckd.command_line import main, print_metrics, run
 from bckd.datasets.annotations import read_annotations
 from bckd.datasets.coco import ImageSize
 from bckd.models.detector import Detector
+from bckd.models.postprocess import PostProcess
 from bckd.recipes import PRESETS
 from bckd.trainer import snapshot
 
@@ -186,6 +188,7 @@ class TestRefusals:
         data += ["--data.val-annotations", "annotations/instances_val.json"]
         message = refusal("eval", tiny_teacher, *data, "--device", "cpu")
         assert str(tiny_teacher) in message and "washer" in message
+        assert "its classes are 'square', " in message  # all of them, not those that both have
 
     def test_eval_without_a_run(self, refusal: Callable[..., str]) -> None:
         assert "folder of a run" in refusal("eval", "--device", "cpu")
@@ -451,6 +454,51 @@ def test_more_detections_are_kept_and_judged(
         assert code == 0 and ("AP can't be above" in text) == (limit == 1)
         counts[limit] = len(json.loads(path.read_text()))
     assert counts[1] == 8 < counts[100]
+
+
+def test_a_detector_that_keeps_few_has_a_ceiling_too(
+    call: Callable[..., tuple[int, str, str]],
+    tiny_detector: Callable[..., Detector],
+    scenes_root: Path,
+    tmp_path: Path,
+) -> None:
+    data = ["--data.root", scenes_root, "--data.val-images", "val", "--data.workers", 0]
+    data += ["--data.val-annotations", "annotations/instances_val.json", "--device", "cpu"]
+    path = tmp_path / "few.safetensors"
+    few = tiny_detector(postprocess=PostProcess(max_detections=1))
+    save_detector(path, few, ImageSize(64, 64), {})
+    code, text, _ = call("eval", path, *data)
+    assert code == 0 and "as 1 detections of an image are kept and judged" in text
+
+
+def test_sizes_that_only_the_files_say(
+    call: Callable[..., tuple[int, str, str]], custom_root: Path, tiny_detector: Callable
+) -> None:
+    path = custom_root / "annotations" / "instances_val.json"
+    content = json.loads(path.read_text())
+    for image in content["images"]:
+        del image["width"]
+    path.write_text(json.dumps(content))
+    weights = custom_root / "w.safetensors"
+    names = tuple(row["name"] for row in content["categories"])
+    save_detector(weights, tiny_detector(names), ImageSize(64, 64), {})
+    data = ["--data.root", custom_root, "--data.val-images", "val", "--data.workers", 0]
+    data += ["--data.val-annotations", "annotations/instances_val.json", "--device", "cpu"]
+    code, text, _ = call("eval", weights, *data)
+    assert code == 0 and "have those of their files" in text
+
+
+@pytest.mark.parametrize("closed", ["0", "1", "2", "012"])
+def test_standard_streams_may_be_closed(closed: str) -> None:
+    """As a service may start a command."""
+    ends = " ".join(f"{number}>&-" for number in closed)
+    command = f'"{sys.executable}" -m bckd eval nothing {ends}'
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    done = subprocess.run(
+        command, shell=True, env=environment, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("bckd: error: nothing does not exist") == ("2" not in closed)
 
 
 def test_scenes(call: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:

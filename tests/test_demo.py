@@ -6,14 +6,16 @@ import json
 import math
 import re
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from dataclasses import fields, replace
 from html.parser import HTMLParser
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from bckd import demo
+from bckd import demo, trainer
 from bckd.agreement import Agreement
 from bckd.checkpoints import save_detector
 from bckd.datasets.coco import ImageSize
@@ -24,6 +26,7 @@ from bckd.files import one_writer
 from bckd.models.detector import Detector
 from bckd.report import NAMES
 from bckd.run_log import read_log
+from bckd.telling import tell
 
 METRICS = {"AP", "AP50", "AP75", "APs", "APm", "APl", "per_class"}
 
@@ -44,7 +47,10 @@ def options(
 
 @pytest.fixture(scope="module")
 def results(options: DemoOptions) -> dict[str, Any]:
-    run_demo(options)
+    with redirect_stdout(StringIO()) as told, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trainer, "tell_unlearnt", lambda *_: tell("one box is not learnt"))
+        run_demo(options)
+    (options.out / "told.txt").write_text(told.getvalue())
     return json.loads((options.out / "results.json").read_text())
 
 
@@ -124,6 +130,13 @@ class TestReport:
         expected = [f"{100 * run['AP']:.1f}" for run in results["runs"]]
         expected += [f"{run['score_error']:.4f}" for run in results["runs"]]
         assert numbers == expected
+
+
+def test_what_is_told_of_the_data_is_told_once(
+    options: DemoOptions, results: dict[str, Any]
+) -> None:
+    """Not once for each of the three students."""
+    assert (options.out / "told.txt").read_text().count("one box is not learnt") == 1
 
 
 class TestResults:

@@ -18,7 +18,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from bckd import trainer
+from bckd import resuming, trainer
 from bckd.checkpoints import STUDENT, load_detector
 from bckd.command_line import run
 from bckd.datasets.scene_drawing import class_names
@@ -422,6 +422,51 @@ class TestContents:
     def test_a_teacher_is_not_added(self, stopped: Recipe, tiny_teacher: Path) -> None:
         with pytest.raises(InputError, match="teacher was None, now "):
             finish(replace(stopped, teacher=tiny_teacher))
+
+
+class TestOtherProcesses:
+    """Where the number of processes decides the weights, a resumed run says so."""
+
+    @pytest.fixture
+    def shared(self, tiny_recipe: Recipe, stop_at_first_state: Callable) -> Callable:
+        """`shared(recipe)`: the recipe's run, stopped at a state that says two processes."""
+
+        def stop(recipe: Recipe) -> None:
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(resuming, "process_count", lambda: 2)
+                stop_at_first_state(lambda: train(recipe, progress=False))
+
+        return stop
+
+    def test_they_are_told(
+        self, tiny_recipe: Recipe, shared: Callable, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        shared(tiny_recipe)
+        finish(tiny_recipe)
+        out = capsys.readouterr().out
+        assert f"{STATE} is of 2 processes, the run goes on with 1" in out
+        assert "BatchNorm takes its statistics over the images of a process" in out
+
+    @pytest.mark.parametrize("why", ["groups", "fixed", "equal"])
+    def test_nothing_is_told_where_they_decide_nothing(
+        self,
+        tiny_recipe: Recipe,
+        shared: Callable,
+        stop_at_first_state: Callable,
+        capsys: pytest.CaptureFixture[str],
+        why: str,
+    ) -> None:
+        recipe = tiny_recipe
+        if why == "groups":
+            recipe = replace(recipe, images_per_group=2)
+        if why == "fixed":
+            recipe = replace(recipe, model=replace(recipe.model, norm_eval=True))
+        if why == "equal":
+            stop_at_first_state(lambda: train(recipe, progress=False))
+        else:
+            shared(recipe)
+        finish(recipe)
+        assert "processes" not in capsys.readouterr().out
 
 
 class TestEvaluationsOnTheWay:

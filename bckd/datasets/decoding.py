@@ -46,7 +46,9 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 _QUARTERS = (5, 6, 7, 8)  # orientations that swap width and height
-_DEEP = re.compile(r"\b(L|LA|RGB|RGBA|RGBX|CMYK);16")  # Pillow's names of how pixels are stored
+_DEEP = re.compile(
+    r"\bSGI16\b|\b(L|LA|RGB|RGBA|RGBX|CMYK);16"
+)  # Pillow's names of how pixels are stored
 
 
 class Header(NamedTuple):
@@ -122,14 +124,15 @@ def _opened(path: Path) -> Iterator[Image.Image]:
 def _orientation(file: Image.Image) -> int:
     try:
         # Not a PNG's own method, which reads all pixels where there is no tag.
-        return Image.Image.getexif(file).get(ExifTags.Base.Orientation, 1)
+        found = Image.Image.getexif(file).get(ExifTags.Base.Orientation, 1)
+        return found if found in _TURNS else 1
     except _NO_TAGS:
         return 1
 
 
 def _is_deep(file: Image.Image) -> bool:
     """Whether a file just opened has more than 8 bits a channel; of colours Pillow keeps 8."""
-    deep_colour = any(_DEEP.search(str(tile[3])) for tile in file.tile)
+    deep_colour = any(_DEEP.search(f"{tile[0]} {tile[3]}") for tile in file.tile)
     return deep_colour or file.mode.startswith(("I", "F"))
 
 
