@@ -158,11 +158,14 @@ class TestStudy:
     ) -> None:
         path = options.results / "tiny.jsonl"
         path.parent.mkdir()
-        path.write_text("not mine\n{cut")
+        run = {"part": "other", "method": "none", "scale": 1, "seed": 0}
+        changes = runner.published_changes(study, runner.Cell(**run))
+        mine = json.dumps({**run, "changes": changes})
+        path.write_text(f"{mine}\nnot mine\n{{cut")
         monkeypatch.setattr(runner, "run_cell", None)  # so that the first run fails
         with pytest.raises(TypeError):
             run_study(study, options)
-        assert path.read_text() == "not mine\n"
+        assert path.read_text() == f"{mine}\nnot mine\n"
 
     @pytest.mark.parametrize(
         ("changes", "message"),
