@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import signal
 from pathlib import Path
+
+# How PyTorch says it of the CPU, of CUDA, of its libraries, and of MPS; and how numpy and it
+# say how much it was.
+_NO_MEMORY = re.compile(
+    r"not enough memory|can't allocate memory|out of memory|ALLOC_FAILED|start new thread"
+)
+_ASKED = re.compile(r"allocate ([\d.]+ ?(?:bytes|[KMGTP]i?B))")
 
 
 class InputError(ValueError):
@@ -21,21 +29,23 @@ class NonFiniteLossError(RuntimeError):
 
 
 class Interrupted(KeyboardInterrupt):
-    """A run was told to end, and its folder holds all of it.
+    """A command or a run was told to end.
 
     Args:
         number: of the signal.
-        out: the folder.
+        out: the folder that holds all of what a run did.
     """
 
-    def __init__(self, number: int, out: Path) -> None:
+    def __init__(self, number: int, out: Path | None) -> None:
         super().__init__(number, out)
         self.number, self.out = number, out
 
     def __str__(self) -> str:
-        name = signal.Signals(self.number).name
+        stopped = f"stopped by {signal.Signals(self.number).name}"
+        if self.out is None:
+            return stopped
         return (
-            f"stopped by {name}; {self.out} holds what was done, and --resume goes on from there "
+            f"{stopped}; {self.out} holds what was done, and --resume goes on from there "
             f"(a demo or a study does so when it is started again)"
         )
 
@@ -44,3 +54,15 @@ def reason(error: BaseException) -> str:
     """Why something failed, on one line: the system's words where it is the system's error."""
     words = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     return " ".join(words.split()) or type(error).__name__
+
+
+def memory_wanted(error: BaseException) -> str | None:
+    """Of an error that says that memory ran out, how much was asked for in vain; else None.
+
+    In brackets, where it is known. PyTorch has a class of its own for this on accelerators alone.
+    """
+    words = str(error)
+    if not isinstance(error, MemoryError) and not _NO_MEMORY.search(words):
+        return None
+    asked = _ASKED.search(words)
+    return f" ({asked[1]} were asked for)" if asked else ""

@@ -1,4 +1,4 @@
-"""The one place where files are written and JSON is read.
+"""The one place where files are written, and where JSON is read.
 
 A file is whole or absent, whatever happens: it is written beside under a name of its own,
 brought to the disk, then renamed. A folder that a command writes to has one writer at a time.
@@ -9,8 +9,11 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
+import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from hashlib import file_digest
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -21,6 +24,34 @@ from bckd.errors import InputError, reason
 
 _PART = ".bckd-{}.part"  # the mark of a file that is being written
 LOCK = ".bckd.lock"
+_BEGINNING = 512  # bytes by which a file of another kind is told
+_SHOWN = 20  # characters of a text that is no JSON
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Say in a sentence why something can't be written (no space, no right).
+
+    Raises:
+        InputError: it can't.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"{path} can't be written: {reason(error)}") from error
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Say in a sentence why something can't be read.
+
+    Raises:
+        InputError: it can't.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"{path} can't be read: {reason(error)}") from error
 
 
 def write_atomically(
@@ -40,16 +71,15 @@ def write_atomically(
     target = _target(path)
     temporary = target.with_name(_PART.format(uuid4().hex))
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        temporary.open("xb").close()  # a file of our own: nothing that lies there is followed
-        write(temporary)
-        _to_disk(temporary)
-        if previous is not None and target.exists():
-            os.replace(target, previous)
-        os.replace(temporary, target)
-        _to_disk(target.parent)
-    except OSError as error:
-        raise InputError(f"{path} can't be written: {reason(error)}") from error
+        with writing(path):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            temporary.open("xb").close()  # a file of our own: nothing that lies there is followed
+            write(temporary)
+            _to_disk(temporary)
+            if previous is not None and target.exists():
+                os.replace(target, previous)
+            os.replace(temporary, target)
+            _to_disk(target.parent)
     finally:
         with suppress(OSError):  # renamed, or never made
             temporary.unlink()
@@ -78,20 +108,23 @@ def _to_disk(path: Path) -> None:
         os.close(handle)
 
 
-def check_writable(path: Path) -> None:
+def check_writable(path: Path, *others: Path) -> None:
     """Refuse early what `write_atomically` would refuse after the work.
 
+    Args:
+        others: files that must not be replaced: what is read, or written as well.
+
     Raises:
-        InputError: as there.
+        InputError: as there, or it is one of the others.
     """
     target = _target(path)
+    if any(os.path.realpath(other) == str(target) for other in others):
+        raise InputError(f"{path} is used for something else here; name another file to write")
     folder = next(parent for parent in target.parents if parent.exists())
-    try:
+    with writing(path):
         trial = folder / _PART.format(uuid4().hex)
         trial.open("xb").close()
         trial.unlink()
-    except OSError as error:
-        raise InputError(f"{path} can't be written: {reason(error)}") from error
 
 
 @contextmanager
@@ -190,17 +223,56 @@ def write_json(path: Path, content: Any) -> None:
     write_text(path, json.dumps(finite_or_none(content), indent=2) + "\n")
 
 
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file's content, in hex.
+
+    Raises:
+        InputError: it can't be read.
+    """
+    with reading(path), path.open("rb") as file:
+        return file_digest(file, "sha256").hexdigest()
+
+
+def what_it_is(path: Path) -> str | None:
+    """What a file is that is often found in place of another, in words; None: nothing tells.
+
+    Raises:
+        InputError: it can't be read.
+    """
+    with reading(path):
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            start = file.read(_BEGINNING)
+    if not start:
+        return "it is empty"
+    if start.startswith(b"version https://git-lfs"):
+        return (
+            f"it is a Git LFS pointer, {size} bytes of text that stand for the file; "
+            "`git lfs pull` fetches it"
+        )
+    if re.match(rb"(\xef\xbb\xbf)?\s*<(!doctype|html|head|body|\?xml)", start, re.IGNORECASE):
+        return "it is a web page; download the file itself"
+    if start.startswith(b"PK") and not zipfile.is_zipfile(path):
+        return f"it is cut short, at {size} bytes"
+    return None
+
+
 def read_json(path: Path) -> Any:
     """What a JSON file holds; a byte order mark at its start is passed over.
 
     Raises:
-        InputError: the file can't be read, is not UTF-8, or no JSON.
+        InputError: it is no file, can't be read, is not UTF-8, or no JSON.
     """
-    try:
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise InputError(f"{path} is no regular file; expected JSON")  # it may never end
+    with reading(path):
         content = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{path} can't be read: {reason(error)}") from error
-    return parse_json(content, str(path))
+    try:
+        return parse_json(content, str(path))
+    except InputError as error:
+        if (kind := what_it_is(path)) is None:
+            raise
+        raise InputError(f"{path} is not valid JSON: {kind}") from error
 
 
 def parse_json(content: str | bytes, name: str) -> Any:
@@ -223,5 +295,9 @@ def parse_json(content: str | bytes, name: str) -> Any:
         ) from error
     except RecursionError as error:
         raise InputError(f"{name} is nested too deeply to be read") from error
-    except ValueError as error:  # no JSON, or a number of thousands of digits
+    except json.JSONDecodeError as error:
+        rest = error.doc[error.pos : error.pos + _SHOWN]
+        found = f"{rest!r} stands there" if rest.strip() else "its text ends there"
+        raise InputError(f"{name} is not valid JSON: {error}; {found}") from error
+    except ValueError as error:  # a number of thousands of digits
         raise InputError(f"{name} is not valid JSON: {error}") from error

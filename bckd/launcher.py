@@ -33,7 +33,7 @@ def end_under_torchrun(sentence: str, code: int) -> None:
     """End this process with its last words left to torchrun, which says them after its own.
 
     Those of the first process alone where all have the same to say: the others wait to be ended.
-    Does nothing where torchrun did not start this process.
+    Does nothing where torchrun did not start this process, or its file can't be written to.
     """
     file = os.environ.get("TORCHELASTIC_ERROR_FILE") if launched() else None
     if file is None:
@@ -41,7 +41,10 @@ def end_under_torchrun(sentence: str, code: int) -> None:
     if not is_first():
         time.sleep(WAIT_FOR_FIRST)
     known = {"py_callstack": sentence, "timestamp": str(int(time.time()))}
-    Path(file).write_text(json.dumps({"message": {"message": sentence, "extraInfo": known}}))
+    try:
+        Path(file).write_text(json.dumps({"message": {"message": sentence, "extraInfo": known}}))
+    except OSError:
+        return  # the disk is full, perhaps the very fault: whoever calls says it
     sys.stdout.flush()
     os._exit(code)  # a common end would wait for processes that wait for this one
 

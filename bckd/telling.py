@@ -2,17 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 from bckd.launcher import is_first
 
 _SHOWN = 3  # of many of a kind
+_told: ContextVar[set[str] | None] = ContextVar("told", default=None)  # within `each_once`
 
 
 def tell(sentence: str) -> None:
     """Print a sentence, in the first process of a run alone."""
+    told = _told.get()
+    if told is not None and sentence in told:
+        return
+    if told is not None:
+        told.add(sentence)
     if is_first():
         print(sentence)
+
+
+@contextmanager
+def each_once() -> Iterator[None]:
+    """Tell no sentence a second time within the block, or within one around it."""
+    token = _told.set(set()) if _told.get() is None else None
+    try:
+        yield
+    finally:
+        if token is not None:
+            _told.reset(token)
 
 
 def tell_some(what: str, found: Iterable[str]) -> None:
@@ -31,7 +50,7 @@ def some(what: str, names: list[str]) -> str:
     return f"{what.replace('{}', str(len(names)))}: {first_of(names)}"
 
 
-def first_of(names: list[str]) -> str:
+def first_of(names: list[str], separator: str = ", ") -> str:
     """The first three of a list in words, and how many more there are."""
     more = len(names) - _SHOWN
-    return ", ".join(names[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
+    return separator.join(names[:_SHOWN]) + (f" and {more} more" if more > 0 else "")

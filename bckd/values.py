@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -17,6 +18,7 @@ import torch
 from pydantic import AfterValidator, Field, FiniteFloat, TypeAdapter, ValidationError
 
 from bckd.errors import InputError
+from bckd.telling import first_of
 
 T = TypeVar("T")
 
@@ -73,7 +75,6 @@ _EXPECTED = {
     "too_long": "{max_length} or fewer values",
     "value_error": "{error}",
 }
-_SHOWN = 3  # of many faults
 _LONGEST = 80  # letters of a value that are shown
 
 
@@ -109,7 +110,9 @@ def from_plain(kind: type[T], plain: Any, name: str = "") -> T:
     try:
         value = _adapter(kind).validate_json(json.dumps(plain, default=_object), strict=True)
     except ValidationError as error:
-        raise InputError(prefix + _sentences(error.errors())) from error
+        raise InputError(
+            prefix + (_first_no_unicode(plain) or _sentences(error.errors()))
+        ) from error
     except (TypeError, ValueError, RecursionError) as error:  # no JSON: odd keys, a circle
         raise InputError(f"{prefix}{error}") from error
     unknown = _unknown(plain, value)
@@ -139,6 +142,25 @@ def _object(value: Any) -> dict[str, str]:
     return {type(value).__name__: str(value)}
 
 
+def _first_no_unicode(plain: Any) -> str | None:
+    try:
+        return next(_no_unicode(plain), None)
+    except RecursionError:  # the sentences say so
+        return None
+
+
+def _no_unicode(plain: Any, place: str = "") -> Iterator[str]:
+    """Each text that has no place in a JSON file, such as a path of bytes that are no UTF-8."""
+    if isinstance(plain, dict):
+        for key, item in plain.items():
+            yield from _no_unicode(item, f"{place}.{key}" if place else str(key))
+    elif isinstance(plain, list):
+        for number, item in enumerate(plain):
+            yield from _no_unicode(item, f"{place}.{number}")
+    elif isinstance(plain, str) and plain != plain.encode("utf-8", "replace").decode():
+        yield f"{place} is {plain!r}; expected text in Unicode"
+
+
 def _sentences(faults: list[Any]) -> str:
     """The faults in words: the first three, and how many more there are."""
     places = [fault["loc"] for fault in faults]
@@ -148,8 +170,7 @@ def _sentences(faults: list[Any]) -> str:
         if fault["type"] != "too_short" or not any(fault["loc"] == x[:-1] for x in places)
     ]
     found = list(dict.fromkeys(_sentence(fault) for fault in own))
-    more = len(found) - _SHOWN
-    return "; ".join(found[:_SHOWN]) + (f"; and {more} more" if more > 0 else "")
+    return first_of(found, "; ")
 
 
 def _sentence(fault: Any) -> str:

@@ -184,6 +184,19 @@ def test_torchrun_says_the_last_words(
     assert bool(waited) == (rank == "1")
 
 
+def test_what_torchrun_cannot_be_told_is_printed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, value in (("RUN_ID", "x"), ("ERROR_FILE", str(tmp_path))):  # no file, a folder
+        monkeypatch.setenv(f"TORCHELASTIC_{name}", value)
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setattr(sys, "argv", ["bckd", "train", "nothing"])
+    with pytest.raises(SystemExit) as caught:
+        main()
+    assert caught.value.code == 2
+    assert capsys.readouterr().err.count("error: preset 'nothing' is unknown") == 1
+
+
 def _refused_by(rank: int) -> str:
     def refuse() -> None:
         raise InputError(f"refused by {rank}")

@@ -236,7 +236,39 @@ def test_json_that_cant_be_read_is_told(tmp_path: Path, content: bytes, sentence
         parse_json(content, "a header")
 
 
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", "it is a Git LFS "),
+        (b"\n<!DOCTYPE html><title>Sign in</title>", "it is a web page"),
+        (b"", "it is empty"),
+    ],
+)
+def test_what_stands_in_place_of_json_is_told(tmp_path: Path, content: bytes, kind: str) -> None:
+    path = tmp_path / "content.json"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=f"content.json is not valid JSON: {kind}"):
+        read_json(path)
+
+
 def test_a_file_that_is_absent_or_a_folder_is_told(tmp_path: Path) -> None:
     for path, why in ((tmp_path / "absent.json", "No such file"), (tmp_path, "directory")):
         with pytest.raises(InputError, match=f"can't be read: .*{why}"):
             read_json(path)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_json_is_read_from_a_file_alone(tmp_path: Path) -> None:
+    """What waits for a writer, or never ends, is not waited for."""
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", Path("/dev/zero")):
+        with pytest.raises(InputError, match=f"{path} is no regular file; expected JSON"):
+            read_json(path)
+
+
+def test_what_is_read_is_not_written(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "read.json")
+    check_writable(tmp_path / "other.json", tmp_path / "read.json")
+    for name in ("read.json", "link", "folder/../read.json"):
+        with pytest.raises(InputError, match="used for something else here"):
+            check_writable(tmp_path / name, tmp_path / "other.json", tmp_path / "read.json")

@@ -79,7 +79,8 @@ def test_an_unknown_field_is_named(plain: dict, field: str, kind: str) -> None:
             "out is '~nobody-here/run'; expected a path whose ~ is somebody's home",
         ),
         ({"seed": 10**5000}, "Exceeds the limit"),
-        ({"device": "\ud800"}, "it holds what is no text in Unicode"),
+        ({"device": "\ud800"}, "device is '\\ud800'; expected text in Unicode"),
+        ({"data": {"root": "a/\udce9"}}, "data.root is 'a/\\udce9'; expected text in Unicode"),
         (
             {"teacher_classes": "a" * 999},
             "teacher_classes is '" + "a" * 79 + "...; expected a list",
@@ -121,7 +122,7 @@ def test_ranges(field: str, right: float, wrong: float, expected: str) -> None:
 
 
 def test_many_faults_are_counted() -> None:
-    with pytest.raises(InputError, match=r"^teacher_classes.0 is 1; [^;]*;.*; and 7 more$"):
+    with pytest.raises(InputError, match=r"^teacher_classes.0 is 1; .* and 7 more$"):
         from_plain(Recipe, {"teacher_classes": [*range(1, 11)]})
 
 

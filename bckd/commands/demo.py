@@ -19,6 +19,7 @@ from bckd.presets import PRESETS, SCENES_TEACHER
 from bckd.recipes import LossWeights, Recipe
 from bckd.studies.catalogue import methods
 from bckd.studies.study import weights_of
+from bckd.telling import each_once
 from bckd.training.preparation import load_teacher, pick_device, training_data, validation_data
 from bckd.training.recipe_check import check_recipe
 from bckd.training.trainer import make_teaching, train
@@ -68,7 +69,7 @@ def run_demo(options: DemoOptions) -> dict[str, Any]:
         check_recipe(recipe)  # a minute of drawing
     device = pick_device(options.device)
     load_detector(options.teacher)
-    with one_writer(options.out):
+    with one_writer(options.out), each_once():
         return _run_demo(options, recipes, device)
 
 

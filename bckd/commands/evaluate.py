@@ -9,7 +9,7 @@ import torch
 
 from bckd.commands.metrics import print_metrics
 from bckd.commands.parsing import existing, parse
-from bckd.datasets.annotations import read_annotations
+from bckd.datasets.annotations import class_names_of
 from bckd.datasets.coco import CocoDataset
 from bckd.errors import InputError
 from bckd.evaluation.average_precision import MAX_DETECTIONS, evaluate, write_results
@@ -22,6 +22,7 @@ from bckd.values import Count, Images, Place, checked, from_plain
 from bckd.viz.pictures import pictures_of
 from bckd.viz.score_maps import score_map_grid
 from bckd.zoo.checkpoints import load_detector, recorded_size
+from bckd.zoo.unfinished import weights_of_run
 
 
 @dataclass(frozen=True)
@@ -54,16 +55,21 @@ def run(arguments: list[str]) -> None:
 
     options = checked(parse(EvalOptions, arguments, f"eval {path}", default=EvalOptions(data)))
     limit = MAX_DETECTIONS if options.max_detections is None else options.max_detections
-    for file in (options.detections, options.score_maps):
-        if file is not None:
-            check_writable(file)
-    names = read_annotations(options.data.root / options.data.val_annotations).class_names
+    annotations = options.data.root / options.data.val_annotations
+    weights = weights_of_run(path) if path.is_dir() else path
+    written = [file for file in (options.detections, options.score_maps) if file is not None]
+    for number, file in enumerate(written):
+        check_writable(file, weights, annotations, *written[:number])
+    names = class_names_of(annotations)
     checkpoint = load_detector(path, names)
-    dataset = validation_data(options.data, checkpoint.detector.normalisation, limit)
+    settings = checkpoint.detector.settings
+    kept = settings.max_detections if options.max_detections is None else limit
+    dataset = validation_data(options.data, checkpoint.detector.normalisation, min(kept, limit))
+    for file in filter(Path.exists, written):
+        check_writable(file, *(dataset.folder / image.file_name for image in dataset.images))
     detector, dataset = with_classes_of(checkpoint.detector, path, dataset)
     detector = detector.to(pick_device(options.device))
-    if options.max_detections is not None:
-        detector.settings = replace(detector.settings, max_detections=limit)
+    detector.settings = replace(settings, max_detections=kept)
     loading = (options.batch_size, options.data.workers)
     metrics, results = evaluate(detector, dataset, *loading, max_detections=limit)
     if not results:

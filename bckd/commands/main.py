@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NoReturn
 
-from bckd.errors import InputError, Interrupted, NonFiniteLossError, reason
-from bckd.launcher import end_under_torchrun, is_first, process_name
+from bckd.errors import InputError, Interrupted, NonFiniteLossError, memory_wanted, reason
+from bckd.interruption import ending
+from bckd.launcher import end_under_torchrun, is_first, launched, process_name
 
 COMMANDS = {
     "scenes": "bckd.commands.scenes",
@@ -40,10 +42,10 @@ bckd: knowledge distillation for dense object detectors
 
 def main() -> None:
     """Entry point of the command line; what is refused is one sentence and exit code 2."""
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="backslashreplace")  # a terminal that can't show a class name
+    _open_streams()
     try:
-        code = run(sys.argv[1:])
+        with _heard():
+            code = run(sys.argv[1:])
         sys.stdout.flush()
         sys.exit(code)
     except (InputError, NonFiniteLossError) as error:
@@ -53,6 +55,13 @@ def main() -> None:
         sys.exit(0)
     except OSError as error:  # no space, no right, a name that the system refuses
         _refuse(f"{error.filename}: {reason(error)}" if error.filename else reason(error))
+    except (MemoryError, RuntimeError) as error:
+        if (wanted := memory_wanted(error)) is None:
+            raise
+        _refuse(
+            f"memory ran out{wanted}; fewer images at once (--batch-size), smaller ones "
+            f"(--data.size.short-side, long-side) or a smaller model (--model.width) need less"
+        )
     except Interrupted as error:
         error.__traceback__ = None  # with it go the processes that loaded images, in order
         if is_first():
@@ -63,10 +72,33 @@ def main() -> None:
         sys.exit(130)
 
 
+@contextlib.contextmanager
+def _heard() -> Iterator[None]:
+    """End at once where a signal says so; torchrun has its own way to end its processes."""
+    if launched():
+        yield
+        return
+    with ending() as told, told.at_once():
+        yield
+
+
+def _open_streams() -> None:
+    """Standard streams that take all that is printed, and what a terminal can't show as its code.
+
+    A service may have closed them: then the next file to be opened would get their number.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")
+
+
 def _refuse(sentence: str) -> NoReturn:
     sentence = f"bckd{process_name()}: error: {sentence}"
     end_under_torchrun(sentence, 2)
-    print(sentence, file=sys.stderr)
+    with contextlib.suppress(OSError):  # nobody hears it
+        print(sentence, file=sys.stderr)
     sys.exit(2)
 
 
@@ -79,8 +111,19 @@ def run(arguments: Sequence[str]) -> int:
     if not arguments or arguments[0] in ("-h", "--help"):
         print(OVERVIEW, end="")
         return 0
+    _check_words(arguments)
     name, *rest = arguments
     if name not in COMMANDS:
         raise InputError(f"command {name!r} is unknown; expected one of {', '.join(COMMANDS)}")
     importlib.import_module(COMMANDS[name]).run(rest)  # late: the others need not be loaded
     return 0
+
+
+def _check_words(arguments: Sequence[str]) -> None:
+    """An empty one is mostly a variable of the shell that is not set; as a path it means `.`."""
+    for number, word in enumerate(arguments, 1):
+        if not word or (word.startswith("--") and word.endswith("=")):
+            after = f" (after {arguments[number - 2]})" if number > 1 else ""
+            raise InputError(f"argument {number}{after} is {word!r}; expected a value, not nothing")
+        if not word.isprintable() and any("\ud800" <= letter <= "\udfff" for letter in word):
+            raise InputError(f"argument {number}, {word!r}, is no text in this system's encoding")

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from bckd.commands.parsing import parse
-from bckd.datasets.annotations import read_annotations
+from bckd.datasets.annotations import class_names_of
 from bckd.datasets.coco import CocoDataset
 from bckd.errors import InputError
 from bckd.evaluation.average_precision import evaluation_loader
@@ -81,7 +81,7 @@ def run_protocols(options: ProtocolOptions) -> ProtocolNumbers:
             has no anchors, or several a cell.
     """
     options = checked(options)
-    names = read_annotations(options.data.root / options.data.val_annotations).class_names
+    names = class_names_of(options.data.root / options.data.val_annotations)
     checkpoint = load_detector(options.weights, names)
     detector = checkpoint.detector
     strides = ", ".join(map(str, detector.strides))

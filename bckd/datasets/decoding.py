@@ -22,6 +22,7 @@ import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from bckd.errors import InputError, reason
+from bckd.files import what_it_is
 
 BACKGROUND = "white"  # behind transparent parts
 
@@ -45,7 +46,9 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 _QUARTERS = (5, 6, 7, 8)  # orientations that swap width and height
-_DEEP = re.compile(r"\b(L|LA|RGB|RGBA|RGBX|CMYK);16")  # Pillow's names of how pixels are stored
+_DEEP = re.compile(
+    r"\bSGI16\b|\b(L|LA|RGB|RGBA|RGBX|CMYK);16"
+)  # Pillow's names of how pixels are stored
 
 
 class Header(NamedTuple):
@@ -101,6 +104,8 @@ def _opened(path: Path) -> Iterator[Image.Image]:
         if not status.st_size:
             raise InputError(f"image {path} is empty")
         with Image.open(path) as file:
+            if file.format == "EPS":  # to decode it, Pillow starts Ghostscript
+                raise InputError(f"image {path} is PostScript, a program; expected pixels")
             if _is_deep(file):
                 raise InputError(
                     f"image {path} has values of more than 8 bits, and does not say which are "
@@ -110,33 +115,24 @@ def _opened(path: Path) -> Iterator[Image.Image]:
     except InputError:
         raise
     except UnidentifiedImageError as error:
-        raise InputError(f"image {path} cannot be decoded: {_kind_of(path)}") from error
+        kind = what_it_is(path) or "it is no image of a known kind"
+        raise InputError(f"image {path} cannot be decoded: {kind}") from error
     except _NO_IMAGE as error:
         raise InputError(f"image {path} cannot be decoded: {reason(error)}") from error
-
-
-def _kind_of(path: Path) -> str:
-    """What a file that is no image seems to be."""
-    with path.open("rb") as file:
-        start = file.read(64).lstrip()
-    if start.startswith(b"version https://git-lfs"):
-        return "it is a Git LFS pointer (`git lfs pull` fetches the file)"
-    if start.startswith(b"<"):
-        return "it is a web page or other markup, no image"
-    return "it is no image of a known kind"
 
 
 def _orientation(file: Image.Image) -> int:
     try:
         # Not a PNG's own method, which reads all pixels where there is no tag.
-        return Image.Image.getexif(file).get(ExifTags.Base.Orientation, 1)
+        found = Image.Image.getexif(file).get(ExifTags.Base.Orientation, 1)
+        return found if found in _TURNS else 1
     except _NO_TAGS:
         return 1
 
 
 def _is_deep(file: Image.Image) -> bool:
     """Whether a file just opened has more than 8 bits a channel; of colours Pillow keeps 8."""
-    deep_colour = any(_DEEP.search(str(tile[3])) for tile in file.tile)
+    deep_colour = any(_DEEP.search(f"{tile[0]} {tile[3]}") for tile in file.tile)
     return deep_colour or file.mode.startswith(("I", "F"))
 
 

@@ -6,13 +6,23 @@ What harmlessly differs from COCO's own files is made right and noted too; see `
 from __future__ import annotations
 
 import math
+import re
+import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from bckd.datasets.box_readings import Four, Written, other_reading, overhang, possible
+from bckd.datasets.box_readings import (
+    Four,
+    Written,
+    all_in_a_corner,
+    maybe_centres,
+    other_reading,
+    overhang,
+    possible,
+)
 from bckd.datasets.decoding import header_of
 from bckd.datasets.findings import Fault, Findings, Oddity, place, shown
 from bckd.errors import InputError
@@ -27,11 +37,20 @@ BACKSLASHES = Oddity("backslashes in file names are read as slashes")
 SIZES = Oddity("images without width and height have those of their files")
 OTHER_KIND = Oddity("ids that are text in one list and numbers in another are taken for the same")
 TWINS = Oddity("categories of one name are told apart by their ids")
+ALIKE = Oddity("categories whose names differ by case, spaces or hyphens alone")
+TWICE = Oddity("boxes that are there twice, of which a detector can find only one")
+TWO_CLASSES = Oddity("boxes that are there with another class too")
+CORNER = Oddity(
+    "boxes that all lie in the upper left quarter of their images (are they in pixels of these?)"
+)
 NO_AREA = Oddity("boxes without width or height are left out of training and evaluation")
 OUTSIDE = Oddity(
     "boxes that lie wholly outside their image are left out of training and evaluation"
 )
 CLIPPED = Oddity("boxes that reach beyond their image are clipped to it, the farthest first")
+CENTRES = Oddity(
+    f"{CLIPPED.what} (all would lie inside if x and y were those of the middle: are they?)"
+)
 AREAS = Oddity("areas that the box can't have are replaced by width times height")
 
 
@@ -154,9 +173,10 @@ def read_categories(raws: list[Any], findings: Findings) -> list[tuple[int, str]
             findings.add(
                 Fault("categories whose id is no whole number", "expected one"), place(raw, number)
             )
-        elif not _is_text(raw["name"]):
+        elif not _is_line(raw["name"]):
             where = f"{place(raw, number)} has {shown(raw['name'])}"
-            findings.add(Fault("categories whose name is no text", "expected text"), where)
+            kind = Fault("categories whose name is no line of text", "expected one that shows")
+            findings.add(kind, where)
         else:
             found.append((raw["id"], raw["name"]))
     findings.check()
@@ -166,7 +186,18 @@ def read_categories(raws: list[Any], findings: Findings) -> list[tuple[int, str]
     for identity, name in found:
         if name in twins:
             findings.add(TWINS, f"{name!r} with id {identity} is called '{_apart(name, identity)}'")
+    _note_alike(found, findings)
     return sorted((key, _apart(name, key) if name in twins else name) for key, name in found)
+
+
+def _note_alike(categories: Sequence[tuple[int, str]], findings: Findings) -> None:
+    alike: dict[str, dict[str, int]] = {}
+    for identity, name in categories:
+        letters = unicodedata.normalize("NFKC", name).casefold()
+        alike.setdefault(re.sub(r"[\s_-]+", "", letters) or name, {})[name] = identity
+    for names in alike.values():
+        if len(names) > 1:
+            findings.add(ALIKE, " and ".join(f"{name!r} (id {key})" for name, key in names.items()))
 
 
 def _apart(name: str, identity: int) -> str:
@@ -193,15 +224,20 @@ def read_boxes(
         row = _row(raw, number, listed, findings)
         if row is not None:
             rows.append(row)
-    reading = other_reading([row.written for row in rows if min(row.written.box[2:]) != 0])
+    boxes = [row.written for row in rows if min(row.written.box[2:]) != 0]
+    reading = other_reading(boxes)
     if reading is not None and not findings.faults:
         kind = Fault(f"boxes that make sense only {reading}", f"{_FOUR}, x and y of the top left")
         for row in rows:
             findings.add(kind, f"{row.where} has {_box(row.written.box)}")
     findings.check()
     _note_repeated(raws, findings)
+    if all_in_a_corner(boxes):
+        for row in rows:
+            findings.add(CORNER, f"{row.where} has {_box(row.written.box)}")
     clipped = [_within_image(row, findings) for row in rows]
-    _note_overhangs(rows, clipped, findings)
+    _note_overhangs(rows, clipped, CENTRES if maybe_centres(boxes) else CLIPPED, findings)
+    _note_doubles(rows, clipped, findings)
     findings.check()
     return [found for found in clipped if found is not None]
 
@@ -310,13 +346,26 @@ def _area(row: _Row, bbox: list[float], findings: Findings) -> float:
 
 
 def _note_overhangs(
-    rows: Sequence[_Row], clipped: Sequence[Annotated | None], findings: Findings
+    rows: Sequence[_Row], clipped: Sequence[Annotated | None], kind: Oddity, findings: Findings
 ) -> None:
     pairs = zip(rows, clipped, strict=True)
     beyond = [(overhang(row.written), row) for row, found in pairs if found is not None]
     for pixels, row in sorted(beyond, key=lambda pair: -pair[0]):
         if pixels > ROUNDING:
-            findings.add(CLIPPED, f"{row.where} by {pixels:.3g} pixels on {row.file_name}")
+            findings.add(kind, f"{row.where} by {pixels:.3g} pixels on {row.file_name}")
+
+
+def _note_doubles(
+    rows: Sequence[_Row], clipped: Sequence[Annotated | None], findings: Findings
+) -> None:
+    first: dict[Any, _Row] = {}
+    for row, found in zip(rows, clipped, strict=True):
+        key = (row.entry["image_id"], row.written.box)
+        earlier = first.setdefault(key, row) if found is not None else row
+        if earlier is not row:
+            same = row.entry["category_id"] == earlier.entry["category_id"]
+            kind = TWICE if same else TWO_CLASSES
+            findings.add(kind, f"{row.where} as {earlier.where} on {row.file_name}")
 
 
 def _note_repeated(raws: list[dict], findings: Findings) -> None:
@@ -370,6 +419,15 @@ def _is_text(value: Any) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def _is_line(value: Any) -> bool:
+    """Text that shows something, without a line break or another control character."""
+    return (
+        _is_text(value)
+        and bool(value.strip())
+        and not any(unicodedata.category(letter) == "Cc" for letter in value)
+    )
 
 
 def _side(value: Any) -> int:

@@ -7,33 +7,28 @@ val2017 is asked for.
 from __future__ import annotations
 
 import re
-import time
 import zipfile
 import zlib
-from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import requests
-from PIL import Image
 from remotezip import RemoteZip, RemoteZipError
 from tqdm.auto import tqdm
 
-from bckd.errors import InputError, reason
-from bckd.files import check_writable, parse_json, write_atomically, write_json
+from bckd.datasets.decoding import decode_image, header_of
+from bckd.downloads import FAILURES, Limited, download, why
+from bckd.errors import InputError
+from bckd.files import check_writable, parse_json, write_json
 
 # COCO's own bucket; by images.cocodataset.org it has no certificate of its name.
 SERVER = "https://s3.amazonaws.com/images.cocodataset.org"
 ARCHIVE = "annotations/annotations_trainval2017.zip"
 ANNOTATIONS = "annotations/instances_val2017.json"
 IMAGES = "val2017"
-SECONDS = 60  # without an answer, after which the server counts as gone
-SLOWEST = 10_000  # bytes a second on average that it may send after them
 LARGEST_IMAGE = 10_000_000  # bytes; COCO's largest is below one million
 LARGEST_ANNOTATIONS = 100_000_000  # bytes once unpacked; COCO's are 20 million
 AT_ONCE = 8  # connections
-_PART = 256  # bytes that are waited for, so that a slow server is noticed
 
 
 def fetch_photographs(root: Path, count: int, server: str = SERVER, progress: bool = True) -> None:
@@ -66,23 +61,32 @@ def fetch_photographs(root: Path, count: int, server: str = SERVER, progress: bo
 def _first_annotations(server: str, count: int) -> dict[str, Any]:
     url = f"{server}/{ARCHIVE}"
     try:
-        with RemoteZip(url, timeout=SECONDS) as archive, archive.open(ANNOTATIONS) as file:
-            # Read by parts: a few bytes can unpack to any number.
-            content = _joined(iter(lambda: file.read(_PART), b""), LARGEST_ANNOTATIONS)
+        with RemoteZip(url, session=Limited(LARGEST_ANNOTATIONS)) as archive:
+            size = archive.getinfo(ANNOTATIONS).file_size  # a few bytes can unpack to any number
+            if size > LARGEST_ANNOTATIONS:
+                raise ValueError(
+                    f"{size} bytes once unpacked, expected {LARGEST_ANNOTATIONS} or less"
+                )
+            content = archive.read(ANNOTATIONS)
         return _first(parse_json(content, ANNOTATIONS), count)
-    # No server or archive, none of this name, encrypted, packed in a way that Python can't read,
-    # or entries without what COCO's have.
+    # No archive, none of this name, encrypted, packed in a way that Python can't read, or entries
+    # without what COCO's have.
     except (
+        *FAILURES,
         RemoteZipError,
         zipfile.BadZipFile,
         zlib.error,
-        KeyError,
-        ValueError,
+        LookupError,
         TypeError,
         RuntimeError,
-        OSError,
     ) as error:
         raise InputError(f"{ANNOTATIONS} could not be read from {url}: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, KeyError) and error.args and "archive" not in str(error):
+        return f"field {error} is missing"
+    return why(error)
 
 
 def _first(annotations: dict[str, Any], count: int) -> dict[str, Any]:
@@ -122,53 +126,17 @@ def _fetch_image(entry: dict[str, Any], folder: Path, server: str) -> None:
 
     COCO publishes no hashes of single images, so more can't be checked.
     """
-    path, url = folder / entry["file_name"], f"{server}/{IMAGES}/{entry['file_name']}"
-    expected = (entry["width"], entry["height"])
+    name, listed = entry["file_name"], f"{entry['width']}x{entry['height']}"
 
-    def write(part: Path) -> None:
+    def fault(part: Path) -> str | None:
         try:
-            part.write_bytes(_download(url))
-            with Image.open(part) as image:
-                size = image.size  # before its pixels, which a header can claim any number of
-                if size == expected:
-                    image.load()
-        except (OSError, Image.DecompressionBombError, SyntaxError, ValueError) as error:
-            raise InputError(f"{url} could not be fetched as an image: {_reason(error)}") from error
-        if size != expected:
-            raise InputError(f"{url} is {size} pixels; its annotation says {expected}")
+            header = header_of(part)  # before its pixels, which it can claim any number of
+            if (found := f"{header.width}x{header.height}") != listed:
+                return f"it is {found} pixels, listed as {listed}"
+            decode_image(part)
+        except InputError as error:
+            return str(error).replace(f"image {part}", "it")
+        return None
 
-    write_atomically(path, write)
-
-
-def _download(url: str) -> bytes:
-    with requests.get(url, timeout=SECONDS, stream=True) as answer:
-        answer.raise_for_status()
-        return _joined(answer.iter_content(_PART), LARGEST_IMAGE)
-
-
-def _joined(parts: Iterable[bytes], largest: int) -> bytes:
-    """What a server sends, as long as it is neither too much nor too slow.
-
-    Raises:
-        OSError: it is.
-    """
-    start, content = time.monotonic(), bytearray()
-    for part in parts:
-        content += part
-        if len(content) > largest:
-            raise OSError(f"it is above {largest} bytes")
-        if len(content) < SLOWEST * (time.monotonic() - start - SECONDS):
-            raise OSError(f"it comes at less than {SLOWEST} bytes a second")
-    return bytes(content)
-
-
-def _reason(error: Exception) -> str:
-    match error.__context__ if isinstance(error, RemoteZipError) else error:
-        case requests.Timeout():
-            return f"no answer in {SECONDS} seconds"
-        case requests.ConnectionError():
-            return "no connection"
-        case KeyError() as absent if absent.args and "archive" not in str(absent):
-            return f"field {absent} is missing"
-        case _:
-            return reason(error)
+    url = f"{server}/{IMAGES}/{name}"
+    download(url, folder / name, LARGEST_IMAGE, fault, progress=False)

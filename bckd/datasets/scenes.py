@@ -10,6 +10,7 @@ import os
 import shutil
 import zlib
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
@@ -18,16 +19,29 @@ from tqdm.auto import tqdm
 
 from bckd.datasets.scene_drawing import (
     GENERATOR_VERSION,
+    SceneObject,
     Split,
     Variant,
     class_names,
     draw_scene,
 )
-from bckd.errors import InputError, reason
-from bckd.files import one_maker, write_json
+from bckd.errors import InputError
+from bckd.files import one_maker, read_json, write_json, write_text, writing
+from bckd.values import Count, Seed, checked, to_plain
 
 # Run lengths alone: on such noisy pictures faster than the full search, and smaller.
 _PNG = {"compress_level": 1, "compress_type": zlib.Z_RLE}
+
+
+@dataclass(frozen=True)
+class _Record:
+    """What decides every pixel of a data set; its `scenes.json`."""
+
+    generator_version: int
+    seed: Seed
+    variant: Variant
+    train: Count
+    val: Count
 
 
 def write_scenes(
@@ -57,13 +71,7 @@ def write_scenes(
         InputError: if a value is out of range, `root` holds something else or can't be written
             to, or another process writes it.
     """
-    for name, value, least in (("train", train, 1), ("val", val, 1), ("seed", seed, 0)):
-        if value < least:
-            raise InputError(f"{name} is {value}: expected {least} or more")
-    if variant not in get_args(Variant):
-        raise InputError(f"variant is {variant!r}: expected one of {get_args(Variant)}")
-    counts = {"train": train, "val": val}
-    record = {"generator_version": GENERATOR_VERSION, "seed": seed, "variant": variant, **counts}
+    record = checked(_Record(GENERATOR_VERSION, seed, variant, train, val))
     place = Path(os.path.realpath(root))  # a link is followed
     if _already_there(root, record):
         return
@@ -72,26 +80,22 @@ def write_scenes(
     with one_maker(place):
         if _already_there(root, record):  # another process was quicker
             return
-        try:
+        with writing(root):
             _write(place, record, progress)
-        except OSError as error:
-            raise InputError(f"{root} can't be written: {reason(error)}") from error
 
 
-def _write(root: Path, record: dict[str, Any], progress: bool) -> None:
+def _write(root: Path, record: _Record, progress: bool) -> None:
     """Draw all beside `root`, then give it its name."""
     partial = root.with_name(f".bckd-{root.name}.part")  # a name of our own
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
     try:
         (partial / "annotations").mkdir()
-        total = record["train"] + record["val"]
+        total = record.train + record.val
         with tqdm(total=total, desc="drawing scenes", disable=not progress) as bar:
             for split in get_args(Split):
-                _write_split(
-                    partial, split, record[split], record["seed"], record["variant"], bar.update
-                )
-        write_json(partial / "scenes.json", record)
+                _write_split(partial, split, record, bar.update)
+        write_json(partial / "scenes.json", to_plain(record))
         if root.exists():
             root.rmdir()  # it is empty
         os.replace(partial, root)
@@ -99,66 +103,72 @@ def _write(root: Path, record: dict[str, Any], progress: bool) -> None:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def _already_there(root: Path, record: dict[str, Any]) -> bool:
+def _already_there(root: Path, record: _Record) -> bool:
     """Whether `root` holds this very data set; False if there is nothing at all."""
     if not root.exists() or (root.is_dir() and not any(root.iterdir())):
         return False
     try:
-        found = json.loads((root / "scenes.json").read_text())
-    except (OSError, ValueError):
+        found = read_json(root / "scenes.json")
+    except InputError:
         found = "something else"
-    if found != record:
+    if found != (wanted := to_plain(record)):
         raise InputError(
-            f"{root}: expected no such folder or scenes of {record}, "
+            f"{root}: expected no such folder or scenes of {wanted}, "
             f"found {found}; delete the folder to have them drawn anew"
         )
     return True
 
 
-def _write_split(
-    root: Path,
-    split: Split,
-    count: int,
-    seed: int,
-    variant: Variant,
-    advance: Callable[[], object],
-) -> None:
+def _write_split(root: Path, split: Split, record: _Record, advance: Callable[[], object]) -> None:
     """Draw the pictures of one split and write them with their annotation files."""
     (root / split).mkdir()
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
-    for image_id in range(1, count + 1):
-        picture, objects = draw_scene(seed, image_id - 1, split, variant)
+    for image_id in range(1, getattr(record, split) + 1):
+        picture, objects = draw_scene(record.seed, image_id - 1, split, record.variant)
         name = f"{image_id:06d}.png"
         Image.fromarray(picture).save(root / split / name, **_PNG)
         height, width, _ = picture.shape
         images.append({"id": image_id, "file_name": name, "width": width, "height": height})
-        for item in objects:
-            x1, y1, x2, y2 = item.box
-            annotation = {
-                "id": len(annotations) + 1,
-                "image_id": image_id,
-                "category_id": item.label + 1,
-                "bbox": [x1, y1, round(x2 - x1, 2), round(y2 - y1, 2)],
-                "area": item.area,
-                "iscrowd": 0,
-                "segmentation": [],
-            }
-            annotations.append(annotation)
+        annotations += [
+            _annotation(item, len(annotations) + number, image_id)
+            for number, item in enumerate(objects, start=1)
+        ]
         advance()
+    info = {
+        "description": f"bckd scenes, {split}",
+        "version": GENERATOR_VERSION,
+        "seed": record.seed,
+        "variant": record.variant,
+    }
+    content = {"info": info, "licenses": [], "images": images}
+    for suffix, names, rows in _labellings(class_names(record.variant), annotations):
+        categories = [{"id": i, "name": name} for i, name in enumerate(names, start=1)]
+        path = root / "annotations" / f"instances_{split}{suffix}.json"
+        write_text(path, json.dumps({**content, "annotations": rows, "categories": categories}))
 
-    info = {"description": f"bckd scenes, {split}", "version": GENERATOR_VERSION}
-    info |= {"seed": seed, "variant": variant}
-    names = class_names(variant)
+
+def _annotation(item: SceneObject, number: int, image_id: int) -> dict[str, Any]:
+    x1, y1, x2, y2 = item.box
+    return {
+        "id": number,
+        "image_id": image_id,
+        "category_id": item.label + 1,
+        "bbox": [x1, y1, round(x2 - x1, 2), round(y2 - y1, 2)],
+        "area": item.area,
+        "iscrowd": 0,
+        "segmentation": [],
+    }
+
+
+def _labellings(
+    names: tuple[str, ...], annotations: list[dict[str, Any]]
+) -> list[tuple[str, tuple[str, ...], list[dict[str, Any]]]]:
+    """The annotation files of the same pictures: end of the name, classes, annotations."""
     single = [{**annotation, "category_id": 1} for annotation in annotations]
     frequent = [annotation for annotation in annotations if annotation["category_id"] <= 4]
-    for suffix, listed, rows in (
+    return [
         ("", names, annotations),
         ("_one", ("object",), single),
         ("_four", names[:4], frequent),
-    ):
-        categories = [{"id": i, "name": name} for i, name in enumerate(listed, start=1)]
-        content = {"info": info, "licenses": [], "images": images}
-        content |= {"annotations": rows, "categories": categories}
-        path = root / "annotations" / f"instances_{split}{suffix}.json"
-        path.write_text(json.dumps(content))
+    ]

@@ -171,6 +171,12 @@ def score(
         found = truth.loadRes([dict(entry) for entry in results]) if results else _nothing(truth)
         evaluation = COCOeval(truth, found, "bbox")
         evaluation.params.maxDets = [max_detections]
+        for name in (
+            "imgIds",
+            "catIds",
+        ):  # numpy would make floats of 64 bits with and without sign
+            ids = getattr(evaluation.params, name)
+            setattr(evaluation.params, name, np.array(ids, dtype=object))
         evaluation.evaluate()
         evaluation.accumulate()
     # (IoU, recall, class, area, detections), -1 where nothing is to be found

@@ -8,7 +8,9 @@ An ONNX file and an exported program hold the network and its post-processing. B
 and give the detections of the image, best first: boxes (D, 4), scores (D,) and labels (D,), as
 `DenseDetector.detect` does. There is one image, since D differs between images; H and W are
 free. An exported program (not the ONNX file) refuses a side of at most the coarsest stride,
-where a level has one row or column of cells: such an image must be padded further.
+where a level has one row or column of cells: such an image must be padded further. It runs on the
+CPU, where its constants lie and stay at `.to`; torch.export.passes.move_to_device_pass moves all.
+It calls operators of torchvision, which therefore has to be imported before it is loaded.
 
 The metadata are `metadata_props` of an ONNX file and the extra file `metadata.json` of an
 exported program; see `metadata_of`.
@@ -72,7 +74,9 @@ class ExportOptions:
     onnx: Place | None = None
     """an ONNX file (.onnx), for ONNX Runtime and other engines"""
     program: Place | None = None
-    """a torch.export program (.pt2), for PyTorch without this package"""
+    """a torch.export program (.pt2), for PyTorch without this package, on the CPU: after `import
+    torchvision`, torch.export.load reads it; torch.export.passes.move_to_device_pass (.to
+    leaves constants behind) moves it to another device"""
     official: Place | None = None
     """a checkpoint (.pth) in the official code's and mmdetection's key layout: weights alone"""
 
@@ -91,7 +95,7 @@ def run_export(source: Path | str, options: ExportOptions) -> dict[str, Verifica
         InputError: no file is asked for, or one has another ending than readers know it by; the
             detector has no such form; or a file does not detect what PyTorch does.
     """
-    paths = _paths(checked(options))
+    paths = _paths(source, checked(options))
     if "onnx" in paths:
         _require_onnx()
     checkpoint = load_detector(source)
@@ -132,7 +136,7 @@ def _write_checked(
     return found[0]
 
 
-def _paths(options: ExportOptions) -> dict[str, Path]:
+def _paths(source: Path | str, options: ExportOptions) -> dict[str, Path]:
     given = {name: getattr(options, name) for name in ENDINGS}
     paths = {name: path for name, path in given.items() if path is not None}
     if not paths:
@@ -140,7 +144,7 @@ def _paths(options: ExportOptions) -> dict[str, Path]:
     for name, path in paths.items():
         if path.suffix != ENDINGS[name]:
             raise InputError(f"--{name} is {path}; expected a name that ends in {ENDINGS[name]}")
-        check_writable(path)
+        check_writable(path, Path(source))
     return paths
 
 
@@ -257,7 +261,8 @@ def metadata_of(checkpoint: Checkpoint) -> dict[str, str]:
         f"side long_side, whichever comes first. {padding} To normalise: RGB pixels over 255, "
         "the channels reversed if bgr, minus mean, over deviation. boxes are x1, y1, x2, y2 in "
         "pixels of images; labels count class_names from 0. An exported program (.pt2) needs sides "
-        f"above {max(detector.strides)}."
+        f"above {max(detector.strides)}, and `import torchvision` before torch.export.load. It "
+        "runs on the CPU; torch.export.passes.move_to_device_pass moves it to another device."
     )
     return {
         "class_names": json.dumps(list(detector.class_names), ensure_ascii=False),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import platform
 import time
 from dataclasses import asdict, replace
@@ -90,7 +89,7 @@ def published_changes(study: Study, cell: Cell) -> dict[str, Any]:
     changes = changes_from(recipe_of(study, cell, RUNS), PRESETS[PRESET][1])
     for name in ("out", "device", "log_gradients", "seed"):
         changes.pop(name, None)
-    return json.loads(json.dumps(changes))
+    return changes
 
 
 def _gradients(recipe: Recipe, records: int = 10) -> list[dict[str, Any]]:

@@ -6,7 +6,6 @@ runs end; a line says all that is needed to repeat its run.
 
 from __future__ import annotations
 
-import json
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -25,14 +24,15 @@ from tqdm.auto import tqdm
 
 from bckd.datasets.scenes import write_scenes
 from bckd.errors import InputError
-from bckd.files import check_writable, one_maker, write_text
+from bckd.files import check_writable, one_maker
+from bckd.interruption import ending
 from bckd.studies.catalogue import MODELS, STUDIES
 from bckd.studies.cells import RUNS, published_changes, run_cell
 from bckd.studies.statistics import best_scale
 from bckd.studies.study import Cell, Method, Study
 from bckd.studies.swapping import measure_swaps
-from bckd.training.interruption import ending
-from bckd.training.run_log import append_line, read_lines
+from bckd.telling import first_of
+from bckd.training.run_log import append_line, drop_cut_line, read_lines
 from bckd.training.trainer import train
 from bckd.values import Place, Processes, Seed, checked
 from bckd.zoo.checkpoints import STUDENT
@@ -85,8 +85,10 @@ def run_study(study: Study, options: StudyOptions) -> list[dict[str, Any]]:
     chosen = options.methods or tuple(method.name for method in study.methods)
     seeds = options.seeds or study.seeds
     path = options.results / f"{study.name}.jsonl"
-    if options.extra is not None:
-        check_writable(options.extra)
+    for file in (path, *filter(None, [options.extra])):
+        check_writable(file)
+        if not read_lines(file, KINDS) and file.is_file() and b"\n" in file.read_bytes():
+            raise InputError(f"{file} holds no results of a study; name another place for them")
     with one_maker(path), ending(options.out) as told, told.at_once():
         return _run_study(study, options, chosen, seeds)
 
@@ -102,7 +104,7 @@ def _run_study(
         sweep = [cell for cell in study.sweep() if cell.method in swept]
         _run_cells(study, sweep, path, options.out, pool)
         if study.edge_seeds:
-            lines = read_lines(path)
+            lines = read_lines(path, KINDS)
             names = dict.fromkeys(
                 cell.method for cell in sweep if study.method(cell.method).distils
             )
@@ -233,7 +235,6 @@ def _run_cells(
 ) -> None:
     """Run what the file does not hold yet; append each line as it comes."""
     lines = read_lines(path, KINDS)
-    write_text(path, "".join(json.dumps(line) + "\n" for line in lines))  # drops a cut line
     for line in lines:
         _check_same(study, line, path)
     jobs = [(run_cell, study, cell, out) for cell in cells]
@@ -263,6 +264,7 @@ def _append_results(jobs: list[Job], path: Path, title: str, pool: ProcessPoolEx
     """Run jobs side by side, each line appended to the file as it comes."""
     if not jobs:
         return
+    drop_cut_line(path)
     with tqdm(total=len(jobs), desc=title) as bar:
         for future in as_completed([pool.submit(_alone, *job) for job in jobs]):
             line = future.result()
@@ -274,9 +276,11 @@ def _append_results(jobs: list[Job], path: Path, title: str, pool: ProcessPoolEx
 
 def _check_same(study: Study, line: dict[str, Any], path: Path) -> None:
     cell = Cell(line["part"], line["method"], line["scale"], line["seed"])
-    if line["changes"] != published_changes(study, cell):
-        where = f"{line['part']} run of {line['method']!r}, seed {line['seed']}"
+    theirs, ours = line.get("changes", {}), published_changes(study, cell)
+    if theirs != ours:
+        where = f"{cell.part} run of {cell.method!r}, seed {cell.seed}"
+        names = [name for name in theirs | ours if theirs.get(name) != ours.get(name)]
         raise InputError(
-            f"{path}: the {where} had another configuration; name new folders by --results and "
-            f"--out to run the study anew"
+            f"{path}: the {where} had another configuration ({first_of(names)}); name new "
+            f"folders by --results and --out to run the study anew"
         )

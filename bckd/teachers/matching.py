@@ -17,7 +17,7 @@ from bckd.models.dense import DenseDetector
 from bckd.models.grouped import NO_SCORE
 from bckd.normalisation import Normalisation, renormalise
 from bckd.structures import DenseOutput
-from bckd.telling import tell_some
+from bckd.telling import first_of, tell_some
 
 
 class Matched(DenseDetector):
@@ -106,7 +106,7 @@ def _columns(
     if stray:
         raise InputError(
             f"teacher_classes renames {stray[0]!r}, which is no class of the data set; these "
-            f"are {_listed(class_names)}"
+            f"are {first_of([*class_names])}"
         )
     wanted = [renamed.get(name, name) for name in class_names]
     absent = [
@@ -115,16 +115,18 @@ def _columns(
     missing = [theirs for ours, theirs in absent if ours not in dispensable]
     if missing:
         raise InputError(
-            f"{who} has no class {_listed(missing)}; it has "
+            f"{who} has no class {first_of(missing)}; it has "
             f"{_listed(teacher.class_names)}: say which of these each class is "
             f"(--teacher-classes '{missing[0]}=NAME')"
         )
-    tell_some(
-        f"{who} lacks {{}} of the classes, of which there is no box to learn from",
-        (ours for ours, _ in absent),
-    )
+    tell_lacking(who, [ours for ours, _ in absent])
     places = {name: place for place, name in enumerate(teacher.class_names)}
     return [places.get(name) for name in wanted]
+
+
+def tell_lacking(who: str, names: Sequence[str]) -> None:
+    """Tell which classes of the data a detector does not know, and need not."""
+    tell_some(f"{who} lacks {{}} of the classes, of which there is no box to learn from", names)
 
 
 def _listed(values: Sequence[object], separator: str = ", ") -> str:

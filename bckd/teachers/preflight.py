@@ -77,7 +77,7 @@ def check_teacher(
     sizes = _other_size(teacher.size, recipe.data.size)
     who = _name(recipe)
     tell(f"{who}: {found}{sizes}")
-    problem = _problem(found, math.isnan(found.AP))
+    problem = _problem(found)
     if problem:
         raise InputError(
             f"{who} {problem} ({found}{sizes}): {_advice(found)} "
@@ -143,9 +143,9 @@ def _advice(found: Preflight) -> str:
     return "are these its weights, classes and images (--teacher-classes, --data.size)?"
 
 
-def _problem(found: Preflight, blind: bool) -> str | None:
+def _problem(found: Preflight) -> str | None:
     """What is wrong with the teacher; None where nothing is, or no object could tell."""
-    if blind:
+    if math.isnan(found.AP):
         return None
     if found.AP < found.chance + LEAST_AP:
         return "is no better than chance"

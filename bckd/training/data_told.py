@@ -21,9 +21,9 @@ def tell_training(dataset: CocoDataset) -> None:
     annotations = dataset.annotations
     path = annotations.path
     pairs = zip(annotations.class_names, annotations.category_ids, strict=True)
-    occurring = annotations.occurring_classes
-    unused = [f"{name!r} (id {identity})" for name, identity in pairs if name not in occurring]
-    tell_some(f"{path}: classes without a box, which can't be learnt ({{}})", unused)
+    learnable = annotations.learnable_classes
+    unused = [f"{name!r} (id {identity})" for name, identity in pairs if name not in learnable]
+    tell_some(f"{path}: classes without a box to learn from ({{}})", unused)
     if annotations.too_small:
         tell(f"{path}: boxes below a pixel are not learnt ({annotations.too_small})")
     used = {image.id for image in dataset.images}

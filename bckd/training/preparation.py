@@ -14,11 +14,11 @@ from bckd.errors import InputError
 from bckd.evaluation.average_precision import MAX_DETECTIONS
 from bckd.models.adopted import adopt, check_family
 from bckd.models.dense import DenseDetector
-from bckd.models.detector import Detector
+from bckd.models.detector import Detector, DetectorConfig
 from bckd.named import load_named
 from bckd.normalisation import IMAGENET, Normalisation
 from bckd.recipes import DataConfig, Recipe
-from bckd.teachers.matching import Matched, matched
+from bckd.teachers.matching import Matched, matched, tell_lacking
 from bckd.telling import first_of, tell, tell_some
 from bckd.training.data_told import tell_annotations, tell_shared, tell_training, tell_validation
 from bckd.training.recipe_check import distils
@@ -91,12 +91,15 @@ def build_student(
     recipe: Recipe,
     class_names: tuple[str, ...],
     anew: bool = True,
+    dispensable: frozenset[str] = frozenset(),
     own: nn.Module | None = None,
 ) -> DenseDetector:
     """The recipe's detector; its initial weights are `recipe.start`'s, or the seed's alone.
 
     Args:
         anew: False where a resume state will replace the weights, so that none are downloaded.
+        dispensable: classes that the start may lack, as the data have no box to learn of them;
+            their weights are the seed's.
         own: the module that learns in place of the recipe's detector.
 
     Raises:
@@ -106,13 +109,17 @@ def build_student(
     if own is not None:
         return _adopted_student(recipe, own, class_names)
     if anew and recipe.start is not None:
-        return _started(recipe, recipe.start, class_names)
+        return _started(recipe, recipe.start, class_names, dispensable)
     model = recipe.model if anew else replace(recipe.model, pretrained=False)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(recipe.seed)
-        detector = Detector(model, class_names)
+    detector = _seeded(model, class_names, recipe.seed)
     detector.config = recipe.model.resolved()
     return detector
+
+
+def _seeded(model: DetectorConfig, class_names: tuple[str, ...], seed: int) -> Detector:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return Detector(model, class_names)
 
 
 def _adopted_student(recipe: Recipe, own: nn.Module, class_names: tuple[str, ...]) -> DenseDetector:
@@ -131,36 +138,42 @@ def _adopted_student(recipe: Recipe, own: nn.Module, class_names: tuple[str, ...
     return detector
 
 
-def _started(recipe: Recipe, start: Path, class_names: tuple[str, ...]) -> Detector:
+def _started(
+    recipe: Recipe, start: Path, class_names: tuple[str, ...], dispensable: frozenset[str]
+) -> Detector:
     """The student as `start` left it, its parameters learning again."""
     detector = load_detector(start, class_names).detector
     if not isinstance(detector, Detector):
         raise InputError(f"start {start} is no detector that a recipe builds; use it as a teacher")
-    detector = _renamed(detector, class_names, f"start {start}")
-    configs = (detector.config, recipe.model.resolved())
-    theirs, ours = (to_plain(replace(x, pretrained=False)) for x in configs)
+    new = _seeded(detector.config, class_names, recipe.seed)
+    detector = _renamed(detector, new, f"start {start}", dispensable)
+    model = recipe.model.resolved()
+    own = replace(detector.config, pretrained=model.pretrained, postprocess=model.postprocess)
+    theirs, ours = to_plain(own), to_plain(model)
     differing = next((name for name in ours if theirs[name] != ours[name]), None)
     if differing is not None:
         raise InputError(
             f"start {start} has model.{differing} {theirs[differing]}, the student "
             f"{ours[differing]}; they must be equal"
         )
-    detector.config = recipe.model.resolved()
+    detector.config, detector.settings = model, model.postprocess
     return detector
 
 
-def _renamed(detector: Detector, class_names: tuple[str, ...], who: str) -> Detector:
-    """The detector with its classes in another order, or some of them alone."""
-    if detector.class_names == class_names:
+def _renamed(detector: Detector, new: Detector, who: str, dispensable: frozenset[str]) -> Detector:
+    """The detector with the classes of a new one, which keeps its weights of those it lacks."""
+    if detector.class_names == new.class_names:
         return detector
-    rows = torch.tensor(_columns(detector.class_names, class_names, who))
-    weights = detector.state_dict()
+    columns = _columns(detector.class_names, new.class_names, who, dispensable)
+    known = {row: column for row, column in enumerate(columns) if column is not None}
+    weights, own = detector.state_dict(), new.state_dict()
     for name in ("head.cls.weight", "head.cls.bias"):  # all classes of an anchor, then the next
-        anchors = weights[name].unflatten(0, (-1, len(detector.class_names)))
-        weights[name] = anchors[:, rows].flatten(0, 1)
-    chosen = Detector(detector.config, class_names)
-    chosen.load_state_dict(weights)
-    return chosen.train(detector.training)
+        theirs = weights[name].unflatten(0, (-1, len(detector.class_names)))
+        ours = own[name].unflatten(0, (-1, len(new.class_names)))
+        ours[:, list(known)] = theirs[:, list(known.values())]
+        weights[name] = ours.flatten(0, 1)
+    new.load_state_dict(weights)
+    return new.train(detector.training)
 
 
 def load_teacher(
@@ -248,6 +261,7 @@ def with_classes_of(
     names = dataset.annotations.class_names
     if detector.class_names == names:
         return detector, dataset
+    dataset.annotations.check_known(detector.class_names, str(path))
     known = tuple(name for name in names if name in detector.class_names)
     dataset = dataset.with_annotations(dataset.annotations.with_classes(known, str(path)))
     columns = _columns(detector.class_names, known, str(path))
@@ -255,14 +269,21 @@ def with_classes_of(
     return Matched(detector, *chosen).train(detector.training), dataset
 
 
-def _columns(theirs: tuple[str, ...], ours: tuple[str, ...], who: str) -> list[int]:
-    """Where each of our classes is among theirs, by name; what this leaves out is told."""
-    missing = [name for name in ours if name not in theirs]
+def _columns(
+    theirs: tuple[str, ...],
+    ours: tuple[str, ...],
+    who: str,
+    dispensable: frozenset[str] = frozenset(),
+) -> list[int | None]:
+    """Where each of our classes is among theirs, by name; what is left out or lacks is told."""
+    absent = [name for name in ours if name not in theirs]
     extra = [name for name in theirs if name not in ours]
+    missing = [name for name in absent if name not in dispensable]
     if missing:
         alone = f" and it alone has {first_of(extra)}" if extra else ""
         raise InputError(
             f"{who} has other classes than the data set: it lacks {first_of(missing)}{alone}"
         )
     tell_some(f"{who}: {{}} of its classes are not in the data set and left out", extra)
-    return [theirs.index(name) for name in ours]
+    tell_lacking(who, absent)
+    return [theirs.index(name) if name in theirs else None for name in ours]

@@ -6,7 +6,6 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
-from hashlib import file_digest, sha256
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +14,17 @@ from torch import Tensor, nn
 
 from bckd.distributed import joined_lists, process_count
 from bckd.errors import InputError
-from bckd.files import parse_json
+from bckd.files import parse_json, sha256_of
 from bckd.models.dense import DenseDetector
 from bckd.recipes import Recipe
 from bckd.telling import first_of, tell
 from bckd.training.loss_window import HeldWindow
 from bckd.training.run_log import LOG
-from bckd.values import CountOrZero, PositiveOrZero, from_plain, to_plain
+from bckd.values import Count, CountOrZero, PositiveOrZero, from_plain, to_plain
 from bckd.weights.published import PRETRAINED
-from bckd.weights.tensor_files import fill, read_tensors
-from bckd.zoo.checkpoints import load_strictly, save_tensors
-from bckd.zoo.unfinished import STATE, STUDENT
+from bckd.weights.tensor_files import fill, read_tensors, save_tensors
+from bckd.zoo.checkpoints import load_strictly
+from bckd.zoo.unfinished import MODEL, STATE, STUDENT, Damaged, check_whole, checksum, is_state
 
 PREVIOUS = "resume.previous.safetensors"  # of the state before it
 # A resumed run may differ in these: they do not touch the weights (the folder of the data
@@ -47,15 +46,12 @@ FREE_FIELDS = {
 ABSENT = "absent"  # in place of a file's SHA-256
 
 
-class _Damaged(InputError):
-    """A resume state that is not as it was written."""
-
-
 @dataclass(frozen=True)
 class _Header:
     """What a state says beside its tensors, each field a JSON text.
 
-    Earlier versions wrote no `scaler`, `contents`, `window`, `class_names` and `checksum`.
+    Earlier versions wrote no `scaler`, `contents`, `window`, `class_names`, `processes` and
+    `checksum`.
     """
 
     step: CountOrZero
@@ -65,6 +61,7 @@ class _Header:
     contents: dict[str, str] = field(default_factory=dict)
     window: HeldWindow = field(default_factory=HeldWindow)
     class_names: tuple[str, ...] | None = None
+    processes: Count | None = None
     checksum: str | None = None
 
 
@@ -81,6 +78,7 @@ class ResumeState:
         scaler: state of the loss scale of fp16.
         contents: see `contents_of`.
         window: what the next line of the log says of steps before this one.
+        processes: how many shared its steps; None where an earlier version wrote it.
     """
 
     path: Path
@@ -91,6 +89,7 @@ class ResumeState:
     scaler: dict[str, int | float]
     contents: dict[str, str]
     window: HeldWindow
+    processes: int | None
 
 
 def contents_of(recipe: Recipe, teacher: nn.Module | None = None) -> dict[str, str]:
@@ -109,15 +108,12 @@ def contents_of(recipe: Recipe, teacher: nn.Module | None = None) -> dict[str, s
             contents[name] = str(source) if published else _digest(file)
     if teacher is not None:
         weights = {name: value.detach().cpu() for name, value in teacher.state_dict().items()}
-        contents["teacher"] = _checksum(weights, {})
+        contents["teacher"] = checksum(weights, {})
     return contents
 
 
 def _digest(path: Path) -> str:
-    if not path.is_file():
-        return ABSENT
-    with path.open("rb") as file:
-        return file_digest(file, "sha256").hexdigest()
+    return sha256_of(path) if path.is_file() else ABSENT
 
 
 def save_state(
@@ -136,7 +132,7 @@ def save_state(
     Args:
         terms: of the recipe's own; without parameters where none of them learns.
     """
-    tensors = {f"model/{name}": value for name, value in detector.state_dict().items()}
+    tensors = {MODEL + name: value for name, value in detector.state_dict().items()}
     tensors |= {f"terms/{name}": value for name, value in terms.state_dict().items()}
     for name, parameter in _learning(detector, terms).items():
         for key, value in optimizer.state.get(parameter, {}).items():
@@ -151,22 +147,11 @@ def save_state(
         contents,
         window,
         class_names=detector.class_names,
+        processes=process_count(),
     )
     texts = {name: json.dumps(to_plain(value)) for name, value in vars(header).items()}
-    texts["checksum"] = json.dumps(_checksum(tensors, texts))
+    texts["checksum"] = json.dumps(checksum(tensors, texts))
     save_tensors(recipe.out / STATE, tensors, texts, recipe.out / PREVIOUS)
-
-
-def _checksum(tensors: Mapping[str, Tensor], header: Mapping[str, str]) -> str:
-    """SHA-256 of tensors on the CPU and of a header, but for its own place in there."""
-    digest = sha256()
-    for name, text in sorted(header.items()):
-        if name != "checksum":
-            digest.update(f"{name} {text}\n".encode())
-    for name, value in sorted(tensors.items()):
-        digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
-        digest.update(value.reshape(-1).view(torch.uint8).numpy())
-    return digest.hexdigest()
 
 
 def restore(
@@ -236,12 +221,12 @@ def _check_buffers(
 ) -> None:
     """The optimiser's buffers are those of all that learns, in its shapes (`step` is a number)."""
     wanted = {
-        f"{name}/{kind}": tuple(() if kind == "step" else parameter.shape)
+        f"{name}/{kind}": (() if kind == "step" else tuple(parameter.shape), parameter.dtype, True)
         for name, parameter in learning.items()
         for kind in kinds
     }
     found = {
-        f"{name}/{kind}": tuple(value.shape)
+        f"{name}/{kind}": (tuple(value.shape), value.dtype, bool(torch.isfinite(value).all()))
         for name, values in buffers.items()
         for kind, value in values.items()
     }
@@ -251,14 +236,14 @@ def _check_buffers(
 def _check_names(
     state: ResumeState, what: str, wanted: Mapping[str, Any], found: Mapping[str, Any]
 ) -> None:
-    """Both have the same entries, and shapes where these are shapes."""
+    """Both have the same entries, and where these are told, shapes, types and finite numbers."""
     wrong = sorted(set(wanted) ^ set(found))
-    shapes = [name for name in wanted if isinstance(wanted[name], tuple) and name in found]
-    wrong += [name for name in shapes if wanted[name] != found[name]]
+    told = [name for name in wanted if isinstance(wanted[name], tuple) and name in found]
+    wrong += [name for name in told if wanted[name] != found[name]]
     if wrong:
         raise InputError(
-            f"{state.path} does not hold this run: {len(wrong)} {what} are missing, unknown or "
-            f"of another shape: {first_of(wrong)}"
+            f"{state.path} does not hold this run: {len(wrong)} {what} are missing, unknown, "
+            f"of another shape or type, or not finite: {first_of(wrong)}"
         )
 
 
@@ -301,11 +286,11 @@ def state_to_resume(
 
 def _newest_good(paths: list[Path]) -> ResumeState:
     """The first state that is whole; damage of one before it is told."""
-    damage: list[_Damaged] = []
+    damage: list[Damaged] = []
     for path in paths:
         try:
             state = _read_state(path)
-        except _Damaged as error:
+        except Damaged as error:
             damage.append(error)
         else:
             if damage:
@@ -370,18 +355,17 @@ def _read_state(path: Path) -> ResumeState:
 
     Raises:
         InputError: it is something else.
-        _Damaged: it is not as it was written.
+        Damaged: it is not as it was written.
     """
     try:
         tensors, texts = read_tensors(path)
     except InputError as error:
-        raise _Damaged(str(error)) from error
-    if not {"step", "seconds", "recipe"} <= set(texts):
+        raise Damaged(str(error)) from error
+    if not is_state(texts):
         raise InputError(f"{path} is no resume state of bckd")
     plain = {name: parse_json(text, f"{path}: {name}") for name, text in texts.items()}
     header = from_plain(_Header, plain, str(path))
-    if header.checksum not in (None, _checksum(tensors, texts)):
-        raise _Damaged(f"{path} is damaged: its checksum is another")
+    check_whole(path, tensors, texts)
     own = {entry.name for entry in fields(ResumeState)}
     return ResumeState(path, tensors, **{k: v for k, v in vars(header).items() if k in own})
 

@@ -6,8 +6,6 @@ import json
 import os
 import socket
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +13,8 @@ from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.record_writer import RecordWriter
 
-from bckd.errors import InputError, reason
-from bckd.files import finite_or_none, parse_json, write_text
+from bckd.errors import InputError
+from bckd.files import finite_or_none, parse_json, reading, write_atomically, write_text, writing
 from bckd.telling import tell_some
 
 LOG = "log.jsonl"  # the file name in the folder of a run
@@ -60,7 +58,7 @@ class _Board:
         # TensorBoard reads files in the order of their names.
         name = f"events.out.tfevents.{time.time():.6f}.{socket.gethostname()}.{os.getpid()}"
         self.path = folder / name
-        with _writing(self.path):
+        with writing(self.path):
             folder.mkdir(parents=True, exist_ok=True)
             self.file = RecordWriter(self.path.open("wb"))
         self._add(file_version="brain.Event:2")
@@ -73,21 +71,13 @@ class _Board:
 
     def _add(self, **content: Any) -> None:
         event = Event(wall_time=time.time(), **content)
-        with _writing(self.path):
+        with writing(self.path):
             self.file.write(event.SerializeToString())
             self.file.flush()
 
     def close(self) -> None:
-        with _writing(self.path):
+        with writing(self.path):
             self.file.close()
-
-
-@contextmanager
-def _writing(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise InputError(f"{path} can't be written: {reason(error)}") from error
 
 
 class NoLog:
@@ -106,8 +96,23 @@ def append_line(path: Path, content: dict[str, Any]) -> None:
     Raises:
         InputError: it can't be written to.
     """
-    with _writing(path), path.open("a", encoding="utf-8") as file:
+    with writing(path), path.open("a", encoding="utf-8") as file:
         file.write(json.dumps(finite_or_none(content)) + "\n")
+
+
+def drop_cut_line(path: Path) -> None:
+    """Take the last line off a JSON-lines file where a kill cut it, so that the next one is whole.
+
+    Raises:
+        InputError: it can't be read or written to.
+    """
+    if not path.is_file():
+        return
+    with reading(path):
+        content = path.read_bytes()
+    whole = content[: content.rfind(b"\n") + 1]
+    if whole != content:
+        write_atomically(path, lambda part: part.write_bytes(whole))
 
 
 def read_log(out: Path) -> list[dict[str, Any]]:

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.data import DataLoader
+from torchvision.ops import StochasticDepth
 from tqdm.auto import tqdm
 
 from bckd.correspondence import compared
@@ -37,10 +38,18 @@ from bckd.distributed import (
     shared,
 )
 from bckd.errors import InputError, Interrupted, NonFiniteLossError
-from bckd.evaluation.average_precision import Metrics, evaluate
+from bckd.evaluation.average_precision import MAX_DETECTIONS, Metrics, evaluate
 from bckd.evaluation.gradient_shares import gradient_shares
 from bckd.files import finite_or_none, one_writer, write_json
+from bckd.interruption import (
+    Ending,
+    ending,
+    leave_signals,
+    loading,
+    report_in_iterator,
+)
 from bckd.launcher import is_first
+from bckd.models.backbones.base import COARSEST
 from bckd.models.dense import DenseDetector
 from bckd.models.detector import Detector
 from bckd.precision import autocast_type
@@ -48,13 +57,7 @@ from bckd.recipes import Recipe
 from bckd.structures import Batch
 from bckd.teachers.preflight import check_teacher
 from bckd.teachers.targets import TeacherTargets, Teaching, live_teaching
-from bckd.training.interruption import (
-    Ending,
-    ending,
-    leave_signals,
-    loading,
-    report_in_iterator,
-)
+from bckd.telling import each_once, some, tell
 from bckd.training.learnt_boxes import tell_unlearnt
 from bckd.training.loss_window import LossWindow
 from bckd.training.needs import check_needs
@@ -68,7 +71,14 @@ from bckd.training.preparation import (
     validation_data,
 )
 from bckd.training.recipe_check import check_recipe
-from bckd.training.resuming import agreed_state, contents_of, make_newest, restore, save_state
+from bckd.training.resuming import (
+    ResumeState,
+    agreed_state,
+    contents_of,
+    make_newest,
+    restore,
+    save_state,
+)
 from bckd.training.run_log import NoLog, RunLog, read_log
 from bckd.training.schedule import build_optimizer, learning_rate, set_learning_rate
 from bckd.training.terms import (
@@ -144,7 +154,7 @@ def train(
     recipe = check_recipe(recipe, taught)
     recipe = replace(recipe, model=recipe.model.resolved())
     device = pick_device(own_device(recipe.device))
-    with processes_joined(device), ExitStack() as held:
+    with processes_joined(device), each_once(), ExitStack() as held:
         from_first(lambda: held.enter_context(one_writer(recipe.out)))
         modules = (student, teacher)
         return _train(recipe, device, resume, progress and is_first(), teaching, *modules)
@@ -162,26 +172,26 @@ def _train(
     own_images = _own_share(recipe)
     normalisation = recipe.model.normalisation
     training = training_data(recipe.data, recipe.seed, normalisation)
-    validation = validation_data(recipe.data, normalisation)
+    kept = min(recipe.model.postprocess.max_detections, MAX_DETECTIONS)
+    validation = validation_data(recipe.data, normalisation, kept)
     validation = check_same_classes(training, validation)
     names = training.annotations.class_names
     contents = contents_of(recipe, own_teacher)
     state = agreed_state(recipe, resume, contents)
-    student = first_process_first(
-        lambda: build_student(recipe, names, anew=state is None, own=own_student)
-    )
+    unlearnt = frozenset(names) - training.annotations.learnable_classes
+    anew = state is None
+    student = first_process_first(lambda: build_student(recipe, names, anew, unlearnt, own_student))
     if isinstance(student, Detector):
         tell_unlearnt(recipe.model, training)
     student = student.to(device, memory_format=torch.channels_last)
-    _check_groups(recipe, student, own_images)
+    _check_groups(recipe, student, own_images, training)
     teacher = None
     if teaching is None:
-        unlearnt = frozenset(names) - training.annotations.occurring_classes
         teacher = first_process_first(
             lambda: load_teacher(recipe, names, device, unlearnt, student.strides, own_teacher)
         )
     terms = _own_terms(recipe, student, teacher, teaching, training).to(device)
-    if teacher is not None and state is None:
+    if teacher is not None and anew:
         check_teacher(recipe, teacher, student, validation)
     if teaching is None:
         teaching = _teaching_of(teacher, recipe, training, progress)
@@ -190,6 +200,7 @@ def _train(
     scaler = torch.amp.GradScaler(device.type, enabled=halves)
     window, first, seconds = LossWindow(), 0, 0.0
     if state is not None:
+        _tell_other_processes(state, recipe, student)
         restore(state, student, terms, optimizer, scaler)
         window.take(state.window, device)
         first, seconds = state.step, state.seconds
@@ -259,7 +270,7 @@ def make_teaching(
     flipped, and no term needs its features, which would not fit in memory.
     """
     names = training.annotations.class_names
-    unlearnt = frozenset(names) - training.annotations.occurring_classes
+    unlearnt = frozenset(names) - training.annotations.learnable_classes
     teacher = load_teacher(recipe, names, device, unlearnt)
     return _teaching_of(teacher, recipe, training, progress)
 
@@ -422,15 +433,52 @@ def _own_share(recipe: Recipe) -> int:
     return recipe.batch_size // process_count()
 
 
-def _check_groups(recipe: Recipe, student: DenseDetector, own_images: int) -> None:
-    """A BatchNorm that learns takes its statistics over a group: no two processes can share one."""
+def _check_groups(
+    recipe: Recipe, student: DenseDetector, own_images: int, training: CocoDataset
+) -> None:
+    """A BatchNorm that learns takes its statistics over a group.
+
+    No two processes can share one, and one image that is a single cell has none.
+    """
+    if not _learns_batch_norm(student):
+        return
     size = recipe.images_per_group
-    norms = [module for module in student.train().modules() if isinstance(module, _BatchNorm)]
-    learns = any(norm.training for norm in norms)
-    if size and learns and own_images % size:
+    if size and own_images % size:
         raise InputError(
             f"images_per_group is {size} where a process has {own_images} images of a step; "
             f"expected a divisor, since BatchNorm learns (--model.norm-eval fixes it)"
+        )
+    if (size or own_images) > 1:
+        return
+    canvases = enumerate(map(training.canvas, range(len(training))))
+    small = [training.images[n].file_name for n, sides in canvases if max(sides) <= COARSEST]
+    if small:
+        what = (
+            f"images that are {COARSEST} pixels or less at this --data.size ({{}}) have one value "
+            f"a channel, too few for a BatchNorm that learns on one image at a time (expected "
+            f"larger images, more of them, or --model.norm-eval)"
+        )
+        raise InputError(f"{training.annotations.path}: {some(what, small)}")
+
+
+def _learns_batch_norm(student: DenseDetector) -> bool:
+    norms = [module for module in student.train().modules() if isinstance(module, _BatchNorm)]
+    return any(norm.training for norm in norms)
+
+
+def _tell_other_processes(state: ResumeState, recipe: Recipe, student: DenseDetector) -> None:
+    """Tell what makes the rest of a run another one with another number of processes."""
+    if state.processes in (None, process_count()):
+        return
+    reasons = []
+    if _learns_batch_norm(student) and not recipe.images_per_group:
+        reasons.append("BatchNorm takes its statistics over the images of a process")
+    if any(isinstance(module, StochasticDepth) for module in student.modules()):
+        reasons.append("stochastic depth is random in each process")
+    if reasons:
+        tell(
+            f"{state.path} is of {state.processes} processes, the run goes on with "
+            f"{process_count()}, and ends with other weights: {', and '.join(reasons)}"
         )
 
 

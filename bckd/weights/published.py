@@ -12,26 +12,21 @@ against; where nothing at all is known, it is not checked.
 
 from __future__ import annotations
 
-import hashlib
-import time
-from collections.abc import Iterator
 from dataclasses import dataclass
-from http.client import HTTPException
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
-from urllib.error import HTTPError, URLError
+from typing import Literal
 from urllib.parse import urlsplit
-from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 import torch
 from torch import Tensor
 from torchvision.models import get_model_weights
-from tqdm.auto import tqdm
 
-from bckd.errors import InputError, reason
-from bckd.files import write_atomically
+from bckd.downloads import download
+from bckd.errors import InputError
+from bckd.files import sha256_of, what_it_is
 from bckd.telling import tell
-from bckd.weights.tensor_files import read_saved, what_it_is
+from bckd.weights.tensor_files import read_saved
 
 _ZOO = "https://download.openmmlab.com/mmdetection/v2.0"
 _ZOO_PAGE = "https://github.com/open-mmlab/mmdetection/tree/2.x/configs"
@@ -41,9 +36,6 @@ _DRIVE_FILE = "https://drive.usercontent.google.com/download?id={}&export=downlo
 _TORCHVISION_PAGE = (
     "https://docs.pytorch.org/vision/stable/models/generated/torchvision.models.detection.{}.html"
 )
-_CHUNK = 1 << 18  # bytes
-_TIMEOUT = 60.0  # seconds without a byte after which a server counts as gone
-_SLOWEST = 10_000  # bytes a second on average that a server may send after them
 _LARGEST = 1 << 30  # bytes of a file whose size is unknown
 
 
@@ -102,91 +94,91 @@ def _of_torchvision(model: str, name: str, url: str, AP: float | None, note: str
     return Pretrained(name, "torchvision", url, page, file_name, None, digits, AP, note)
 
 
-def _entries() -> Iterator[Pretrained]:
-    yield _zoo(
+_TABLE = (
+    _zoo(
         "gfl_r50_fpn_1x_coco",
         "gfl_r50_fpn_1x_coco_20200629_121244-25944287.pth",
         0.402,
         "GFL, ResNet-50, 12 epochs",
-    )
-    yield _zoo(
+    ),
+    _zoo(
         "gfl_r50_fpn_mstrain_2x_coco",
         "gfl_r50_fpn_mstrain_2x_coco_20200629_213802-37bb1edc.pth",
         0.429,
         "GFL, ResNet-50, 24 epochs, multi-scale",
-    )
-    yield _zoo(
+    ),
+    _zoo(
         "gfl_r101_fpn_mstrain_2x_coco",
         "gfl_r101_fpn_mstrain_2x_coco_20200629_200126-dd12f847.pth",
         0.447,
         "GFL, ResNet-101, 24 epochs, multi-scale: BCKD's teacher",
-    )
-    yield _student("r50", "1AeGpY4QbQ_PlanuauEogZWAbMRH59t-k", 0.432, "BCKD's student, ResNet-50")
-    yield _student("r34", "1hJo15YP71xgZdw262Urum89R6324u3dG", 0.420, "BCKD's student, ResNet-34")
-    yield _student("r18", "1Oy6cSBeFKJx5tooHGRRFOv7QwPdScO6S", 0.386, "BCKD's student, ResNet-18")
-    yield _zoo(
+    ),
+    _student("r50", "1AeGpY4QbQ_PlanuauEogZWAbMRH59t-k", 0.432, "BCKD's student, ResNet-50"),
+    _student("r34", "1hJo15YP71xgZdw262Urum89R6324u3dG", 0.420, "BCKD's student, ResNet-34"),
+    _student("r18", "1Oy6cSBeFKJx5tooHGRRFOv7QwPdScO6S", 0.386, "BCKD's student, ResNet-18"),
+    _zoo(
         "retinanet_r18_fpn_1x_coco",
         "retinanet_r18_fpn_1x_coco_20220407_171055-614fd399.pth",
         0.317,
         "RetinaNet, ResNet-18, 12 epochs",
-    )
-    yield _zoo(
+    ),
+    _zoo(
         "retinanet_r50_fpn_1x_coco",
         "retinanet_r50_fpn_1x_coco_20200130-c2398f9e.pth",
         0.365,
         "RetinaNet, ResNet-50, 12 epochs",
-    )
-    yield _zoo(
+    ),
+    _zoo(
         "retinanet_r101_fpn_1x_coco",
         "retinanet_r101_fpn_1x_coco_20200130-7a93545f.pth",
         0.385,
         "RetinaNet, ResNet-101, 12 epochs",
-    )
-    yield _zoo(
+    ),
+    _zoo(
         "retinanet_r101_fpn_2x_coco",
         "retinanet_r101_fpn_2x_coco_20200131-5560aee8.pth",
         0.389,
         "RetinaNet, ResNet-101, 24 epochs",
-    )
-    yield _zoo(
+    ),
+    _zoo(
         "fcos_r50_caffe_fpn_gn-head_1x_coco",
         "fcos_r50_caffe_fpn_gn-head_1x_coco-821213aa.pth",
         0.366,
         "FCOS, Caffe's ResNet-50, 12 epochs",
-    )
-    yield _zoo(
+    ),
+    _zoo(
         "fcos_r50_caffe_fpn_gn-head_4x4_1x_coco",
         "fcos_r50_caffe_fpn_gn_1x_4gpu_20200218-7831950c.pth",
         0.366,
         "FCOS, Caffe's ResNet-50, 12 epochs, file of February 2020",
-    )
-    yield _zoo(
+    ),
+    _zoo(
         "fcos_r101_caffe_fpn_gn-head_1x_coco",
         "fcos_r101_caffe_fpn_gn-head_1x_coco-0e37b982.pth",
         0.391,
         "FCOS, Caffe's ResNet-101, 12 epochs",
-    )
-    yield _zoo(
+    ),
+    _zoo(
         "fcos_r101_caffe_fpn_gn-head_mstrain_640-800_2x_coco",
         "fcos_r101_caffe_fpn_gn-head_mstrain_640-800_2x_coco-511424d6.pth",
         0.408,
         "FCOS, Caffe's ResNet-101, 24 epochs, multi-scale",
-    )
-    yield _zoo(
+    ),
+    _zoo(
         "atss_r50_fpn_1x_coco",
         "atss_r50_fpn_1x_coco_20200209-985f7bd0.pth",
         0.394,
         "ATSS, ResNet-50, 12 epochs",
-    )
-    yield _zoo(
+    ),
+    _zoo(
         "atss_r101_fpn_1x_coco",
         "atss_r101_fpn_1x_20200825-dfcadd6f.pth",
         0.415,
         "ATSS, ResNet-101, 12 epochs",
-    )
+    ),
     # The first release's weights; NanoDet's README has since come to link another file,
     # nanodet_m.ckpt, whose hash is not this one.
-    yield Pretrained(
+    Pretrained(
         name="nanodet_m",
         kind="nanodet",
         url=_DRIVE_FILE.format("1EhMqGozKfqEfw8y9ftbi1jhYu86XoW62"),
@@ -196,13 +188,12 @@ def _entries() -> Iterator[Pretrained]:
         sha256="33b130575c416e147a06508d470a52fda1882dae65d10944e8318f814b3abeb4",
         AP=0.206,
         note="NanoDet-m, ShuffleNetV2, 320 x 320 pixels",
-    )
-    yield _torchvision("fcos_resnet50_fpn", "torchvision's FCOS, ResNet-50")
-    yield _torchvision("retinanet_resnet50_fpn", "torchvision's RetinaNet, ResNet-50")
-    yield _torchvision("retinanet_resnet50_fpn_v2", "torchvision's improved RetinaNet, ResNet-50")
-
-
-PRETRAINED: dict[str, Pretrained] = {entry.name: entry for entry in _entries()}
+    ),
+    _torchvision("fcos_resnet50_fpn", "torchvision's FCOS, ResNet-50"),
+    _torchvision("retinanet_resnet50_fpn", "torchvision's RetinaNet, ResNet-50"),
+    _torchvision("retinanet_resnet50_fpn_v2", "torchvision's improved RetinaNet, ResNet-50"),
+)
+PRETRAINED: dict[str, Pretrained] = {entry.name: entry for entry in _TABLE}
 
 
 def fetch(name: str, folder: Path | None = None) -> Path:
@@ -261,17 +252,13 @@ def _fetch(entry: Pretrained, folder: Path | None, others: bool = False) -> Path
             f"save it as {path}"
         )
     else:
-        _download(entry, entry.url, path)
+        download(entry.url, path, entry.size or _LARGEST, partial(_fault, entry))
     return path
 
 
 def _check_present(entry: Pretrained, path: Path, others: bool) -> None:
-    try:
-        fault = _fault(entry, path)
-        others = others and what_it_is(path) is None
-    except OSError as error:
-        fault, others = reason(error), False
-    if fault and others:
+    fault = _fault(entry, path)
+    if fault and others and what_it_is(path) is None:
         tell(f"{path} is not {entry.name} as published ({fault}); it is used as it is")
     elif fault:
         raise InputError(
@@ -288,80 +275,10 @@ def _fault(entry: Pretrained, path: Path) -> str | None:
         return f"{size} bytes, expected {entry.size}"
     if entry.sha256 is None:
         return None
-    with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()[: len(entry.sha256)]
+    found = sha256_of(path)[: len(entry.sha256)]
     if found == entry.sha256:
         return None
     return what_it_is(path) or f"SHA-256 {found}, expected {entry.sha256}"
-
-
-def _download(entry: Pretrained, url: str, path: Path) -> None:
-    def fill(part: Path) -> None:
-        try:
-            _stream(url, part, entry)
-            fault = _fault(entry, part)
-        # No server, no file, no space, an address that is none, or what is not HTTP.
-        except (OSError, HTTPException, ValueError) as error:
-            fault = _reason(error)
-        if fault:
-            raise InputError(
-                f"{entry.file_name} could not be downloaded ({fault}): fetch {url} by hand and "
-                f"save it as {path}"
-            )
-
-    write_atomically(path, fill)
-
-
-def _stream(url: str, part: Path, entry: Pretrained) -> None:
-    """Write what the server sends to a file, as long as it is not too much or too slow.
-
-    Raises:
-        OSError, HTTPException, ValueError: no server, no file, no space, or another answer.
-    """
-    most, start, received = entry.size or _LARGEST, time.monotonic(), 0
-    request = Request(url, headers={"User-Agent": "bckd"})
-    with build_opener(_Redirections).open(request, timeout=_TIMEOUT) as response:
-        total = response.length
-        bar = tqdm(total=total, desc=entry.file_name, unit="B", unit_scale=True, leave=False)
-        if total is not None and total > most:
-            raise ConnectionError(f"{total} bytes, expected {_bound(entry)}")
-        with part.open("wb") as file, bar:
-            while chunk := response.read1(_CHUNK):  # what has come, without waiting for more
-                file.write(chunk)
-                received += len(chunk)
-                bar.update(len(chunk))
-                if received > most:
-                    raise ConnectionError(f"more bytes than expected, {_bound(entry)}")
-                if received < _SLOWEST * (time.monotonic() - start - _TIMEOUT):
-                    raise ConnectionError(f"below {_SLOWEST} bytes a second")
-    if total is not None and received < total:
-        raise ConnectionError(f"the connection ended after {received} of {total} bytes")
-
-
-def _bound(entry: Pretrained) -> str:
-    return str(entry.size) if entry.size else f"{_LARGEST} or less"
-
-
-class _Redirections(HTTPRedirectHandler):
-    """Follows where a server sends on to, but not from https to anything else."""
-
-    def redirect_request(
-        self, req: Request, fp: Any, code: int, msg: str, headers: Any, newurl: str
-    ) -> Request | None:
-        if req.type == "https" and urlsplit(newurl).scheme != "https":
-            raise ConnectionError(f"the server sends on to {newurl}, which is not https")
-        return super().redirect_request(req, fp, code, msg, headers, newurl)
-
-
-def _reason(error: OSError | HTTPException | ValueError) -> str:
-    match error:
-        case HTTPError():
-            what = str(error.reason).partition("\n")[0]
-            return f"the server answered {error.code} {what}"
-        case URLError(reason=OSError() as cause):
-            return reason(cause)
-        case _:
-            return reason(error)
 
 
 def listing() -> str:

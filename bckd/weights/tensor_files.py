@@ -1,4 +1,4 @@
-"""The one place where files of tensors are read. Nothing in them can run code.
+"""The one place where files of tensors are read and written. Nothing in them can run code.
 
 safetensors hold no code; what `torch.save` wrote is unpickled by PyTorch's restricted reader,
 which makes tensors, containers, numbers and text, and refuses everything else.
@@ -6,20 +6,23 @@ which makes tensors, containers, numbers and text, and refuses everything else.
 
 from __future__ import annotations
 
+import json
 import pickle
 import re
 import struct
 import warnings
-import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from bckd.errors import InputError, reason
+from bckd.files import reading, what_it_is, write_atomically
 from bckd.telling import first_of
 
 _BEGINNING = 512  # bytes by which a file that holds no tensors is told
@@ -32,14 +35,52 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     Raises:
         InputError: the file is absent or of another kind.
     """
+    with _opened(path) as file:
+        return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}
+
+
+def read_header(path: Path) -> dict[str, str]:
+    """The header of a safetensors file, whose tensors are not read; raises as `read_tensors`."""
+    with _opened(path) as file:
+        return file.metadata() or {}
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """A safetensors file; what reading it raises becomes one sentence."""
     _check_file(path)
     try:
         with safe_open(path, framework="pt") as file:
-            header = file.metadata() or {}
-            return {name: file.get_tensor(name) for name in file.keys()}, header
+            yield file
     except (SafetensorError, OSError, ValueError, RuntimeError) as error:
-        fault = what_it_is(path) or _cut(path, str(error)) or reason(error)
+        fault = _kind_of(path) or _cut(path, str(error)) or reason(error)
         raise InputError(f"{path} is no safetensors file: {fault}") from error
+
+
+def save_tensors(
+    path: Path,
+    tensors: dict[str, Tensor],
+    header: dict[str, str],
+    previous: Path | None = None,
+) -> None:
+    """Write a safetensors file with a header; atomically. Equal contents are equal bytes.
+
+    Args:
+        previous: a name beside it that the file of before takes.
+    """
+    plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    content = memoryview(save(plain, metadata=header))
+    start = _LENGTH + int.from_bytes(content[:_LENGTH], "little")
+    listing = json.loads(bytes(content[_LENGTH:start]))
+    listing["__metadata__"] = header  # safetensors has its entries in no fixed order
+    text = json.dumps(listing, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % _LENGTH)  # tensors are aligned so
+
+    def write(part: Path) -> None:
+        with part.open("wb") as file:
+            file.writelines((len(text).to_bytes(_LENGTH, "little"), text, content[start:]))
+
+    write_atomically(path, write, previous)
 
 
 def read_saved(path: Path) -> Any:
@@ -69,36 +110,20 @@ def read_saved(path: Path) -> Any:
         pickle.UnpicklingError,
     ) as error:
         fault = (
-            what_it_is(path)
+            _kind_of(path)
             or _unsafe(str(error))
             or "no torch.save wrote it, or it is garbled or cut short"
         )
         raise InputError(f"{path} is not a file of tensors that loads safely: {fault}") from error
 
 
-def what_it_is(path: Path) -> str | None:
-    """What a file is that is often taken for weights, in words; None where nothing tells.
-
-    Raises:
-        OSError: it can't be read.
-    """
-    size = path.stat().st_size
+def _kind_of(path: Path) -> str | None:
+    """What a file is that holds no tensors, in words; None where nothing tells."""
     with path.open("rb") as file:
         start = file.read(_BEGINNING)
-    if not start:
-        return "it is empty"
-    if start.startswith(b"version https://git-lfs"):
-        return (
-            f"it is a Git LFS pointer, {size} bytes of text that stand for the weights; "
-            "`git lfs pull` fetches them"
-        )
-    if re.match(rb"(\xef\xbb\xbf)?\s*<(!doctype|html|head|body|\?xml)", start, re.IGNORECASE):
-        return "it is a web page; download the file itself"
-    if start.startswith(b"PK") and not zipfile.is_zipfile(path):
-        return f"it is cut short, at {size} bytes"
-    if all(byte in b"\t\n\r" or 32 <= byte < 127 for byte in start):
-        return f"it is text, {size} bytes that begin with {start[:20].decode()!r}"
-    return None
+    if (kind := what_it_is(path)) is None and all(x in b"\t\n\r" or 32 <= x < 127 for x in start):
+        return f"it is text, {path.stat().st_size} bytes that begin with {start[:20].decode()!r}"
+    return kind
 
 
 def _cut(path: Path, message: str) -> str | None:
@@ -131,10 +156,8 @@ def _check_file(path: Path) -> None:
         raise InputError(f"weights file {path} does not exist")
     if not path.is_file():
         raise InputError(f"{path} is no file; expected weights")
-    try:
+    with reading(path):
         path.open("rb").close()
-    except OSError as error:
-        raise InputError(f"{path} can't be read: {reason(error)}") from error
 
 
 def check_fit(own: Mapping[str, Tensor], tensors: Mapping[str, Any], who: str, misfit: str) -> None:

@@ -15,12 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save
 from torch import Tensor, nn
 
 from bckd.datasets.coco_classes import COCO_CLASSES
 from bckd.errors import InputError
-from bckd.files import finite_or_none, parse_json, write_atomically
+from bckd.files import finite_or_none, parse_json
 from bckd.image_size import ImageSize
 from bckd.models.adopted import Adopted, adopt
 from bckd.models.dense import DenseDetector
@@ -28,7 +27,7 @@ from bckd.models.detector import Detector, DetectorConfig
 from bckd.telling import first_of, tell
 from bckd.values import Fraction, Names, checked, from_plain, to_plain
 from bckd.weights.published import PRETRAINED, fetch
-from bckd.weights.tensor_files import fill, read_tensors
+from bckd.weights.tensor_files import fill, read_header, read_tensors, save_tensors
 from bckd.zoo import nanodet, torchvision_detectors
 from bckd.zoo.official import (
     LoadReport,
@@ -38,7 +37,15 @@ from bckd.zoo.official import (
     read_official,
 )
 from bckd.zoo.torchvision_detectors import TorchvisionDetector
-from bckd.zoo.unfinished import MODEL, STUDENT, classes_of, is_state, recipe_of, weights_of_run
+from bckd.zoo.unfinished import (
+    MODEL,
+    STUDENT,
+    check_whole,
+    classes_of,
+    is_state,
+    recipe_of,
+    weights_of_run,
+)
 
 FORMAT = "bckd-detector-1"
 OWN_FORMAT = "bckd-module-1"  # of a module of the user's own
@@ -151,7 +158,7 @@ def recorded_size(source: Path | str) -> ImageSize:
     path = weights_of_run(path) if path.is_dir() else path
     if path.suffix == ".pth":
         return _size_of(path, read_official(path))
-    _, header = read_tensors(path)
+    header = read_header(path)
     if is_state(header):
         return recipe_of(path, header).data.size
     return _header(path, header).size
@@ -248,6 +255,7 @@ def _load_state(
     class_names: tuple[str, ...] | None,
 ) -> Checkpoint:
     """The student of a run that has not ended, as its resume state has it."""
+    check_whole(path, tensors, header)
     recipe = recipe_of(path, header)
     names = classes_of(path, header, recipe) or class_names
     weights = {name.removeprefix(MODEL): x for name, x in tensors.items() if name.startswith(MODEL)}
@@ -332,29 +340,3 @@ def _names_of(path: Path, classes: int, given: tuple[str, ...] | None) -> tuple[
         names = tuple(f"class {k}" for k in range(classes))
     tell(f"{path} does not name its classes; they are taken in this order: {first_of([*names])}")
     return names
-
-
-def save_tensors(
-    path: Path,
-    tensors: dict[str, Tensor],
-    header: dict[str, str],
-    previous: Path | None = None,
-) -> None:
-    """Write a safetensors file with a header; atomically. Equal contents are equal bytes.
-
-    Args:
-        previous: a name beside it that the file of before takes.
-    """
-    plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-    content = memoryview(save(plain, metadata=header))
-    start = 8 + int.from_bytes(content[:8], "little")
-    listing = json.loads(bytes(content[8:start]))
-    listing["__metadata__"] = header  # safetensors has its entries in no fixed order
-    text = json.dumps(listing, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)  # tensors are aligned so
-
-    def write(part: Path) -> None:
-        with part.open("wb") as file:
-            file.writelines((len(text).to_bytes(8, "little"), text, content[start:]))
-
-    write_atomically(path, write, previous)

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Mapping
+from hashlib import sha256
 from pathlib import Path
 
-from safetensors import SafetensorError, safe_open
+import torch
+from torch import Tensor
 
-from bckd.datasets.annotations import read_annotations
+from bckd.datasets.annotations import class_names_of
 from bckd.errors import InputError
 from bckd.files import parse_json
 from bckd.recipes import Recipe
+from bckd.tensor_files import read_header
 from bckd.values import Names, from_plain
 
 STUDENT = "student.safetensors"  # file names in the folder of a run
 STATE = "resume.safetensors"
 SNAPSHOTS = "snapshots"  # a folder of students, each named by its step
 MODEL = "model/"  # what the names of the student's weights begin with in a state
+
+
+class Damaged(InputError):
+    """A resume state that is not as it was written."""
 
 
 def weights_of_run(folder: Path) -> Path:
@@ -33,9 +41,8 @@ def weights_of_run(folder: Path) -> Path:
 def _states(folder: Path) -> Iterator[tuple[Path, int]]:
     for path in folder.glob(f"{Path(STATE).stem}*.safetensors"):
         try:
-            with safe_open(path, framework="pt") as file:
-                yield path, int((file.metadata() or {})["step"])
-        except (SafetensorError, OSError, KeyError, ValueError):
+            yield path, int(read_header(path)["step"])
+        except (KeyError, ValueError):  # of it an InputError is a kind
             continue  # damaged: another one may do
 
 
@@ -48,6 +55,28 @@ def _snapshots(folder: Path) -> Iterator[tuple[Path, int]]:
 def is_state(header: dict[str, str]) -> bool:
     """Whether a safetensors file with this header is the resume state of a run."""
     return {"step", "seconds", "recipe"} <= set(header)
+
+
+def checksum(tensors: Mapping[str, Tensor], header: Mapping[str, str]) -> str:
+    """SHA-256 of tensors on the CPU and of a header, but for its own place in there."""
+    digest = sha256()
+    for name, text in sorted(header.items()):
+        if name != "checksum":
+            digest.update(f"{name} {text}\n".encode())
+    for name, value in sorted(tensors.items()):
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
+        digest.update(value.reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def check_whole(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, str]) -> None:
+    """See that a state is as it was written; early ones do not say it.
+
+    Raises:
+        Damaged: it is not.
+    """
+    if "checksum" in header and header["checksum"] != json.dumps(checksum(tensors, header)):
+        raise Damaged(f"{path} is damaged: its checksum is another")
 
 
 def recipe_of(path: Path, header: dict[str, str]) -> Recipe:
@@ -69,6 +98,6 @@ def classes_of(path: Path, header: dict[str, str], recipe: Recipe) -> tuple[str,
         names = parse_json(header["class_names"], f"{path}: class_names in its header")
         return from_plain(Names, names, f"{path}: class_names")
     try:
-        return read_annotations(recipe.data.root / recipe.data.train_annotations).class_names
+        return class_names_of(recipe.data.root / recipe.data.train_annotations)
     except InputError:
         return None

@@ -6,8 +6,10 @@ import json
 import math
 import re
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from dataclasses import fields, replace
 from html.parser import HTMLParser
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,8 @@ from bckd.evaluation.agreement import Agreement
 from bckd.files import one_writer
 from bckd.image_size import ImageSize
 from bckd.models.detector import Detector
+from bckd.telling import tell
+from bckd.training import trainer
 from bckd.training.run_log import read_log
 from bckd.zoo.checkpoints import save_detector
 
@@ -44,7 +48,10 @@ def options(
 
 @pytest.fixture(scope="module")
 def results(options: DemoOptions) -> dict[str, Any]:
-    run_demo(options)
+    with redirect_stdout(StringIO()) as told, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trainer, "tell_unlearnt", lambda *_: tell("one box is not learnt"))
+        run_demo(options)
+    (options.out / "told.txt").write_text(told.getvalue())
     return json.loads((options.out / "results.json").read_text())
 
 
@@ -124,6 +131,13 @@ class TestReport:
         expected = [f"{100 * run['AP']:.1f}" for run in results["runs"]]
         expected += [f"{run['score_error']:.4f}" for run in results["runs"]]
         assert numbers == expected
+
+
+def test_what_is_told_of_the_data_is_told_once(
+    options: DemoOptions, results: dict[str, Any]
+) -> None:
+    """Not once for each of the three students."""
+    assert (options.out / "told.txt").read_text().count("one box is not learnt") == 1
 
 
 class TestResults:

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
+from bckd.commands import main as command_line
 from bckd.commands.main import main, run
 from bckd.commands.metrics import print_metrics
 from bckd.datasets.annotations import read_annotations
 from bckd.image_size import ImageSize
 from bckd.models.detector import Detector
+from bckd.models.postprocess import PostProcess
 from bckd.presets import PRESETS
 from bckd.training.trainer import snapshot
 from bckd.zoo.checkpoints import STUDENT, save_detector
@@ -184,6 +189,7 @@ class TestRefusals:
         data += ["--data.val-annotations", "annotations/instances_val.json"]
         message = refusal("eval", tiny_teacher, *data, "--device", "cpu")
         assert str(tiny_teacher) in message and "washer" in message
+        assert "its classes are 'square', " in message  # all of them, not those that both have
 
     def test_eval_without_a_run(self, refusal: Callable[..., str]) -> None:
         assert "folder of a run" in refusal("eval", "--device", "cpu")
@@ -214,6 +220,35 @@ class TestRefusals:
             message = refusal("eval", tiny_teacher, option, tmp_path / "file" / "d.json")
             assert "can't be written" in message
 
+    def test_what_eval_and_export_read_is_never_replaced(
+        self,
+        refusal: Callable[..., str],
+        custom_root: Path,
+        tiny_teacher: Path,
+        tmp_path: Path,
+    ) -> None:
+        weights = Path(shutil.copy(tiny_teacher, tmp_path / "run.pth"))
+        assert "used for" in refusal("export", weights, "--official", weights)
+        image = next((custom_root / "val").iterdir())
+        listed = custom_root / "annotations/instances_val.json"
+        data = ["--data.root", custom_root, "--data.val-images", "val"]
+        data += ["--data.val-annotations", "annotations/instances_val.json", "--device", "cpu"]
+        weights = Path(shutil.copy(tiny_teacher, tmp_path / "student.safetensors"))
+        before = [path.read_bytes() for path in (weights, image, listed)]
+        for path in (weights, image, listed):
+            message = refusal("eval", tmp_path, *data, "--detections", path)
+            assert f"{path} is used for something else here" in message
+        assert "used for" in refusal(
+            "eval", tmp_path, *data, "--detections", "x", "--score-maps", "./x"
+        )
+        assert [path.read_bytes() for path in (weights, image, listed)] == before
+
+    def test_a_word_that_is_nothing_or_no_text(self, refusal: Callable[..., str]) -> None:
+        message = refusal("train", "scenes", "--out", "")
+        assert "argument 4 (after --out) is ''; expected a value, not nothing" in message
+        assert "argument 3 (after scenes) is '--out='" in refusal("train", "scenes", "--out=")
+        assert "argument 2, '\\udcff', is no text" in refusal("eval", "\udcff")
+
     def test_scenes_out_of_range(self, refusal: Callable[..., str]) -> None:
         assert "train is 0" in refusal("scenes", "--root", "scenes", "--train", 0)
 
@@ -241,6 +276,40 @@ class TestRefusals:
         assert line.startswith("bckd: error: ")
         assert f"{path} cannot be decoded" in line
         assert not list(Path.cwd().rglob("*.safetensors"))
+
+
+@pytest.mark.parametrize(
+    ("error", "asked"),
+    [
+        (lambda: torch.empty(10**15), " (4000000000000000 bytes were asked for)"),
+        (lambda: np.empty(10**15), " (7.11 PiB were asked for)"),
+        (lambda: bytearray(2**62), ""),
+    ],
+)
+def test_memory_that_runs_out(
+    refusal: Callable[..., str],
+    monkeypatch: pytest.MonkeyPatch,
+    error: Callable[[], object],
+    asked: str,
+) -> None:
+    monkeypatch.setattr(command_line, "train", lambda *_, **__: error())
+    message = refusal("train", "scenes")
+    assert f"error: memory ran out{asked}; fewer images at once (--batch-size)" in message
+
+
+def test_a_fault_of_our_own_is_no_sentence(
+    call: Callable[..., object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(command_line, "train", lambda *_, **__: torch.ones(2) + torch.ones(3))
+    with pytest.raises(RuntimeError, match="must match the size"):
+        call("train", "scenes")
+
+
+@pytest.mark.parametrize(("streams", "code"), [(">&- 2>&-", 0), (">&-", 0), ("2>&-", 0)])
+def test_closed_streams_change_nothing(tmp_path: Path, streams: str, code: int) -> None:
+    command = f'"{sys.executable}" -m bckd scenes --root s --train 1 --val 1 {streams}'
+    assert subprocess.run(command, shell=True, cwd=tmp_path).returncode == code
+    assert (tmp_path / "s" / "scenes.json").exists()
 
 
 def test_as_a_process(tmp_path: Path) -> None:
@@ -386,6 +455,51 @@ def test_more_detections_are_kept_and_judged(
         assert code == 0 and ("AP can't be above" in text) == (limit == 1)
         counts[limit] = len(json.loads(path.read_text()))
     assert counts[1] == 8 < counts[100]
+
+
+def test_a_detector_that_keeps_few_has_a_ceiling_too(
+    call: Callable[..., tuple[int, str, str]],
+    tiny_detector: Callable[..., Detector],
+    scenes_root: Path,
+    tmp_path: Path,
+) -> None:
+    data = ["--data.root", scenes_root, "--data.val-images", "val", "--data.workers", 0]
+    data += ["--data.val-annotations", "annotations/instances_val.json", "--device", "cpu"]
+    path = tmp_path / "few.safetensors"
+    few = tiny_detector(postprocess=PostProcess(max_detections=1))
+    save_detector(path, few, ImageSize(64, 64), {})
+    code, text, _ = call("eval", path, *data)
+    assert code == 0 and "as 1 detections of an image are kept and judged" in text
+
+
+def test_sizes_that_only_the_files_say(
+    call: Callable[..., tuple[int, str, str]], custom_root: Path, tiny_detector: Callable
+) -> None:
+    path = custom_root / "annotations" / "instances_val.json"
+    content = json.loads(path.read_text())
+    for image in content["images"]:
+        del image["width"]
+    path.write_text(json.dumps(content))
+    weights = custom_root / "w.safetensors"
+    names = tuple(row["name"] for row in content["categories"])
+    save_detector(weights, tiny_detector(names), ImageSize(64, 64), {})
+    data = ["--data.root", custom_root, "--data.val-images", "val", "--data.workers", 0]
+    data += ["--data.val-annotations", "annotations/instances_val.json", "--device", "cpu"]
+    code, text, _ = call("eval", weights, *data)
+    assert code == 0 and "have those of their files" in text
+
+
+@pytest.mark.parametrize("closed", ["0", "1", "2", "012"])
+def test_standard_streams_may_be_closed(closed: str) -> None:
+    """As a service may start a command."""
+    ends = " ".join(f"{number}>&-" for number in closed)
+    command = f'"{sys.executable}" -m bckd eval nothing {ends}'
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    done = subprocess.run(
+        command, shell=True, env=environment, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("bckd: error: nothing does not exist") == ("2" not in closed)
 
 
 def test_scenes(call: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:

@@ -195,6 +195,25 @@ class TestOddities:
                 "categories of one name are told apart by their ids (2): "
                 "'cat' with id 9 is called 'cat (id 9)', 'cat' with id 2 is called 'cat (id 2)'",
             ),
+            (
+                update("categories", 0, name=" Cat"),
+                "categories whose names differ by case, spaces or hyphens alone (1): "
+                "' Cat' (id 9) and 'cat' (id 2)",
+            ),
+            (
+                lambda content: content["annotations"].append(
+                    {**content["annotations"][0], "id": 99}
+                ),
+                "boxes that are there twice, of which a detector can find only one (1): "
+                "id 99 (entry 4) as id 21 (entry 1) on b.jpg",
+            ),
+            (
+                lambda content: content["annotations"].append(
+                    {**content["annotations"][0], "id": 99, "category_id": 2}
+                ),
+                "boxes that are there with another class too (1): "
+                "id 99 (entry 4) as id 21 (entry 1) on b.jpg",
+            ),
         ],
     )
     def test_is_told(
@@ -327,6 +346,29 @@ class TestScore:
         assert metrics.AP == pytest.approx(1.0)
         assert metrics.per_class == pytest.approx({"nut": 1.0, "washer": 1.0, "screw": 1.0})
 
+    @pytest.mark.parametrize("part", ["images", "categories"])
+    @pytest.mark.parametrize("ids", [(2**63, 2**62), (-1, 2**63 + 7), (10**25, 3), (-4, 0)])
+    def test_ids_may_be_any_whole_numbers(
+        self,
+        tmp_path: Path,
+        perfect_results: Callable[[Annotations], list[dict[str, Any]]],
+        part: str,
+        ids: tuple[int, int],
+    ) -> None:
+        """Numpy would make floats of some of these, in which neighbours are the same."""
+
+        def number(content: dict[str, Any]) -> None:
+            new = {row["id"]: identity for row, identity in zip(content[part], ids, strict=True)}
+            name = {"images": "image_id", "categories": "category_id"}[part]
+            for row in content[part]:
+                row["id"] = new[row["id"]]
+            for row in content["annotations"]:
+                row[name] = new[row[name]]
+
+        found = read_annotations(write(tmp_path, number))
+        metrics = score(perfect_results(found), found)
+        assert metrics.per_class == pytest.approx({"cat": 1.0, "dog": 1.0})
+
     @pytest.mark.parametrize("numbering", ["from 0", "absent", "partly absent"])
     def test_ids_of_annotations_do_not_matter(
         self,
@@ -354,8 +396,12 @@ class TestErrors:
     @pytest.mark.parametrize(
         ("content", "words"),
         [
-            (b"{'images': []", "not valid JSON"),
-            (b"", "not valid JSON"),
+            (b"{'images': []", "not valid JSON: Expecting property name"),
+            (b'{"images": ', "char 11); its text ends there"),
+            (b"", "not valid JSON: it is empty"),
+            (b"<html>an error", "not valid JSON: it is a web page"),
+            (b"// by hand\n{}", "'// by hand\\n{}' stands there"),
+            (b'{"images": [1,]}', "']}' stands there"),
             ("{}".encode("utf-16"), "not text in UTF-8"),
             (b"[" * 1_000_000, "nested too deeply"),
             (b'{"images": ' + b"9" * 5000 + b"}", "not valid JSON"),
@@ -398,8 +444,16 @@ class TestErrors:
             (lambda content: content["images"].append(3), "entries of 'images' that are no obj"),
             (without("categories", 0, "id"), "categories without 'id' (1): entry 1;"),
             (without("categories", 0, "name"), "categories without 'name' (1): id 9 (entry 1);"),
-            (update("categories", 0, name=3), "whose name is no text (1): id 9 (entry 1) has 3;"),
-            (update("categories", 0, name="\ud800"), "categories whose name is no text (1)"),
+            (update("categories", 0, name=3), "no line of text (1): id 9 (entry 1) has 3;"),
+            (
+                update("categories", 0, name="\ud800"),
+                "categories whose name is no line of text (1)",
+            ),
+            (
+                update("categories", 0, name="\u3000 "),
+                "categories whose name is no line of text (1)",
+            ),
+            (update("categories", 0, name="a\nb"), 'id 9 (entry 1) has "a\\nb"; expected one that'),
             (update("categories", 0, id=2), "categories with an id that an earlier one has (1)"),
             (without("annotations", 1, "image_id"), "annotations without 'image_id' (1): id 22 (e"),
             (
@@ -469,12 +523,40 @@ class TestReadings:
                 "only as fractions of the image's sides (3)",
             ),
             (lambda x, y, w, h, *_: [y, x, h, w], "as y, x, height, width (3)"),
+            (lambda x, y, w, h, *_: [y, x, y + h, x + w], "only as y1, x1, y2, x2 (3)"),
+            (lambda x, y, w, h, *_: [x, x + w, y, y + h], "only as x1, x2, y1, y2 (3)"),
         ],
     )
     def test_a_guess(self, tmp_path: Path, change: Callable[..., list[float]], guess: str) -> None:
         path = write(tmp_path, lambda content: self.boxes(content, change))
         message = error_of(path)
         assert guess in message and "id 21 (entry 1) has [" in message
+
+    def test_the_middle_of_boxes_is_guessed_and_no_more(self, tmp_path: Path) -> None:
+        """Boxes that reach beyond the right and the bottom alone could be as they should."""
+
+        def middles(content: dict[str, Any]) -> None:
+            self.boxes(content, lambda x, y, w, h, *_: [x + w / 2, y + h / 2, w, h])
+
+        found = read_annotations(write(tmp_path, middles))
+        assert "all would lie inside if x and y were those of the middle" in told(found)
+        assert len(found.content["annotations"]) == 3
+
+    @pytest.mark.parametrize("alone", [True, False])
+    def test_boxes_in_a_corner_of_their_images(self, tmp_path: Path, alone: bool) -> None:
+        """As those in per cent lie, or those of images that were enlarged."""
+
+        def shrink(content: dict[str, Any]) -> None:
+            row = content["annotations"][0]
+            content["annotations"] = [
+                {**row, "id": n, "bbox": [n, 2, 10 + n, 20]} for n in range(1, 11)
+            ]
+            if not alone:
+                content["annotations"][3]["bbox"] = [23, 2, 10, 20]
+
+        lines = told(read_annotations(write(tmp_path, shrink)))
+        corner = "all lie in the upper left quarter of their images"
+        assert (f"{corner} (are they in pixels of these?) (10): id 1 (entry 1)" in lines) == alone
 
     def test_images_that_are_listed_as_they_are_stored(self, tmp_path: Path) -> None:
         def swap(content: dict[str, Any]) -> None:

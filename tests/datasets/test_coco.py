@@ -251,6 +251,9 @@ class TestErrors:
         for file in (folder / "cam").iterdir():
             file.unlink()
         self.error_of(lambda: dataset(custom_root), *words, "; expected file_name relative to")
+        Image.new("RGB", (9, 9)).save(folder / "Tall.JPG")
+        alike = "names differ by case, spaces or ending (there is 'Tall.JPG'); expected"
+        self.error_of(lambda: dataset(custom_root), *words, alike)
 
     def test_all_files_that_cannot_be_used_are_told_at_once(self, custom_root: Path) -> None:
         folder = custom_root / "train"
@@ -267,8 +270,11 @@ class TestErrors:
         words = ("empty.png cannot be decoded: it is no image", "more than 8 bits", "Git LFS")
         self.error_of(lambda: dataset(custom_root), "can't be used (3)", *words)
 
-    @pytest.mark.parametrize("suffix", ["jpg", "png", "gif"])
+    @pytest.mark.parametrize(
+        "suffix", ["jpg", "png", "gif", "bmp", "tif", "ppm", "webp", "jp2", "tga"]
+    )
     def test_an_image_is_cut_short(self, tmp_path: Path, suffix: str) -> None:
+        """It is told before any image is drawn, whatever kind of file it is."""
         path = tmp_path / f"image.{suffix}"
         noise = np.random.default_rng(0).integers(0, 255, (30, 40, 3), np.uint8)
         Image.fromarray(noise).save(path)

@@ -53,6 +53,15 @@ def test_an_image_is_turned_upright(tmp_path: Path, orientation: int, suffix: st
     assert np.abs(found.astype(int) - expected).max() < 40  # a JPEG blurs its edges
 
 
+@pytest.mark.parametrize("value", [0, 1, 9, 77])
+def test_an_orientation_that_is_none_is_not_turned(tmp_path: Path, value: int) -> None:
+    path = tmp_path / "image.jpg"
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = value
+    Image.fromarray(picture()).save(path, exif=exif)
+    assert header_of(path).orientation == 1
+
+
 @pytest.mark.parametrize("value", ["text", b"\xff\xff", 7])
 def test_other_tags_of_the_wrong_kind_do_not_matter(tmp_path: Path, value: object) -> None:
     """Phones write them so; only the orientation is read."""
@@ -70,6 +79,15 @@ def test_other_tags_of_the_wrong_kind_do_not_matter(tmp_path: Path, value: objec
     wrong = struct.pack(f"{order}HHI", 0x011A, kind, len(data)) + data
     path.write_bytes(content[:start] + wrong + content[start + 12 :])
     assert decode_image(path).shape == (40, 24, 3)
+
+
+def test_postscript_is_never_run(tmp_path: Path) -> None:
+    """Whatever the name of its file says."""
+    path = tmp_path / "a.png"
+    Image.new("RGB", (8, 8)).save(path, format="EPS")
+    for read in (header_of, decode_image):
+        with pytest.raises(InputError, match="a.png is PostScript, a program; expected pixels"):
+            read(path)
 
 
 def test_a_block_of_tags_that_is_damaged_says_nothing(tmp_path: Path) -> None:
@@ -150,6 +168,16 @@ def test_deep_grey_is_refused(tmp_path: Path, name: str, values: np.ndarray) -> 
     with pytest.raises(InputError, match="expected 8: scale them to 0..255") as caught:
         decode_image(path)
     assert str(path) in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_deep_values_of_sgi(tmp_path: Path) -> None:
+    path = tmp_path / "image.sgi"
+    Image.fromarray(picture()).save(path)
+    content = bytearray(path.read_bytes())
+    content[3] = 2  # bytes a channel
+    path.write_bytes(bytes(content) + bytes(len(content)))
+    with pytest.raises(InputError, match="more than 8 bits"):
+        decode_image(path)
 
 
 @pytest.mark.parametrize("channels", [3, 4])

@@ -298,13 +298,24 @@ def test_the_leftover_of_a_killed_run_is_cleaned(tmp_path: Path, standard: Path)
         ({"train": 0}, "train"),
         ({"val": -1}, "val"),
         ({"seed": -1}, "seed"),
-        ({"variant": "six"}, "six"),
+        ({"variant": "six"}, "variant is 'six'; expected 'standard' or 'twelve'"),
+        ({"train": 2.5}, "train is 2.5; expected a whole number"),
+        ({"seed": 2**63}, "seed is 9"),
     ],
 )
 def test_bad_values_are_refused(tmp_path: Path, changes: dict, name: str) -> None:
     with pytest.raises(InputError, match=name):
         write_few(tmp_path / "scenes", **changes)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_record_that_cant_be_read_is_something_else(tmp_path: Path) -> None:
+    path = tmp_path / "scenes.json"
+    for content in ("[" * 10**6, "{", "\xff"):
+        path.write_bytes(content.encode("latin1"))
+        with pytest.raises(InputError, match="found something else; delete the folder"):
+            write_few(tmp_path)
+        assert [file.name for file in tmp_path.iterdir()] == ["scenes.json"]
 
 
 def test_a_root_has_one_writer(tmp_path: Path) -> None:

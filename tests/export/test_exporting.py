@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch.export.passes import move_to_device_pass
 
 from bckd.errors import InputError
 from bckd.export import exporting
@@ -195,6 +196,20 @@ class TestGraphs:
         assert json.loads(props["image_size"])["short_side"] == 90
         assert json.loads(props["normalisation"])["mean"] == [0.485, 0.456, 0.406]
 
+    def test_a_program_moves_as_its_usage_says(self, exported: Exported) -> None:
+        usage = metadata_of(exported.checkpoint)["usage"]
+        assert "move_to_device_pass" in usage and "import torchvision" in usage
+        moved = move_to_device_pass(torch.export.load(exported.program), "meta")
+        held = [*moved.state_dict.values(), *moved.constants.values()]
+        assert {x.device.type for x in held if isinstance(x, Tensor)} == {"meta"}
+        named = {
+            str(node.kwargs["device"])
+            for graph in moved.graph_module.modules()
+            for node in graph.graph.nodes
+            if "device" in node.kwargs
+        }
+        assert named == {"meta"}
+
     def test_no_path_of_the_source_is_inside(self, exported: Exported) -> None:
         with zipfile.ZipFile(exported.program) as archive:
             content = b"".join(archive.read(name) for name in archive.namelist())
@@ -217,7 +232,7 @@ def check(exported: Exported, kind: str, images: Tensor, sizes: Tensor, at_least
 def test_metadata_tell_how_to_pad(tiny_detector: Callable[..., Detector]) -> None:
     detector = tiny_detector(normalisation=CAFFE)
     corner = metadata_of(Checkpoint(detector, ImageSize()))
-    assert "right and bottom" in corner["usage"] and "above 32." in corner["usage"]
+    assert "right and bottom" in corner["usage"] and "above 32," in corner["usage"]
     assert json.loads(corner["normalisation"])["bgr"] is True
     centred = metadata_of(Checkpoint(detector, ImageSize(centred=True)))
     assert "in the middle" in centred["usage"]

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
-from urllib.error import URLError
 
 import pytest
 import torch
@@ -10,6 +9,7 @@ import torchvision
 from torch import Tensor, nn
 from torchvision.models.resnet import Bottleneck
 
+from bckd import downloads
 from bckd.errors import InputError
 from bckd.models.backbones import build_backbone
 from bckd.models.backbones.mobilenet import LEAKY_SLOPE
@@ -208,10 +208,10 @@ class TestWeights:
 
     def test_no_network(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         def unreachable(*_: Any, **__: Any) -> None:
-            raise URLError("no route")
+            raise ConnectionError("no route")
 
         monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-        monkeypatch.setattr(published, "_stream", unreachable)
+        monkeypatch.setattr(downloads, "_save", unreachable)
         expected = "swin_t-.* could not be downloaded .*no route.*no-pretrained"
         with pytest.raises(InputError, match=expected):
             build_backbone("swin_t", "IMAGENET1K_V1")

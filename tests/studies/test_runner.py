@@ -151,8 +151,22 @@ class TestStudy:
         options.results.mkdir()
         line = {**sweep_line(1.0, 0.3), "changes": {"steps": 5}}
         (options.results / "tiny.jsonl").write_text(json.dumps(line) + "\n")
-        with pytest.raises(InputError, match="another configuration"):
+        with pytest.raises(InputError, match=r"another configuration \(.*\bsteps\b"):
             run_study(study, options)
+
+    def test_lines_that_hold_no_run_stay_in_the_file(
+        self, study: Study, options: StudyOptions, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        path = options.results / "tiny.jsonl"
+        path.parent.mkdir()
+        run = {"part": "other", "method": "none", "scale": 1, "seed": 0}
+        changes = runner.published_changes(study, runner.Cell(**run))
+        mine = json.dumps({**run, "changes": changes})
+        path.write_text(f"{mine}\nnot mine\n{{cut")
+        monkeypatch.setattr(runner, "run_cell", None)  # so that the first run fails
+        with pytest.raises(TypeError):
+            run_study(study, options)
+        assert path.read_text() == f"{mine}\nnot mine\n"
 
     @pytest.mark.parametrize(
         ("changes", "message"),
@@ -189,6 +203,18 @@ class TestStudy:
         with pytest.raises(InputError, match="x.jsonl.* can't be written: "):
             run_study(study, options)
         assert not options.out.exists()
+
+    @pytest.mark.parametrize("name", ["results", "extra"])
+    def test_what_holds_something_else_is_not_written_to(
+        self, study: Study, options: StudyOptions, tmp_path: Path, name: str
+    ) -> None:
+        file = tmp_path / "notes" / "tiny.jsonl"
+        file.parent.mkdir()
+        file.write_text("notes of mine\n")
+        options = replace(options, **{name: file.parent if name == "results" else file})
+        with pytest.raises(InputError, match="tiny.jsonl holds no results of a study"):
+            run_study(study, options)
+        assert file.read_text() == "notes of mine\n" and not options.out.exists()
 
     def test_a_garbled_line_is_left_out_and_told(
         self, study: Study, options: StudyOptions, capsys: pytest.CaptureFixture[str]

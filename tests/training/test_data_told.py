@@ -17,10 +17,11 @@ from bckd.errors import InputError
 from bckd.image_size import ImageSize
 from bckd.models.detector import Detector
 from bckd.models.supervision import assign
-from bckd.recipes import DataConfig
+from bckd.recipes import DataConfig, Recipe
 from bckd.structures import GroundTruth
 from bckd.training.learnt_boxes import tell_unlearnt
 from bckd.training.preparation import check_same_classes, training_data, validation_data
+from bckd.training.trainer import train
 
 Told = Callable[[], list[str]]
 
@@ -49,6 +50,18 @@ def change(path: Path, work: Callable[[dict[str, Any]], object]) -> None:
     path.write_text(json.dumps(content))
 
 
+def test_one_file_for_both_is_told_of_once(
+    data: DataConfig, tiny_recipe: Recipe, told: Told
+) -> None:
+    path = data.root / data.train_annotations
+    same = replace(data, val_images=data.train_images, val_annotations=data.train_annotations)
+    change(path, lambda content: content["annotations"][0].update(area=0))
+    train(replace(tiny_recipe, data=same, steps=1), progress=False)
+    lines = told()
+    assert sum("areas that the box can't have" in line for line in lines) == 1
+    assert sum("trained on too" in line for line in lines) == 1
+
+
 def test_what_is_not_learnt(data: DataConfig, told: Told) -> None:
     path = data.root / data.train_annotations
 
@@ -61,7 +74,8 @@ def test_what_is_not_learnt(data: DataConfig, told: Told) -> None:
     change(path, spoil)
     training_data(data, seed=0)
     lines = told()
-    assert f"{path}: classes without a box, which can't be learnt (1): 'parts' (id 0)" in lines
+    unlearnt = "classes without a box to learn from (2): 'parts' (id 0), 'nut' (id 3)"
+    assert f"{path}: {unlearnt}" in lines  # of the nuts a crowd alone is left
     assert f"{path}: boxes below a pixel are not learnt (1)" in lines
     left_out = "are left out of training (1)"
     assert f"{path}: images without a box {left_out}: empty.png" in lines

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import subprocess
@@ -21,12 +22,12 @@ from bckd.commands.main import run
 from bckd.datasets.scene_drawing import class_names
 from bckd.errors import InputError
 from bckd.recipes import LossWeights, Optimisation, Recipe
-from bckd.training import trainer
+from bckd.training import resuming, trainer
 from bckd.training.preparation import build_student
 from bckd.training.resuming import PREVIOUS, STATE
 from bckd.training.run_log import LOG, read_log
 from bckd.training.trainer import snapshot, train
-from bckd.zoo.checkpoints import STUDENT
+from bckd.zoo.checkpoints import STUDENT, load_detector
 
 ROOT = Path(__file__).parents[2]
 STEPS, KILLED_AFTER = 36, 8
@@ -225,6 +226,11 @@ def flip_bytes(path: Path, at: int = -100) -> None:
     path.write_bytes(content)
 
 
+def change_buffer(tensors: dict[str, torch.Tensor], change: Callable) -> None:
+    name = next(x for x in tensors if x.endswith("exp_avg"))
+    tensors[name] = change(tensors[name])
+
+
 class TestDamage:
     """A state is believed only where it is what was written."""
 
@@ -277,6 +283,8 @@ class TestDamage:
             flip_bytes(recipe.out / name)
         with pytest.raises(InputError, match=f"{STATE} is damaged: its checksum is another"):
             finish(recipe)
+        with pytest.raises(InputError, match=f"{STATE} is damaged: its checksum is another"):
+            load_detector(recipe.out)
 
     @pytest.mark.parametrize(
         ("change", "words"),
@@ -295,6 +303,14 @@ class TestDamage:
                     {next(x for x in tensors if x.endswith("exp_avg")): torch.ones(7)}
                 ),
                 "1 tensors of the optimiser",
+            ),
+            (
+                lambda tensors, header: change_buffer(tensors, torch.Tensor.half),
+                "1 tensors of the optimiser",
+            ),
+            (
+                lambda tensors, header: change_buffer(tensors, lambda x: x * math.nan),
+                "1 tensors of the optimiser .* not finite: .*exp_avg",
             ),
             (
                 lambda tensors, header: tensors.pop(next(x for x in tensors if x[:5] == "model")),
@@ -406,6 +422,51 @@ class TestContents:
     def test_a_teacher_is_not_added(self, stopped: Recipe, tiny_teacher: Path) -> None:
         with pytest.raises(InputError, match="teacher was None, now "):
             finish(replace(stopped, teacher=tiny_teacher))
+
+
+class TestOtherProcesses:
+    """Where the number of processes decides the weights, a resumed run says so."""
+
+    @pytest.fixture
+    def shared(self, tiny_recipe: Recipe, stop_at_first_state: Callable) -> Callable:
+        """`shared(recipe)`: the recipe's run, stopped at a state that says two processes."""
+
+        def stop(recipe: Recipe) -> None:
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(resuming, "process_count", lambda: 2)
+                stop_at_first_state(lambda: train(recipe, progress=False))
+
+        return stop
+
+    def test_they_are_told(
+        self, tiny_recipe: Recipe, shared: Callable, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        shared(tiny_recipe)
+        finish(tiny_recipe)
+        out = capsys.readouterr().out
+        assert f"{STATE} is of 2 processes, the run goes on with 1" in out
+        assert "BatchNorm takes its statistics over the images of a process" in out
+
+    @pytest.mark.parametrize("why", ["groups", "fixed", "equal"])
+    def test_nothing_is_told_where_they_decide_nothing(
+        self,
+        tiny_recipe: Recipe,
+        shared: Callable,
+        stop_at_first_state: Callable,
+        capsys: pytest.CaptureFixture[str],
+        why: str,
+    ) -> None:
+        recipe = tiny_recipe
+        if why == "groups":
+            recipe = replace(recipe, images_per_group=2)
+        if why == "fixed":
+            recipe = replace(recipe, model=replace(recipe.model, norm_eval=True))
+        if why == "equal":
+            stop_at_first_state(lambda: train(recipe, progress=False))
+        else:
+            shared(recipe)
+        finish(recipe)
+        assert "processes" not in capsys.readouterr().out
 
 
 class TestEvaluationsOnTheWay:

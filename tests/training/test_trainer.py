@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import shutil
 import statistics
 from collections.abc import Callable
 from dataclasses import asdict, replace
@@ -25,6 +26,7 @@ from bckd.evaluation.average_precision import evaluate
 from bckd.files import one_writer
 from bckd.image_size import ImageSize
 from bckd.models.detector import Detector
+from bckd.models.postprocess import PostProcess
 from bckd.normalisation import Normalisation
 from bckd.recipes import LossWeights, Optimisation, Recipe
 from bckd.structures import Batch
@@ -589,6 +591,28 @@ def refusal(recipe: Recipe) -> str:
     return str(caught.value)
 
 
+class TestSingleCells:
+    """A BatchNorm that learns has no statistics of one image that is one cell."""
+
+    @pytest.mark.parametrize("change", [{"batch_size": 1}, {"images_per_group": 1}])
+    def test_they_are_refused(self, tiny_recipe: Recipe, change: dict) -> None:
+        data = replace(tiny_recipe.data, size=ImageSize(32, 32))
+        message = refusal(replace(tiny_recipe, data=data, **change))
+        assert "images that are 32 pixels or less" in message and "--model.norm-eval" in message
+
+    @pytest.mark.parametrize("why", ["larger", "more", "fixed"])
+    def test_what_is_expected_runs(self, tiny_recipe: Recipe, why: str) -> None:
+        side = 64 if why == "larger" else 32
+        recipe = replace(
+            tiny_recipe,
+            data=replace(tiny_recipe.data, size=ImageSize(side, side)),
+            model=replace(tiny_recipe.model, norm_eval=why == "fixed"),
+            batch_size=2 if why == "more" else 1,
+            steps=1,
+        )
+        run(recipe)
+
+
 class TestStart:
     def test_the_student_goes_on_from_there(self, tiny_recipe: Recipe, tmp_path: Path) -> None:
         first = run(tiny_recipe)
@@ -599,6 +623,17 @@ class TestStart:
         assert all(parameter.requires_grad for parameter in student.parameters())
         losses = [step_lines(r.out)[0]["loss"] for r in (tiny_recipe, run(recipe))]
         assert losses[1] < losses[0]
+
+    def test_of_another_post_processing(
+        self, tiny_recipe: Recipe, tmp_path: Path, tiny_detector: Callable[..., Detector]
+    ) -> None:
+        """The student's is the recipe's, as in a run that is resumed."""
+        path = tmp_path / "other.safetensors"
+        few = tiny_detector(postprocess=PostProcess(max_detections=3))
+        save_detector(path, few, ImageSize(64, 64), {})
+        student = build_student(replace(tiny_recipe, start=path), NAMES)
+        assert student.settings == student.config.postprocess
+        assert student.settings.max_detections == 100
 
     def test_of_another_width(
         self, tiny_recipe: Recipe, tmp_path: Path, tiny_detector: Callable[..., Detector]
@@ -641,6 +676,46 @@ class TestStart:
         save_detector(path, tiny_detector(NAMES[:4]), ImageSize(64, 64), {})
         message = refusal(replace(tiny_recipe, start=path))
         assert str(path) in message and NAMES[5] in message
+
+    @pytest.mark.parametrize("head", ["gfl", "retinanet"])
+    def test_a_class_without_a_box_may_be_lacking(
+        self,
+        tiny_recipe: Recipe,
+        tmp_path: Path,
+        tiny_detector: Callable[..., Detector],
+        head: str,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        """It starts as that of a student from scratch; the others go on."""
+        path = tmp_path / "s.safetensors"
+        start = tiny_detector(NAMES[1:], seed=3, head=head)
+        save_detector(path, start, ImageSize(64, 64), {})
+        recipe = replace(tiny_recipe, model=replace(tiny_recipe.model, head=head))
+        scratch = build_student(recipe, NAMES)
+        recipe = replace(recipe, start=path)
+        student = build_student(recipe, NAMES, dispensable=frozenset(NAMES[:1]))
+        told = "lacks 1 of the classes, of which there is no box to learn from: " + NAMES[0]
+        assert told in capsys.readouterr().out
+        found, new, theirs = (x.head.cls.bias for x in (student, scratch, start))
+        assert torch.equal(found.reshape(-1, len(NAMES))[:, 0], new.reshape(-1, len(NAMES))[:, 0])
+        assert torch.equal(found.reshape(-1, len(NAMES))[:, 1:], theirs.reshape(-1, len(NAMES) - 1))
+        rows = student.head.cls.weight.unflatten(0, (-1, len(NAMES)))[:, 0]
+        assert torch.equal(rows, scratch.head.cls.weight.unflatten(0, (-1, len(NAMES)))[:, 0])
+
+    def test_a_run_whose_data_have_an_empty_class(
+        self, tiny_recipe: Recipe, tmp_path: Path, tiny_detector: Callable[..., Detector]
+    ) -> None:
+        data = tiny_recipe.data
+        root = tmp_path / "data"
+        shutil.copytree(data.root, root)
+        for name in (data.train_annotations, data.val_annotations):
+            content = json.loads((root / name).read_text())
+            content["categories"].append({"id": 99, "name": "trays"})
+            (root / name).write_text(json.dumps(content))
+        path = tmp_path / "s.safetensors"
+        save_detector(path, tiny_detector(), ImageSize(64, 64), {})
+        recipe = replace(tiny_recipe, data=replace(data, root=root), start=path, steps=1)
+        assert run(recipe).detector.class_names == (*NAMES, "trays")
 
 
 class TestSchedule:

@@ -21,13 +21,12 @@ from bckd.models.postprocess import PostProcess
 from bckd.recipes import Recipe
 from bckd.training import trainer
 from bckd.training.resuming import STATE
-from bckd.weights.tensor_files import read_tensors
+from bckd.weights.tensor_files import read_tensors, save_tensors
 from bckd.zoo.checkpoints import (
     STUDENT,
     load_detector,
     recorded_size,
     save_detector,
-    save_tensors,
 )
 from bckd.zoo.official import official_name
 
@@ -218,7 +217,7 @@ class TestUnfinished:
         assert "000002.safetensors, is used" in capsys.readouterr().out
 
     def test_an_early_state_has_its_names_from_the_data(self, stopped: Path) -> None:
-        path = with_header(stopped / STATE, class_names=None)
+        path = with_header(stopped / STATE, class_names=None, checksum=None)
         assert load_detector(path).detector.class_names == class_names("standard")
         with safe_open(path, framework="pt") as file:
             recipe = json.loads(file.metadata()["recipe"])

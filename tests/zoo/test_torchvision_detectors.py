@@ -5,7 +5,6 @@ from dataclasses import fields
 from functools import cache
 from pathlib import Path
 from typing import get_args
-from urllib.error import URLError
 
 import pytest
 import torch
@@ -13,13 +12,14 @@ from torch import Tensor, nn
 from torchvision.models import WeightsEnum, get_model, get_model_weights
 from torchvision.ops import FrozenBatchNorm2d
 
+from bckd import downloads
 from bckd.errors import InputError
 from bckd.geometry import boxes_to_distances, deltas_to_boxes
 from bckd.image_size import ImageSize
 from bckd.models.postprocess import PostProcess
 from bckd.normalisation import IMAGENET
 from bckd.structures import DenseOutput
-from bckd.weights import published, torchvision_models
+from bckd.weights import torchvision_models
 from bckd.zoo.torchvision_detectors import SIZE, TorchvisionDetector, TorchvisionName
 
 NAMES = get_args(TorchvisionName)
@@ -315,10 +315,10 @@ class TestConstruction:
 
     def test_a_failed_download(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         def offline(*_: object, **__: object) -> None:
-            raise URLError("no network")
+            raise ConnectionError("no network")
 
         monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-        monkeypatch.setattr(published, "_stream", offline)
+        monkeypatch.setattr(downloads, "_save", offline)
         with pytest.raises(InputError, match=f"{FCOS}_coco-.* could not be downloaded .*network"):
             TorchvisionDetector(FCOS, "COCO_V1")
 

@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from bckd.errors import InputError
 from bckd.weights.torchvision_models import with_published
 
+COARSEST = 32  # stride of C5
+
 
 class Backbone(nn.Module):
     """An image becomes maps at strides 8, 16 and 32; some stages need not learn.

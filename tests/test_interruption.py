@@ -21,10 +21,11 @@ from safetensors.torch import load_file
 
 from bckd.commands import train as train_command
 from bckd.commands.main import main
+from bckd.datasets import scenes
 from bckd.errors import InputError, Interrupted
+from bckd.interruption import ending
 from bckd.recipes import Recipe
 from bckd.training import trainer
-from bckd.training.interruption import ending
 from bckd.training.resuming import STATE
 from bckd.training.run_log import read_log
 from bckd.training.trainer import snapshot, train
@@ -202,3 +203,37 @@ def test_the_command_ends_with_the_signals_code(
     assert caught.value.code == code
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"bckd: stopped by {signal.Signals(number).name}; {tmp_path} holds")
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_command_says_so_where_no_run_trains_yet(
+    number: int,
+    code: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """As while data are read; what was half-written goes."""
+    before = handlers()
+    monkeypatch.setattr(scenes, "draw_scene", calling(scenes.draw_scene, 2, tell(number)))
+    monkeypatch.setattr(sys, "argv", ["bckd", "scenes", "--root", str(tmp_path / "s")])
+    with pytest.raises(SystemExit) as caught:
+        main()
+    assert caught.value.code == code and handlers() == before
+    assert (
+        capsys.readouterr()
+        .err.splitlines()[-1]
+        .endswith(f"bckd: stopped by {signal.Signals(number).name}")
+    )
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_is_ignored_stays_so(tmp_path: Path) -> None:
+    """So a shell starts what it runs in the background: Ctrl-C is not for it."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with ending(tmp_path) as told:
+            signal.raise_signal(signal.SIGINT)
+        assert told.told is None and signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -1,7 +1,8 @@
-"""Being told to end while a run trains: Ctrl-C (SIGINT), or SIGTERM as schedulers send it.
+"""Being told to end: by Ctrl-C (SIGINT), or by SIGTERM as schedulers send it.
 
-A step is never cut: the run hears the signal, ends its step, saves its state and raises. Where
-nothing is lost by it, as in an evaluation, it raises at once.
+A command ends at once, and says so. A run that trains never cuts a step: it hears the signal, ends
+its step, saves its state and raises. Where nothing is lost by it, as in an evaluation, it raises at
+once.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ class Ending:
         told: the signal, or None.
     """
 
-    def __init__(self, out: Path) -> None:
+    def __init__(self, out: Path | None) -> None:
         self.out, self.told = out, None
         self._process, self._at_once = os.getpid(), False
 
@@ -71,16 +72,18 @@ def _swallows(frame: FrameType | None) -> bool:
 
 
 @contextmanager
-def ending(out: Path) -> Iterator[Ending]:
+def ending(out: Path | None = None) -> Iterator[Ending]:
     """Hear signals for the length of the block; in a thread other than the main one, none.
 
-    What was told and led to nothing is told again behind the block, to whoever heard before.
+    One that is ignored stays so: a shell has Ctrl-C ignored by what it runs in the background. What
+    was told and led to nothing is told again behind the block, to whoever heard before.
     """
     told = Ending(out)
     if threading.current_thread() is not threading.main_thread():
         yield told
         return
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: x for number, x in before.items() if x is not signal.SIG_IGN}
     for number in before:
         signal.signal(number, told.hear)
     try:

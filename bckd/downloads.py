@@ -1,0 +1,199 @@
+"""The one place where files are fetched from servers. No server is trusted to end.
+
+Each answer has a limit of bytes and of time, redirections are few and leave no https, and a file
+takes its name once it is whole and was checked.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from multiprocessing import TimeoutError as Overdue
+from multiprocessing.pool import ThreadPool
+from pathlib import Path
+from typing import Any
+from urllib.parse import urljoin
+
+import requests
+from requests import PreparedRequest, Response
+from requests.adapters import HTTPAdapter
+from tqdm.auto import tqdm
+from urllib3 import HTTPResponse
+from urllib3.exceptions import HTTPError
+
+from bckd.errors import InputError, reason
+from bckd.files import write_atomically
+
+SECONDS = 60.0  # without an answer, or without a byte, after which a server counts as gone
+SLOWEST = 10_000  # bytes a second on average that it may send after them
+REDIRECTIONS = 5
+_CHUNK = 1 << 18  # bytes
+
+
+def download(
+    url: str,
+    path: Path,
+    most: int,
+    check: Callable[[Path], str | None],
+    progress: bool = True,
+) -> None:
+    """Fetch a file to `path`: whole and as it should be, or not at all.
+
+    Args:
+        most: bytes that it may have.
+        check: what is wrong with the file that came, if anything.
+        progress: show a bar.
+
+    Raises:
+        InputError: the server can't be reached, sends something else, too much or too slowly; or
+            `path` can't be written to.
+    """
+
+    def fill(part: Path) -> None:
+        try:
+            _save(url, part, most, tqdm(desc=path.name, disable=not progress, **_BAR))
+            fault = check(part)
+        except FAILURES as error:
+            fault = why(error)
+        if fault:
+            raise InputError(
+                f"{path.name} could not be downloaded ({fault}): fetch {url} by hand and save it "
+                f"as {path}"
+            )
+
+    write_atomically(path, fill)
+
+
+# What goes wrong on the way: no server, no space, no address, no HTTP, no file of this kind.
+FAILURES = (OSError, HTTPError, ValueError)
+_BAR: dict[str, Any] = {"unit": "B", "unit_scale": True, "leave": False}
+
+
+def _save(url: str, part: Path, most: int, bar: tqdm[Any]) -> None:
+    with bar, Limited(most) as session, session.get(url, stream=True) as answer:
+        answer.raise_for_status()
+        bar.reset(answer.raw.total)
+        with part.open("wb") as file:
+            while chunk := answer.raw.read(_CHUNK, whole=False):
+                file.write(chunk)
+                bar.update(len(chunk))
+
+
+class Limited(requests.Session):
+    """A session whose answers end: each has an `Arriving` in place of its raw stream.
+
+    Args:
+        most: bytes that an answer may have.
+    """
+
+    def __init__(self, most: int) -> None:
+        super().__init__()
+        self.max_redirects = REDIRECTIONS
+        self.headers.update({"User-Agent": "bckd", "Accept-Encoding": "identity"})
+        for scheme in ("http://", "https://"):
+            self.mount(scheme, _LimitedAdapter(most))
+
+    def get_redirect_target(self, resp: Response) -> str | None:
+        """Where an answer sends on to, if it does.
+
+        Raises:
+            ConnectionError: from https to something else.
+        """
+        target = super().get_redirect_target(resp)
+        if target is not None and resp.url.startswith("https:"):
+            place = urljoin(resp.url, target)
+            if not place.startswith("https:"):
+                raise ConnectionError(f"the server sends on to {place}, which is not https")
+        return target
+
+
+class _LimitedAdapter(HTTPAdapter):
+    def __init__(self, most: int) -> None:
+        super().__init__()
+        self.most = most
+
+    def send(self, request: PreparedRequest, **options: Any) -> Response:
+        """One answer, once its head is there, which can come in any number of bytes."""
+        options["timeout"] = SECONDS  # of each byte
+        with ThreadPool(1) as pool:
+            try:
+                answer = pool.apply_async(super().send, (request,), options).get(SECONDS)
+            except Overdue:
+                raise TimeoutError from None
+        answer.raw = Arriving(answer.raw, self.most)
+        return answer
+
+
+class Arriving:
+    """The bytes of an answer as they arrive, as long as they are neither too many nor too slow.
+
+    Attributes:
+        total: how many the server says they are; None: it does not.
+
+    Raises:
+        ConnectionError: it says too many; so does `read` of what is too many, too slow or cut.
+    """
+
+    def __init__(self, raw: HTTPResponse, most: int) -> None:
+        self._raw, self._most, self.total = raw, most, raw.length_remaining
+        self._received, self._start = 0, time.monotonic()
+        if (self.total or 0) > most:
+            raise ConnectionError(f"{self.total} bytes, expected {most} or less")
+
+    def read(self, size: int, whole: bool = True) -> bytes:
+        """The next `size` bytes, fewer at the end; or what of them has come, where not `whole`."""
+        content = bytearray()
+        while len(content) < size and (chunk := self._next(size - len(content))):
+            content += chunk
+            if not whole:
+                break
+        return bytes(content)
+
+    def _next(self, size: int) -> bytes:
+        try:
+            chunk = self._raw.read1(min(size, _CHUNK))
+        except HTTPError as error:
+            if self.total is None or isinstance(_root(error), TimeoutError):
+                raise
+            told = f"the connection ended after {self._received} of {self.total} bytes"
+            raise ConnectionError(told) from None
+        self._received += len(chunk)
+        if self._received > self._most:
+            raise ConnectionError(f"more than {self._most} bytes")
+        if self._received < SLOWEST * (time.monotonic() - self._start - SECONDS):
+            raise ConnectionError(f"below {SLOWEST} bytes a second")
+        return chunk
+
+    def tell(self) -> int:
+        """How many bytes have arrived."""
+        return self._received
+
+    @property
+    def closed(self) -> bool:
+        """Whether nothing more will come."""
+        return self._raw.closed
+
+    def close(self) -> None:
+        """Leave the rest."""
+        self._raw.close()
+
+    def release_conn(self) -> None:
+        """Give the connection back."""
+        self._raw.release_conn()
+
+
+def why(error: BaseException) -> str:
+    """Why a download failed, in words: by the first cause, which libraries wrap in their own."""
+    match root := _root(error):
+        case requests.HTTPError(response=requests.Response() as answer):
+            return f"the server answered {answer.status_code} {answer.reason}"
+        case TimeoutError():
+            return f"no answer in {SECONDS:g} seconds"
+        case _:
+            return reason(root)
+
+
+def _root(error: BaseException) -> BaseException:
+    while cause := error.__cause__ or (None if error.__suppress_context__ else error.__context__):
+        error = cause
+    return error
