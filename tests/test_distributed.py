@@ -19,7 +19,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 
-from bckd import distributed
+from bckd import launcher
 from bckd.commands.main import main, run
 from bckd.distributed import (
     anywhere,
@@ -174,7 +174,7 @@ def test_torchrun_says_the_last_words(
     monkeypatch.setenv("RANK", rank)
     monkeypatch.setattr(sys, "argv", ["bckd", "train", "nothing"])
     monkeypatch.setattr(os, "_exit", sys.exit)
-    monkeypatch.setattr(distributed.time, "sleep", waited.append)
+    monkeypatch.setattr(launcher.time, "sleep", waited.append)
     with pytest.raises(SystemExit) as caught:
         main()
     assert caught.value.code == 2 and capsys.readouterr().err == ""

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 
-from bckd.commands import main as command_line
+from bckd.commands import train as train_command
 from bckd.commands.main import main, run
 from bckd.commands.metrics import print_metrics
 from bckd.datasets.annotations import read_annotations
@@ -292,7 +292,7 @@ def test_memory_that_runs_out(
     error: Callable[[], object],
     asked: str,
 ) -> None:
-    monkeypatch.setattr(command_line, "train", lambda *_, **__: error())
+    monkeypatch.setattr(train_command, "train", lambda *_, **__: error())
     message = refusal("train", "scenes")
     assert f"error: memory ran out{asked}; fewer images at once (--batch-size)" in message
 
@@ -300,7 +300,7 @@ def test_memory_that_runs_out(
 def test_a_fault_of_our_own_is_no_sentence(
     call: Callable[..., object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(command_line, "train", lambda *_, **__: torch.ones(2) + torch.ones(3))
+    monkeypatch.setattr(train_command, "train", lambda *_, **__: torch.ones(2) + torch.ones(3))
     with pytest.raises(RuntimeError, match="must match the size"):
         call("train", "scenes")
 
