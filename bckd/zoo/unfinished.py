@@ -14,8 +14,8 @@ from bckd.datasets.annotations import class_names_of
 from bckd.errors import InputError
 from bckd.files import parse_json
 from bckd.recipes import Recipe
-from bckd.tensor_files import read_header
 from bckd.values import Names, from_plain
+from bckd.weights.tensor_files import read_header
 
 STUDENT = "student.safetensors"  # file names in the folder of a run
 STATE = "resume.safetensors"
