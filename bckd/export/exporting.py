@@ -50,6 +50,7 @@ from bckd.zoo.checkpoints import Checkpoint, load_detector
 from bckd.zoo.official import (
     SETTINGS,
     config_of_official,
+    has_layout,
     load_official,
     official_state_dict,
     read_official,
@@ -199,10 +200,8 @@ def export_official(checkpoint: Checkpoint, path: Path) -> str:
 
 def _official_detector(checkpoint: Checkpoint) -> Detector:
     detector = checkpoint.detector
-    if isinstance(detector, Detector):
-        backbone = detector.config.backbone
-        if backbone == "mobilenet_v2" or backbone.startswith("resnet"):
-            return detector
+    if isinstance(detector, Detector) and has_layout(detector):
+        return detector
     raise InputError(
         f"{_what(detector)} has no official key layout; expected GFL, RetinaNet, FCOS or ATSS "
         "on a ResNet or on MobileNetV2"

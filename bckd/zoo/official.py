@@ -26,7 +26,8 @@ from torch import Tensor
 
 from bckd.errors import InputError
 from bckd.models.backbones import BackboneName
-from bckd.models.detector import Detector, DetectorConfig, HeadName
+from bckd.models.detector import Detector, DetectorConfig
+from bckd.models.heads import HEADS, HeadName
 from bckd.models.heads.retinanet import OCTAVES, RATIOS
 from bckd.normalisation import CAFFE
 from bckd.telling import first_of
@@ -41,13 +42,8 @@ _RULES = (
     (r"^head\.box_tower\.(\d+)\.1\.", r"bbox_head.reg_convs.\1.gn."),
     (r"^head\.scales\.", "bbox_head.scales."),
 )
-# The convolutions behind the towers: cls, box, quality.
-_PREDICTORS: dict[HeadName, tuple[str, ...]] = {
-    "gfl": ("gfl_cls", "gfl_reg"),
-    "retinanet": ("retina_cls", "retina_reg"),
-    "fcos": ("conv_cls", "conv_reg", "conv_centerness"),
-    "atss": ("atss_cls", "atss_reg", "atss_centerness"),
-}
+# The convolutions behind the towers, of the families that have an official layout.
+_PREDICTORS = {name: head.official for name, head in HEADS.items() if head.official}
 _MOBILENET_BLOCKS = (1, 2, 3, 4, 3, 3, 1)  # blocks of mmdetection's layer1 to layer7
 
 SETTINGS = "bckd"  # in a file's "meta": what the official layout has no place for
@@ -241,6 +237,13 @@ def official_state_dict(detector: Detector) -> dict[str, Tensor]:
         bins = torch.arange(detector.config.reg_max + 1, dtype=torch.float32)
         state_dict["bbox_head.integral.project"] = bins
     return state_dict
+
+
+def has_layout(detector: Detector) -> bool:
+    """Whether the official code has a key layout for such a detector."""
+    backbone = detector.config.backbone
+    known = backbone == "mobilenet_v2" or backbone.startswith("resnet")
+    return known and detector.config.head in _PREDICTORS
 
 
 def config_of_official(state_dict: Mapping[str, Tensor]) -> tuple[DetectorConfig, int]:

@@ -34,6 +34,7 @@ class ATSSHead(Head):
     """One square anchor a cell; a box is a scaled offset from it."""
 
     title = "ATSS"
+    official = ("atss_cls", "atss_reg", "atss_centerness")
     reads = ("anchors", "quality")
     defaults = Defaults(extra_levels="output", nms_iou=0.6)
     terms = {

@@ -32,6 +32,7 @@ class FCOSHead(Head):
     """One point a cell, at its middle; a side is the exponential of what is predicted."""
 
     title = "FCOS"
+    official = ("conv_cls", "conv_reg", "conv_centerness")
     reads = ("quality",)
     defaults = Defaults(extra_levels="output, relu", nms_iou=0.5)
     terms = {

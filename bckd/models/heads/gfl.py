@@ -33,6 +33,7 @@ class GFLHead(Head):
     """One square anchor a cell; a side is the mean of a distribution."""
 
     title = "GFL"
+    official = ("gfl_cls", "gfl_reg")
     reads = ("anchors", "box_logits")
     defaults = Defaults(extra_levels="output", nms_iou=0.6)
     terms = {

@@ -82,6 +82,8 @@ class Head(nn.Module):
         terms: its losses from labels, by the name that configuration and log give them. A name
             that another family has too has the same weight there.
         reads: what its losses read of a dense output beside logits and boxes, by field.
+        official: how mmdetection's files call its convolutions for classes, boxes and quality;
+            none where there is no official code of it.
         strides: of the levels, in pixels.
     """
 
@@ -89,6 +91,7 @@ class Head(nn.Module):
     reads: ClassVar[tuple[str, ...]]
     defaults: ClassVar[Defaults]
     terms: ClassVar[dict[str, SupervisedTerm]]
+    official: ClassVar[tuple[str, ...]] = ()
     strides: tuple[int, ...]
 
     def __init__(self, num_classes: int, settings: HeadSettings) -> None:

@@ -35,6 +35,7 @@ class RetinaNetHead(Head):
     """Nine anchors a cell (three sizes, three ratios), each with its own logits and box."""
 
     title = "RetinaNet"
+    official = ("retina_cls", "retina_reg")
     reads = ("anchors", "deltas")
     defaults = Defaults(extra_levels="input", nms_iou=0.5, anchor_scale=4.0)
     terms = {
