@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -27,6 +28,34 @@ from bckd.training import trainer
 from bckd.zoo.checkpoints import save_detector
 
 torch.set_num_threads(1)  # tiny inputs: more threads only wait for one another
+
+
+# Files whose tests start processes, browsers or long traces. On several workers they go first, so
+# that none is left alone with one of them at the end.
+LONG = (
+    "test_distributed.py",
+    "test_jupyterlab.py",
+    "test_exporting.py",
+    "test_runner.py",
+    "test_demo.py",
+    "test_groups.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give each worker, which begins with its part of the list, a share of the long files."""
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    if workers == 1:
+        return
+    short = [item for item in items if item.path.name not in LONG]
+    parts: list[list[pytest.Item]] = []
+    for worker in range(workers):
+        own = LONG[worker::workers]
+        part = [item for name in own for item in items if item.path.name == name]
+        room = max(len(items) // workers - len(part), 0)
+        parts.append(part + short[:room])
+        short = short[room:]
+    items[:] = [item for part in parts for item in part] + short
 
 
 def dense_output(
