@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 import shutil
+import tomllib
 from pathlib import Path
 from typing import get_args
 from urllib.parse import unquote
@@ -171,3 +172,14 @@ def test_its_python_runs(
 
 def test_the_first_page_is_short() -> None:
     assert len(PAGES["README.md"].splitlines()) <= 130
+
+
+def test_versions_are_those_of_the_project() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    assert re.findall(r"^version: (.+)$", citation, re.MULTILINE) == [project["version"]]
+    assert f"## {project['version']}" in PAGES["CHANGELOG.md"]
+    workflow = (ROOT / ".github" / "workflows" / "tests.yml").read_text(encoding="utf-8")
+    (pythons,) = re.findall(r"python: \[(.+)\]", workflow)
+    oldest, below = re.findall(r"3\.\d+", project["requires-python"])
+    assert pythons == f'"{oldest}", "3.{int(below[2:]) - 1}"'

@@ -49,7 +49,8 @@ def readme_picture(scenes: Sequence[int] = SCENES) -> Figure:
     )
     pixels = torch.stack([torch.from_numpy(picture) for picture in pictures]).permute(0, 3, 1, 2)
     sizes = torch.tensor([picture.shape[:2] for picture in pictures])
-    detections, maps, names = {}, {}, ()
+    detections, maps = {}, {}
+    names: tuple[str, ...] = ()
     for title, path in DETECTORS.items():
         detector = load_detector(path).detector
         images = detector.normalisation.apply(pixels / 255)
