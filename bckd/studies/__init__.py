@@ -1,1 +1,1 @@
-"""Studies: declared grids of training runs whose results the notebooks and the README quote."""
+"""Studies: declared grids of training runs that docs/evidence.md and the notebooks quote."""

@@ -1,4 +1,4 @@
-"""The map of regimes, and the README's copy of it."""
+"""The map of regimes, and the copy of it in docs/evidence.md."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ def test_the_map_is_paired_by_seed(lines: dict[str, list[Line]]) -> None:
     assert found[STUDIES["base"].title]["none"] == expected
 
 
-def test_the_readme_has_the_table_of_the_results(lines: dict[str, list[Line]]) -> None:
+def test_the_page_has_the_table_of_the_results(lines: dict[str, list[Line]]) -> None:
     table = evidence_table(lines)
     assert table.count("\n") == len(REGIMES) + 1
     assert all(f"{a} - {b}" in table for a, b in COLUMNS)
-    assert table in (ROOT / "README.md").read_text(encoding="utf-8")
+    assert table in (ROOT / "docs" / "evidence.md").read_text(encoding="utf-8")

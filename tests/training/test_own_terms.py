@@ -269,7 +269,7 @@ def test_a_term_that_is_no_scalar(distilling: Recipe, source: Path) -> None:
 def test_from_the_shell(
     distilling: Recipe, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As the README has it: a module in the working folder."""
+    """As CONTRIBUTING.md has it: a module in the working folder."""
     monkeypatch.chdir(source.parent)
     out = tmp_path / "shell"
     options = f"""
