@@ -36,8 +36,8 @@ NAMES = (
     "CHANGELOG.md",
     "data/README.md",
     "data/weights/README.md",
-    "docs/evidence.md",
-    "docs/reference.md",
+    "notebooks/evidence.md",
+    "notebooks/reference.md",
     "notebooks/README.md",
 )
 PAGES = {name: (ROOT / name).read_text(encoding="utf-8") for name in NAMES}
@@ -82,13 +82,13 @@ def anchors(text: str) -> set[str]:
 
 class TestTables:
     def test_every_family_has_a_row(self) -> None:
-        first = [row[0] for row in rows_below("docs/reference.md", "| detector |")]
+        first = [row[0] for row in rows_below("notebooks/reference.md", "| detector |")]
         assert [name.lower() for name in first[:4]] == list(get_args(HeadName))
         assert first[4:] == ["NanoDet-m", "torchvision's FCOS, RetinaNet, RetinaNet v2"]
         assert len(get_args(TorchvisionName)) == 3
 
     def test_every_backbone_has_a_row(self) -> None:
-        rows = rows_below("docs/reference.md", "| backbone |")
+        rows = rows_below("notebooks/reference.md", "| backbone |")
         names = {name for row in rows for name in re.findall(r"`(\w+)`", row[1])}
         assert names <= set(BACKBONES)
         assert set(BACKBONES) - names == {"resnet34", "resnet50"}  # "resnet18 ... 101"
@@ -151,7 +151,7 @@ def test_numbers_are_the_published_ones() -> None:
     intervals = r"(\d+\.\d)(?: AP)?\**\s(\[-?\d+\.\d, \d+\.\d\])"
     quoted = re.findall(intervals, PAGES["README.md"])
     assert len(quoted) > 5
-    assert set(quoted) <= set(re.findall(intervals, PAGES["docs/evidence.md"]))
+    assert set(quoted) <= set(re.findall(intervals, PAGES["notebooks/evidence.md"]))
 
 
 def test_its_python_runs(

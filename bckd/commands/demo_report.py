@@ -66,7 +66,7 @@ def report(
 Score error: mean |p<sub>s</sub> - p<sub>t</sub>| over all locations and classes.
 Logit shift: mean of l<sub>s</sub> - l<sub>t</sub>; softmax distillation can't see it.
 This is one seed: two runs of one method differ by about as much as two close methods here.
-docs/evidence.md has the comparison over several seeds.</p>
+notebooks/evidence.md has the comparison over several seeds.</p>
 <h2>Training</h2>
 {_image(curves, "loss terms of the three students over the training steps")}
 <p class="note">Unweighted loss terms; lower is better. A term is drawn for the runs that

@@ -1,1 +1,1 @@
-"""Studies: declared grids of training runs that docs/evidence.md and the notebooks quote."""
+"""Studies: declared grids of training runs that notebooks/evidence.md and the notebooks quote."""

@@ -1,4 +1,4 @@
-"""The map of all regimes, as docs/evidence.md and the evidence notebook show it."""
+"""The map of all regimes, as notebooks/evidence.md and the evidence notebook show it."""
 
 from __future__ import annotations
 

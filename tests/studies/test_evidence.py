@@ -1,4 +1,4 @@
-"""The map of regimes, and the copy of it in docs/evidence.md."""
+"""The map of regimes, and the copy of it in notebooks/evidence.md."""
 
 from __future__ import annotations
 
@@ -49,4 +49,4 @@ def test_the_page_has_the_table_of_the_results(lines: dict[str, list[Line]]) -> 
     table = evidence_table(lines)
     assert table.count("\n") == len(REGIMES) + 1
     assert all(f"{a} - {b}" in table for a, b in COLUMNS)
-    assert table in (ROOT / "docs" / "evidence.md").read_text(encoding="utf-8")
+    assert table in (ROOT / "notebooks" / "evidence.md").read_text(encoding="utf-8")
