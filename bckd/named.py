@@ -13,13 +13,16 @@ from typing import Any
 from bckd.errors import InputError, reason
 
 
-@cache
 def load_named(text: str, field: str) -> Callable[..., Any]:
-    """What a text names, loaded once a process.
+    """What a text names.
+
+    A module is loaded once a process; what it holds under the name now is taken, so that in a
+    notebook a cell that is run again counts.
 
     Args:
         text: MODULE:NAME, with a module that can be imported, from the working folder too, or
-            FILE.py:NAME.
+            FILE.py:NAME. __main__:NAME is what a notebook or the running script defines; other
+            processes, such as those of torchrun, do not have it.
         field: of the recipe, for messages.
 
     Raises:
@@ -37,6 +40,7 @@ def load_named(text: str, field: str) -> Callable[..., Any]:
     return found
 
 
+@cache
 def _module(source: str, text: str, field: str) -> ModuleType:
     """A module by its name, or by its file; its folder stays where Python looks for modules, so
     that processes which load images find it too."""

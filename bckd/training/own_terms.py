@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 from torch import Tensor, nn
@@ -50,9 +49,8 @@ class _Weight:
     weight: PositiveOrZero
 
 
-@cache
 def named_terms(texts: tuple[str, ...]) -> tuple[NamedTerm, ...]:
-    """The terms of a recipe's `terms`, loaded once a process.
+    """The terms of a recipe's `terms`.
 
     Raises:
         InputError: a text is no MODULE:NAME=WEIGHT, there is no such function or class, it needs

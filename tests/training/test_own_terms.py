@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -249,6 +250,17 @@ class TestNeeds:
 def test_what_names_no_term(source: Path, text: str, sentence: str) -> None:
     with pytest.raises(InputError, match="^terms has .*" + sentence):
         named_terms((text.format(source),))
+
+
+def test_a_cell_that_is_run_again_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a notebook defines is in `__main__`, and changes there as often as its reader likes."""
+    for _ in range(2):
+
+        def gap() -> None: ...
+
+        monkeypatch.setattr(sys.modules["__main__"], "gap", gap, raising=False)
+        (term,) = named_terms(("__main__:gap=1",))
+        assert term.made_of is gap and term.name == "gap"
 
 
 def test_two_terms_of_one_name(source: Path) -> None:
