@@ -1,4 +1,4 @@
-"""torchvision's dense detectors, FCOS and RetinaNet, with a raw dense output: to teach, or to learn.
+"""torchvision's dense detectors, FCOS and RetinaNet, with a raw dense output: teachers, students.
 
 torchvision's own forward returns losses in training and detections in evaluation. Here its
 backbone, head, anchor generator and box coder give the dense output in both; `detect` finds
@@ -76,7 +76,7 @@ def dense_from_torchvision(
             has a background at 0, which `range(1, K + 1)` leaves out.
 
     Raises:
-        InputError: it is another model, or has maps of other strides.
+        InputError: it is another model, or has another number of levels.
     """
     if not isinstance(model, FCOS | RetinaNet):
         raise InputError(
@@ -84,7 +84,8 @@ def dense_from_torchvision(
         )
     found = model.backbone(images)
     features = (found,) if isinstance(found, Tensor) else tuple(found.values())
-    _check_strides(images, features, strides)
+    if len(features) != len(strides):
+        raise InputError(f"the model has maps of {len(features)} levels; expected {len(strides)}")
     raw = {name: x.float() for name, x in model.head(list(features)).items()}
     anchors, coder = _anchors(model, images, features), model.box_coder
     locations = _locations(model, anchors, features, strides)
@@ -209,24 +210,6 @@ class TorchvisionDetector(TorchvisionModel):
         model = _with_weights(build, name, weights, keep) if fetch and weights else build()
         super().__init__(model, names, columns=columns)
         self.config = TorchvisionConfig(name, weights, None if class_names is None else names)
-
-
-def _check_strides(
-    images: Tensor, features: tuple[Tensor, ...], strides: Sequence[int]
-) -> None:
-    """Whether each map has the cells that its stride makes of the padded image."""
-    expected = [tuple(-(-side // stride) for side in images.shape[-2:]) for stride in strides]
-    shapes = [tuple(x.shape[-2:]) for x in features]
-    if shapes != expected:
-        raise InputError(
-            f"the model's maps have {_listed(shapes)} cells of images of "
-            f"{_listed([images.shape[-2:]])} pixels; expected {_listed(expected)}, of strides "
-            f"{', '.join(map(str, strides))}"
-        )
-
-
-def _listed(sizes: Sequence[Sequence[int]]) -> str:
-    return ", ".join(f"{height} x {width}" for height, width in sizes)
 
 
 def _anchors(model: FCOS | RetinaNet, images: Tensor, features: tuple[Tensor, ...]) -> Tensor:
