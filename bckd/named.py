@@ -29,7 +29,7 @@ def load_named(text: str, field: str) -> Callable[..., Any]:
     if not (source and name):
         raise InputError(f"{field} has {text!r}; expected MODULE:NAME")
     try:
-        found = getattr(_module(source, text, field), name, None)
+        found = getattr(module_of(source, text, field), name, None)
     except (ImportError, SyntaxError) as error:
         raise InputError(f"{field} has {text!r}, which can't be loaded: {reason(error)}") from error
     if not callable(found):
@@ -37,7 +37,18 @@ def load_named(text: str, field: str) -> Callable[..., Any]:
     return found
 
 
-def _module(source: str, text: str, field: str) -> ModuleType:
+def file_of(text: str, field: str) -> Path | None:
+    """The file of the module that a text names; None where it has none, such as a notebook.
+
+    Args:
+        text, field: as `load_named` takes them, and raises.
+    """
+    load_named(text, field)
+    file = module_of(text.rpartition(":")[0], text, field).__dict__.get("__file__")
+    return None if file is None else Path(file)
+
+
+def module_of(source: str, text: str, field: str) -> ModuleType:
     """A module by its name, or by its file; its folder stays where Python looks for modules, so
     that processes which load images find it too."""
     path = Path(source)
