@@ -29,6 +29,7 @@ from bckd.values import (
     Seed,
     Workers,
 )
+from bckd.weights.torchvision_models import TorchvisionName
 
 
 @dataclass(frozen=True)
@@ -120,6 +121,9 @@ class Recipe:
     start: Annotated[Place | None, tyro.conf.arg(aliases=["--start-from"])] = None
     """weights that the student starts from; without them, from the seed (and the backbone's);
     under torchrun, which takes --start for one of its own, --start-from"""
+    student: TorchvisionName | None = None
+    """one of torchvision's detectors in place of the model's; of --model it takes pretrained and
+    weights (IMAGENET1K_V1 of its backbone, or COCO_V1 of all but its class outputs)"""
     out: Place = Path("runs/run")
     """folder of the run: student, log, resume state"""
     steps: Count = 87_960

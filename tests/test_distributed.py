@@ -65,6 +65,22 @@ def command(scenes: Path, out: Path, *more: str) -> list[str]:
     return [*OPTIONS, *paths, "--steps", str(STEPS), *more]
 
 
+SOURCE = """
+from torch import nn
+from bckd.losses.terms import needs
+
+@needs("features")
+class Imitation(nn.Module):
+    def __init__(self, student, teacher):
+        super().__init__()
+        self.adapter = nn.Conv2d(student.features[0].shape[1], teacher.features[0].shape[1], 1)
+
+    def forward(self, student, teacher, assignment, batch):
+        pairs = zip(student.features, teacher.features, strict=True)
+        return sum((self.adapter(ours) - theirs).square().mean() for ours, theirs in pairs)
+"""
+
+
 def torchrun(arguments: list[str], processes: int = 2) -> subprocess.CompletedProcess[str]:
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     environment = {
@@ -109,6 +125,15 @@ def assert_same_run(ours: Path, expected: Path) -> None:
     assert results == pytest.approx(other_results, abs=2e-3, nan_ok=True)
 
 
+def assert_same_terms(ours: Path, expected: Path) -> None:
+    """What a term of one's own has learnt beside the student agrees likewise."""
+    states = [load_file(out / STATE) for out in (ours, expected)]
+    names = [name for name in states[1] if name.startswith("terms/")]
+    assert len(names) == 2
+    for name in names:
+        torch.testing.assert_close(states[0][name], states[1][name], rtol=1e-4, atol=1e-6)
+
+
 def assert_metrics_are_the_students(out: Path, scenes: Path) -> None:
     """Every process evaluated the student that was saved: its running statistics too."""
     recipe = from_plain(Recipe, json.loads((out / "recipe.json").read_text()), "recipe.json")
@@ -123,19 +148,24 @@ def test_two_processes_train_the_student_of_one(
     scenes_root: Path, tmp_path: Path, stop_at_first_state: Callable[..., None]
 ) -> None:
     one, two, resumed = (tmp_path / name for name in ("one", "two", "resumed"))
-    run(command(scenes_root, one))
-    done = torchrun(command(scenes_root, two))
+    source = tmp_path / "imitation_in_two_processes.py"
+    source.write_text(SOURCE, encoding="utf-8")
+    term = ["--term", f"{source}:Imitation=0.5"]
+    run(command(scenes_root, one, *term))
+    done = torchrun(command(scenes_root, two, *term))
     assert done.returncode == 0, done.stderr
     assert_same_run(two, one)
+    assert_same_terms(two, one)
     assert files(two) == files(one)
     assert done.stdout.count("the student and its log are in") == 1  # said by one of them
     assert_metrics_are_the_students(two, scenes_root)
 
-    stop_at_first_state(lambda: run(command(scenes_root, resumed)))
+    stop_at_first_state(lambda: run(command(scenes_root, resumed, *term)))
     assert 0 < len(read_log(resumed)) < STEPS
-    done = torchrun(command(scenes_root, resumed, "--resume"))
+    done = torchrun(command(scenes_root, resumed, "--resume", *term))
     assert done.returncode == 0, done.stderr
     assert_same_run(resumed, one)
+    assert_same_terms(resumed, one)
 
 
 def test_a_batch_that_the_processes_can_not_share_is_refused(

@@ -35,6 +35,7 @@ bckd: knowledge distillation for dense object detectors
   bckd protocols     what softmax and sigmoid say of real score maps
   bckd demo          the whole story in minutes: three students, one report
   bckd study NAME    rerun or continue a published comparison; without NAME, list them
+                     (FILE.py: one of your own)
 
 `bckd COMMAND --help` lists the options of a command.
 """

@@ -1,24 +1,40 @@
-"""The command `bckd study`: a published comparison, rerun or continued."""
+"""The command `bckd study`: a published comparison, or one of a file, run or continued."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 from bckd.commands.parsing import parse
 from bckd.errors import InputError
 from bckd.studies.catalogue import STUDIES
 from bckd.studies.report import overview, summary
 from bckd.studies.runner import StudyOptions, run_study
+from bckd.studies.study import Study
+from bckd.studies.study_check import load_study
 
 
 def run(arguments: list[str]) -> None:
     """Run what is missing of a study, and print its tables."""
     if not arguments or arguments[0] in ("-h", "--help"):
-        print(f"bckd study NAME [options]\n\nStudies:\n{overview(STUDIES.values())}\n")
+        print("bckd study NAME [options]\nbckd study FILE.py [options]   a study of your own\n")
+        print(f"Studies:\n{overview(STUDIES.values())}\n")
         print("`bckd study NAME --help` lists the options.")
         return
     name, *rest = arguments
-    if name not in STUDIES:
-        raise InputError(f"study {name!r} is unknown; expected one of {', '.join(STUDIES)}")
-    study = STUDIES[name]
+    study, default = _study(name)
     text = f"Run what is missing of a study, and print its tables: {study.title}."
-    options = parse(StudyOptions, rest, f"study {name}", description=text)
+    options = parse(StudyOptions, rest, f"study {name}", default=default, description=text)
     print(summary(study, run_study(study, options)))
+
+
+def _study(name: str) -> tuple[Study, StudyOptions]:
+    """The study of that name, or of that file, and its options unless others are given."""
+    if name.endswith(".py"):
+        path = Path(name)
+        return load_study(path), StudyOptions(results=path.parent / "results")
+    if name not in STUDIES:
+        raise InputError(
+            f"study {name!r} is unknown; expected a file of your own (FILE.py), or one of "
+            f"{', '.join(STUDIES)}"
+        )
+    return STUDIES[name], StudyOptions()

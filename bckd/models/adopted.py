@@ -9,8 +9,9 @@ from torch import Tensor, nn
 
 from bckd.errors import InputError
 from bckd.models.dense import DenseDetector
-from bckd.models.detector import DetectorConfig
+from bckd.models.detector import Detector, DetectorConfig
 from bckd.models.heads import HEADS
+from bckd.precision import computing_in
 from bckd.structures import DenseOutput
 
 
@@ -45,7 +46,11 @@ class Adopted(DenseDetector):
 
 
 def adopt(
-    module: nn.Module, class_names: Sequence[str], config: DetectorConfig, who: str
+    module: nn.Module,
+    class_names: Sequence[str],
+    config: DetectorConfig,
+    who: str,
+    autocast: torch.dtype | None = None,
 ) -> DenseDetector:
     """The module as a detector of these classes; itself, where it is one.
 
@@ -53,17 +58,19 @@ def adopt(
         module: its `class_names`, where it has any, have to be these, in any order for a teacher.
         config: of the recipe, resolved.
         who: "student" or "teacher", for messages.
+        autocast: what it will compute in; None: float32.
 
     Raises:
-        InputError: it gives no dense output of an image, or of another number of classes.
+        InputError: what it gives of a black image is no dense output of these classes.
     """
-    if isinstance(module, DenseDetector):
+    if isinstance(module, Detector):
         return module
     names = tuple(getattr(module, "class_names", class_names))
-    output = _answer(module, config, who)
-    count = output.cls_logits.shape[-1]
-    if count != len(names):
-        raise InputError(f"the {who} has logits of {count} classes; expected {len(names)}")
+    images = _black(module, config)
+    output = _answer(module, images, who, autocast)
+    check_output(output, images, len(names), who)
+    if isinstance(module, DenseDetector):
+        return module
     strides = [level.stride for level in output.locations.levels]
     return Adopted(module, names, strides, config)
 
@@ -76,7 +83,8 @@ def check_family(detector: DenseDetector, config: DetectorConfig) -> None:
     """
     if detector.supervision is not None:
         return
-    output, family = _answer(detector, config, "student"), HEADS[config.head]
+    output = _answer(detector, _black(detector, config), "student")
+    family = HEADS[config.head]
     given = {**output.per_location(), "anchors": output.locations.anchors}
     missing = [name for name in family.reads if given.get(name) is None]
     if missing:
@@ -86,13 +94,77 @@ def check_family(detector: DenseDetector, config: DetectorConfig) -> None:
         )
 
 
-def _answer(module: nn.Module, config: DetectorConfig, who: str) -> DenseOutput:
-    """What a module says of a black image."""
-    side = max(config.strides) * 2
+def check_output(output: DenseOutput, images: Tensor, classes: int, who: str) -> None:
+    """Refuse a dense output that is not what `DenseOutput` says of itself.
+
+    Args:
+        output: of these images (N, 3, H, W).
+        classes: K.
+        who: gave it, for messages.
+
+    Raises:
+        InputError: naming the field, its shape or kind, and what was expected.
+    """
+    found = output.cls_logits.shape[-1]
+    if found != classes:
+        raise InputError(f"the {who} has logits of {found} classes; expected {classes}")
+    for level in output.locations.levels:
+        cells = tuple(-(-side // level.stride) for side in images.shape[-2:])
+        if (level.height, level.width) != cells:
+            raise InputError(
+                f"the {who} has {level.height} x {level.width} cells on its level of stride "
+                f"{level.stride}, of images of {images.shape[-2]} x {images.shape[-1]} pixels; "
+                f"expected {cells[0]} x {cells[1]}"
+            )
+    count = sum(output.locations.counts)
+    for name, (value, shape) in _expected(output, (len(images), count), classes).items():
+        if tuple(value.shape) != shape:
+            raise InputError(
+                f"the {who}'s {name} is {tuple(value.shape)}; expected {shape}, as its levels "
+                f"have {count} locations"
+            )
+        if value.dtype != torch.float32:
+            raise InputError(
+                f"the {who}'s {name} is of {str(value.dtype).removeprefix('torch.')}; expected "
+                f"float32, under autocast too (logits.float(), before boxes are made of them)"
+            )
+        if not value.isfinite().all():
+            raise InputError(f"the {who}'s {name} is not finite on a black image")
+
+
+def _expected(
+    output: DenseOutput, rows: tuple[int, int], classes: int
+) -> dict[str, tuple[Tensor, tuple[int, ...]]]:
+    """Each tensor of an output by its name, with the shape that it should have."""
+    places, count = output.locations, rows[1]
+    bins = 0 if output.box_logits is None else output.box_logits.shape[-1]
+    shapes = {"cls_logits": (classes,), "boxes": (4,), "box_logits": (4, bins), "deltas": (4,)}
+    found = {
+        name: (value, (*rows, *shapes.get(name, ())))
+        for name, value in output.per_location().items()
+    }
+    found["locations.centres"] = (places.centres, (count, 2))
+    found["locations.strides"] = (places.strides, (count,))
+    if places.anchors is not None:
+        found["locations.anchors"] = (places.anchors, (count, 4))
+    return found
+
+
+def _black(module: nn.Module, config: DetectorConfig) -> Tensor:
+    """A black image (1, 3, H, W) of two cells a side on the coarsest level."""
+    side = max([*config.strides, *getattr(module, "strides", ())]) * 2
     device = next((parameter.device for parameter in module.parameters()), torch.device("cpu"))
+    return torch.zeros(1, 3, side, side, device=device)
+
+
+@torch.no_grad()
+def _answer(
+    module: nn.Module, images: Tensor, who: str, autocast: torch.dtype | None = None
+) -> DenseOutput:
+    """What a module says of images, in eval mode."""
     training = module.training
-    with torch.no_grad():
-        output = module.eval()(torch.zeros(1, 3, side, side, device=device))
+    with computing_in(autocast, images.device):
+        output = module.eval()(images)
     module.train(training)
     if not isinstance(output, DenseOutput):
         raise InputError(

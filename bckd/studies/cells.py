@@ -18,13 +18,15 @@ from bckd.evaluation.agreement import agreement
 from bckd.evaluation.average_precision import detect, evaluation_loader
 from bckd.evaluation.error_analysis import analyse_errors
 from bckd.models.dense import DenseDetector
+from bckd.normalisation import IMAGENET, Normalisation
 from bckd.presets import PRESETS
 from bckd.recipes import DataConfig, Recipe
 from bckd.studies.study import Cell, Study, changes_from, model_path, recipe_of
 from bckd.teachers.matching import matched
 from bckd.teachers.targets import Teaching
-from bckd.training.preparation import training_data, validation_data
+from bckd.training.preparation import renamed_classes, training_data, validation_data
 from bckd.training.run_log import read_log
+from bckd.training.terms import needs_of_terms
 from bckd.training.trainer import RunResult, make_teaching, train
 from bckd.zoo.checkpoints import load_detector
 
@@ -39,10 +41,26 @@ def train_cell(study: Study, cell: Cell, out: Path) -> RunResult:
         NonFiniteLossError: it diverged.
     """
     recipe = recipe_of(study, cell, out)
-    # Only what the teacher's answers depend on, so that all cells share them.
-    asked = replace(PRESETS[PRESET][1], teacher=recipe.teacher, data=recipe.data)
-    teaching = _teaching(replace(asked, model=recipe.model)) if recipe.teacher else None
+    teaching = _teaching(_asked(recipe)) if _shares_answers(recipe) else None
     return train(recipe, resume=recipe.out.exists(), progress=False, teaching=teaching)
+
+
+def _shares_answers(recipe: Recipe) -> bool:
+    """Whether all cells of a teacher can share what it says: features are too many to keep."""
+    needs = needs_of_terms(recipe, recipe.weights)
+    features = any("features" in needed for _, needed in needs)
+    return recipe.teacher is not None and not features and recipe.student is None
+
+
+def _asked(recipe: Recipe) -> Recipe:
+    """Only what the teacher's answers depend on."""
+    return replace(
+        PRESETS[PRESET][1],
+        teacher=recipe.teacher,
+        teacher_classes=recipe.teacher_classes,
+        data=recipe.data,
+        model=recipe.model,
+    )
 
 
 def run_cell(study: Study, cell: Cell, out: Path) -> dict[str, Any]:
@@ -62,8 +80,8 @@ def run_cell(study: Study, cell: Cell, out: Path) -> dict[str, Any]:
     except NonFiniteLossError as error:
         return {**line, "AP": None, "failed": str(error), **_provenance(None)}
     recipe = recipe_of(study, cell, out)
-    validation = validation_of(recipe.data)
-    teacher = _teacher_of(study, recipe, validation.annotations.class_names, out)
+    validation = validation_of(recipe.data, result.detector.normalisation)
+    teacher = _teacher_of(study, recipe, result.detector, out)
     line |= asdict(result.metrics)
     line |= asdict(agreement(result.detector, teacher, evaluation_loader(validation, 32)))
     if cell.part == "comparison":
@@ -74,11 +92,12 @@ def run_cell(study: Study, cell: Cell, out: Path) -> dict[str, Any]:
     return {**line, **_provenance(result.seconds)}
 
 
-def _teacher_of(study: Study, recipe: Recipe, names: tuple[str, ...], out: Path) -> DenseDetector:
-    """The study's teacher, as its students take it."""
-    path, model = model_path(study.teacher, out), recipe.model
+def _teacher_of(study: Study, recipe: Recipe, student: DenseDetector, out: Path) -> DenseDetector:
+    """The study's teacher, as a student takes it."""
+    path, names = model_path(study.teacher, out), student.class_names
     teacher = load_detector(path, names).detector
-    return matched(teacher, f"teacher {path}", names, model.strides, model.normalisation)
+    taken = (names, student.strides, student.normalisation)
+    return matched(teacher, f"teacher {path}", *taken, renamed_classes(recipe.teacher_classes))
 
 
 def published_changes(study: Study, cell: Cell) -> dict[str, Any]:
@@ -119,10 +138,11 @@ def _provenance(seconds: float | None) -> dict[str, Any]:
 @lru_cache(maxsize=2)
 def _teaching(recipe: Recipe) -> Teaching | None:
     """The teacher's answers, once a process."""
-    return make_teaching(recipe, training_data(recipe.data, 0), torch.device("cpu"), progress=False)
+    training = training_data(recipe.data, 0, recipe.model.normalisation)
+    return make_teaching(recipe, training, torch.device("cpu"), progress=False)
 
 
 @lru_cache(maxsize=2)
-def validation_of(data: DataConfig) -> CocoDataset:
+def validation_of(data: DataConfig, normalisation: Normalisation = IMAGENET) -> CocoDataset:
     """The images to evaluate on, decoded once a process."""
-    return validation_data(data)
+    return validation_data(data, normalisation)

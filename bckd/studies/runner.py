@@ -26,10 +26,11 @@ from bckd.datasets.scenes import write_scenes
 from bckd.errors import InputError
 from bckd.files import check_writable, one_maker
 from bckd.interruption import ending
-from bckd.studies.catalogue import MODELS, STUDIES
+from bckd.studies.catalogue import MODELS
 from bckd.studies.cells import RUNS, published_changes, run_cell
 from bckd.studies.statistics import best_scale
 from bckd.studies.study import Cell, Method, Study
+from bckd.studies.study_check import prepared, source_of
 from bckd.studies.swapping import measure_swaps
 from bckd.telling import first_of
 from bckd.training.run_log import append_line, drop_cut_line, read_lines
@@ -48,13 +49,18 @@ SCENES: dict[Path, dict[str, Any]] = {
 }
 
 
+PUBLISHED = Path("notebooks/results")  # of the catalogue's studies
+
+
 @dataclass(frozen=True)
 class StudyOptions:
     """Where a study reads and writes, and which part of its comparison to run."""
 
-    results: Place = Path("notebooks/results")
+    results: Place = PUBLISHED
     """folder of one JSON-lines file a study; runs that are there are not repeated, so a new
     folder (and a new --out) repeats them all"""
+    scales_from: Place | None = None
+    """folder of results whose sweep chooses the scales, in place of one that is run"""
     out: Place = RUNS
     """folder of the runs, and of the models that studies need"""
     processes: Processes = 2
@@ -76,11 +82,12 @@ def run_study(study: Study, options: StudyOptions) -> list[dict[str, Any]]:
         The lines of the study, or those of `options.extra`.
 
     Raises:
-        InputError: data or a file is absent or something else, an option is out of range,
+        InputError: the study, an option or a file is not what it should be, data are absent,
             a run that is there had another configuration, another process runs this study into
             these results, or a process of this one is gone.
     """
     options = checked(options)
+    study = prepared(study, options.out)
     _check_options(study, options)
     chosen = options.methods or tuple(method.name for method in study.methods)
     seeds = options.seeds or study.seeds
@@ -101,16 +108,16 @@ def _run_study(
     with _workers(options.processes) as pool:
         _train_models(study.models(chosen), options.out, pool)
         swept = {name for m in chosen for name in (m, study.method(m).scale_of)}
-        sweep = [cell for cell in study.sweep() if cell.method in swept]
+        sweep = [] if options.scales_from else [x for x in study.sweep() if x.method in swept]
         _run_cells(study, sweep, path, options.out, pool)
-        if study.edge_seeds:
+        if sweep and study.edge_seeds:
             lines = read_lines(path, KINDS)
             names = dict.fromkeys(
                 cell.method for cell in sweep if study.method(cell.method).distils
             )
             edges = [cell for name in names for cell in study.sweep_at_edge(lines, name)]
             _run_cells(study, edges, path, options.out, pool)
-        scales = chosen_scales(study, options.results, chosen)
+        scales = chosen_scales(study, options.scales_from or options.results, chosen)
         cells = [Cell("comparison", name, scales[name], seed) for seed in seeds for name in chosen]
         _run_cells(study, cells, options.extra or path, options.out, pool)
         if options.swaps:
@@ -129,7 +136,7 @@ def _check_options(study: Study, options: StudyOptions) -> None:
         twice = [value for value, count in Counter(getattr(options, name)).items() if count > 1]
         if twice:
             raise InputError(f"--{name} has {twice[0]} twice")
-    source = STUDIES[study.scales_from] if study.scales_from else study
+    source = source_of(study)
     swept = {*study.sweep_seeds, *source.sweep_seeds, *source.edge_seeds}
     leaked = sorted(swept & set(options.seeds))
     if leaked:
@@ -142,13 +149,18 @@ def _check_options(study: Study, options: StudyOptions) -> None:
 
 
 def chosen_scales(study: Study, results: Path, names: Iterable[str]) -> dict[str, float]:
-    """The scale of each method: its sweep's best, or the one that it takes over."""
-    source = STUDIES[study.scales_from] if study.scales_from else study
-    lines = read_lines(results / f"{source.name}.jsonl", KINDS)
+    """The scale of each method: its sweep's best, or the one that it takes over; 1 without any.
+
+    Args:
+        results: folder of the lines of the sweep.
+    """
+    source = source_of(study)
+    path = results / f"{source.name}.jsonl"
+    lines = read_lines(path, KINDS)
 
     def scale(method: Method) -> float:
         name = method.scale_of or (method.name if method.swept else None)
-        if not method.distils or name is None:
+        if not method.distils or name is None or not source.scales:
             return 1.0
         found = {
             (x["scale"], x["seed"]) for x in lines if (x["part"], x["method"]) == ("sweep", name)
@@ -158,8 +170,8 @@ def chosen_scales(study: Study, results: Path, names: Iterable[str]) -> dict[str
             wanted |= {(cell.scale, cell.seed) for cell in source.sweep_at_edge(lines, name)}
         if found != wanted:
             raise InputError(
-                f"study {study.name} needs the whole sweep of {source.name} for {name!r}; "
-                f"run that study first"
+                f"study {study.name} needs the whole sweep of {source.name} for {name!r}; run that "
+                f"study first, or say where its lines are (--scales-from; {path} has not all)"
             )
         return best_scale(lines, name)
 

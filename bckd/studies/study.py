@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from bckd.errors import InputError
+from bckd.losses.terms import TERMS
 from bckd.recipes import LossWeights, Recipe
 from bckd.studies.statistics import Line, best_scale
 from bckd.values import from_plain, to_plain
@@ -31,11 +32,12 @@ class Method:
     """A way to distil.
 
     Attributes:
-        weights: by field of `LossWeights`, as published; empty without a teacher.
+        weights: of distillation terms by name, as published; empty without a teacher.
+        terms: those of one's own among these, MODULE:NAME or FILE.py:NAME each.
         changes: what else of the recipe it changes.
         swept: as part of a study's sweep; otherwise it takes `scale_of`'s scale, or 1.
         scale_of: the method whose scale it takes.
-        teacher: a model that teaches in place of the study's teacher.
+        teacher: what teaches in place of the study's teacher.
     """
 
     name: str
@@ -43,7 +45,8 @@ class Method:
     changes: Changes = field(default_factory=dict)
     swept: bool = True
     scale_of: str | None = None
-    teacher: str | None = None
+    teacher: str | Path | None = None
+    terms: tuple[str, ...] = ()
 
     @property
     def distils(self) -> bool:
@@ -59,7 +62,7 @@ class Study:
         title: what is varied, in a few words.
         base: the recipe of all its runs, but for method and seed.
         teacher: name of a model, or a file of weights.
-        start: name of the model that every student starts from, if any.
+        start: the model that every student starts from, if any, likewise.
         methods: compared on `seeds`.
         scales: factors on the published weights that the sweep tries.
         sweep_seeds: of the sweep.
@@ -82,7 +85,7 @@ class Study:
     scales_from: str | None = None
     shared: tuple[str, ...] = ()
     shared_from: str = "base"
-    start: str | None = None
+    start: str | Path | None = None
 
     def method(self, name: str) -> Method:
         """The method of that name.
@@ -151,7 +154,8 @@ def recipe_of(study: Study, cell: Cell, out: Path) -> Recipe:
     teacher = method.teacher or study.teacher
     recipe = replace(
         study.base,
-        weights=weights_of(method, cell.scale),
+        weights=weights_of(method, cell.scale, study.base.weights),
+        terms=terms_of(method, cell.scale),
         teacher=model_path(teacher, out) if method.distils else None,
         start=model_path(study.start, out) if study.start else None,
         seed=cell.seed,
@@ -162,10 +166,25 @@ def recipe_of(study: Study, cell: Cell, out: Path) -> Recipe:
     return changed(recipe, method.changes)
 
 
-def weights_of(method: Method, scale: float = 1.0) -> LossWeights:
-    """All loss weights of a method, its own times `scale`."""
-    scaled = {name: scale * weight for name, weight in method.weights.items()}
-    return replace(NO_DISTILLATION, **scaled)
+def weights_of(
+    method: Method, scale: float = 1.0, base: LossWeights = NO_DISTILLATION
+) -> LossWeights:
+    """All loss weights of a method: its own times `scale`, and `base`'s of losses from labels."""
+    own = {name_of_term(text) for text in method.terms}
+    kept = {name: weight for name, weight in vars(base).items() if name not in TERMS}
+    scaled = {name: scale * x for name, x in method.weights.items() if name not in own}
+    return replace(NO_DISTILLATION, **kept, **scaled)
+
+
+def terms_of(method: Method, scale: float = 1.0) -> tuple[str, ...]:
+    """A method's terms of one's own as a recipe names them, their weights times `scale`."""
+    weights = {text: scale * method.weights[name_of_term(text)] for text in method.terms}
+    return tuple(f"{text}={weight!r}" for text, weight in weights.items())
+
+
+def name_of_term(text: str) -> str:
+    """The name of a term, from MODULE:NAME."""
+    return text.rpartition(":")[2]
 
 
 def model_path(model: str | Path, out: Path) -> Path:

@@ -28,7 +28,7 @@ def measure_swaps(study: Study, cell: Cell, out: Path) -> dict[str, Any]:
     """
     result = train_cell(study, cell, out)
     teacher = load_detector(model_path(study.teacher, out)).detector
-    validation = validation_of(recipe_of(study, cell, out).data)
+    validation = validation_of(recipe_of(study, cell, out).data, result.detector.normalisation)
     student, loader = result.detector, evaluation_loader(validation, 32)
     plain = agreement(student, teacher, loader)
     swapped = {

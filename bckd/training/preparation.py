@@ -17,13 +17,15 @@ from bckd.models.dense import DenseDetector
 from bckd.models.detector import Detector, DetectorConfig
 from bckd.named import load_named
 from bckd.normalisation import IMAGENET, Normalisation
-from bckd.recipes import DataConfig, Recipe
+from bckd.precision import autocast_type
+from bckd.recipes import DataConfig, LossWeights, Recipe
 from bckd.teachers.matching import Matched, matched, tell_lacking
 from bckd.telling import first_of, tell, tell_some
 from bckd.training.data_told import tell_annotations, tell_shared, tell_training, tell_validation
 from bckd.training.recipe_check import distils
 from bckd.values import to_plain
-from bckd.zoo.checkpoints import Checkpoint, load_detector
+from bckd.zoo.checkpoints import Checkpoint, load_detector, torchvision_student
+from bckd.zoo.torchvision_detectors import TorchvisionModel
 
 
 def training_data(
@@ -104,10 +106,10 @@ def build_student(
 
     Raises:
         InputError: `recipe.start` holds another model or other classes; or the module has other
-            classes, or gives no dense output.
+            classes, or gives no dense output, or does not go with the recipe.
     """
-    if own is not None:
-        return _adopted_student(recipe, own, class_names)
+    if own is not None or recipe.student is not None:
+        return _own_student(recipe, own, class_names, anew)
     if anew and recipe.start is not None:
         return _started(recipe, recipe.start, class_names, dispensable)
     model = recipe.model if anew else replace(recipe.model, pretrained=False)
@@ -122,20 +124,59 @@ def _seeded(model: DetectorConfig, class_names: tuple[str, ...], seed: int) -> D
         return Detector(model, class_names)
 
 
-def _adopted_student(recipe: Recipe, own: nn.Module, class_names: tuple[str, ...]) -> DenseDetector:
+def _own_student(
+    recipe: Recipe, own: nn.Module | None, class_names: tuple[str, ...], anew: bool
+) -> DenseDetector:
+    """A student that is no `Detector`: a module, or the one that `recipe.student` names."""
     if recipe.start is not None:
         raise InputError(
-            f"start is {recipe.start}; expected none, as the student is a module, which goes on "
-            f"from the weights that it has"
+            f"start is {recipe.start}; expected none, as the student is no model of the recipe's "
+            f"and goes on from the weights that it has"
         )
-    detector = adopt(own, class_names, recipe.model, "student")
+    if own is None:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(recipe.seed)
+            detector: DenseDetector = torchvision_student(recipe, class_names, fetch=anew)
+    elif recipe.student is None:
+        detector = _adopted(recipe, own, class_names)
+    else:
+        raise InputError(f"student is {recipe.student}; expected none beside a module that learns")
+    if isinstance(detector, TorchvisionModel) and recipe.images_per_group is not None:
+        raise InputError(
+            f"images_per_group is {recipe.images_per_group}; expected None for torchvision's "
+            f"detectors, whose anchors depend on the size of the padded image"
+        )
+    return detector
+
+
+def _adopted(recipe: Recipe, own: nn.Module, class_names: tuple[str, ...]) -> DenseDetector:
+    detector = adopt(own, class_names, recipe.model, "student", _autocast(recipe))
     check_family(detector, recipe.model)
     if detector.class_names != class_names:
         raise InputError(
             f"the student has the classes {first_of([*detector.class_names])}; expected those of "
             f"the data, in their order: {first_of([*class_names])}"
         )
+    known = vars(LossWeights())
+    for name, term in getattr(detector.supervision, "terms", {}).items():
+        if known.get(name, term.weight) != term.weight:
+            raise InputError(
+                f"the student's own losses give {name} the weight {term.weight}, a family of "
+                f"detectors gives it {known[name]}; expected another name, or that weight, which "
+                f"the recipe's weights then change"
+            )
     return detector
+
+
+def _autocast(recipe: Recipe) -> torch.dtype | None:
+    return autocast_type(recipe.precision, pick_device(recipe.device))
+
+
+def with_normalisation_of(recipe: Recipe, own: nn.Module | None) -> Recipe:
+    """The recipe with the normalisation that a student of its own asks for, if any."""
+    ours = IMAGENET if recipe.student else recipe.model.normalisation
+    normalisation = getattr(own, "normalisation", ours)
+    return replace(recipe, model=replace(recipe.model, normalisation=normalisation))
 
 
 def _started(
@@ -201,7 +242,7 @@ def load_teacher(
     if not distils(recipe):
         raise InputError(f"teacher{who} is given, but every distillation weight is 0")
     if recipe.teacher is None:
-        adopted = adopt(own, class_names, recipe.model, "teacher")
+        adopted = adopt(own, class_names, recipe.model, "teacher", _autocast(recipe))
         checkpoint = Checkpoint(adopted, recipe.data.size)
     else:
         checkpoint = load_detector(recipe.teacher, class_names)

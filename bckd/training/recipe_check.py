@@ -12,6 +12,7 @@ from bckd.models.heads import HEADS
 from bckd.recipes import Recipe
 from bckd.training.own_terms import named_terms
 from bckd.values import from_plain, to_plain
+from bckd.zoo.torchvision_detectors import FAMILIES
 
 
 def check_recipe(recipe: Recipe, taught: bool | None = None) -> Recipe:
@@ -56,7 +57,8 @@ def _check_model(model: DetectorConfig) -> None:
 
 
 def _check_losses(recipe: Recipe, taught: bool) -> None:
-    weights, head = recipe.weights, recipe.model.head
+    weights = recipe.weights
+    head = FAMILIES[recipe.student] if recipe.student else recipe.model.head
     own = named_terms(recipe.terms)
     unused = own and not taught
     require(not unused, "terms", recipe.terms, "a teacher beside it")

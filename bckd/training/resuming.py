@@ -16,6 +16,7 @@ from bckd.distributed import joined_lists, process_count
 from bckd.errors import InputError
 from bckd.files import parse_json, sha256_of
 from bckd.models.dense import DenseDetector
+from bckd.named import file_of
 from bckd.recipes import Recipe
 from bckd.telling import first_of, tell
 from bckd.training.loss_window import HeldWindow
@@ -95,7 +96,8 @@ class ResumeState:
 def contents_of(recipe: Recipe, teacher: nn.Module | None = None) -> dict[str, str]:
     """What decides a run's outcome beside its recipe: SHA-256 by the field that names the file.
 
-    Weights that load by name are their name.
+    Weights that load by name are their name. Of terms and augmentations of one's own it is the
+    file of the module, by field and text.
 
     Args:
         teacher: a module in place of a file.
@@ -106,6 +108,11 @@ def contents_of(recipe: Recipe, teacher: nn.Module | None = None) -> dict[str, s
             published = str(source) in PRETRAINED and not source.exists()
             file = source / STUDENT if source.is_dir() else source
             contents[name] = str(source) if published else _digest(file)
+    named = [("terms", text, text.partition("=")[0]) for text in recipe.terms]
+    named += [("data.augmentations", text, text) for text in recipe.data.augmentations]
+    for field_name, text, place in named:
+        source = file_of(place, field_name)
+        contents[f"{field_name} {text}"] = ABSENT if source is None else _digest(source)
     if teacher is not None:
         weights = {name: value.detach().cpu() for name, value in teacher.state_dict().items()}
         contents["teacher"] = checksum(weights, {})

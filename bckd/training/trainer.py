@@ -49,6 +49,7 @@ from bckd.interruption import (
     report_in_iterator,
 )
 from bckd.launcher import is_first
+from bckd.models.adopted import Adopted
 from bckd.models.backbones.base import COARSEST
 from bckd.models.dense import DenseDetector
 from bckd.models.detector import Detector
@@ -69,6 +70,7 @@ from bckd.training.preparation import (
     pick_device,
     training_data,
     validation_data,
+    with_normalisation_of,
 )
 from bckd.training.recipe_check import check_recipe
 from bckd.training.resuming import (
@@ -140,7 +142,10 @@ def train(
             `DenseOutput` of normalised images, in training as in evaluation. It goes on from the
             weights that it has. What it learns from labels is its own `supervision` (an object
             with `assign`, `losses` and `terms`, such as a `Head`), else that of the family
-            `recipe.model.head`.
+            `recipe.model.head`. Terms of its own weigh what `supervision.terms` says, which is the
+            module's to change (`terms["box"] = SupervisedTerm(2.0, "box loss")`); those that a
+            family has too go by `recipe.weights`. Its `normalisation` and `settings`, where it
+            has any, go before the recipe's.
         teacher: a module of one's own in place of `recipe.teacher`, likewise; its classes are
             those of its `class_names`, or the data's.
 
@@ -153,6 +158,7 @@ def train(
     taught = recipe.teacher is not None or teacher is not None
     recipe = check_recipe(recipe, taught)
     recipe = replace(recipe, model=recipe.model.resolved())
+    recipe = with_normalisation_of(recipe, student)
     device = pick_device(own_device(recipe.device))
     with processes_joined(device), each_once(), ExitStack() as held:
         from_first(lambda: held.enter_context(one_writer(recipe.out)))
@@ -377,7 +383,7 @@ class _Run:
         factors = term_weights(recipe, supervision_of(self.student, recipe), step)
         weighted = {name: factors[name] * x for name, x in terms.values.items()}
         total = torch.stack(list(weighted.values())).sum()
-        _check_finite(total, terms.values, step, batch)
+        _check_finite(total, terms, self.student, step, batch)
         ends = anywhere(self.told.told is not None, batch.images.device)
         logs = (step + 1) % recipe.log_every == 0 or step + 1 == recipe.steps
         gradients = _gradients(weighted, terms) if logs and recipe.log_gradients else {}
@@ -549,12 +555,18 @@ def _each(batches: Iterator[Batch]) -> Generator[Batch, None, None]:
     yield from batches
 
 
-def _check_finite(total: Tensor, terms: dict[str, Tensor], step: int, batch: Batch) -> None:
+def _check_finite(
+    total: Tensor, terms: Terms, student: DenseDetector, step: int, batch: Batch
+) -> None:
     if torch.isfinite(total):
         return
-    named = [name for name, term in terms.items() if not torch.isfinite(term)]
+    named = [name for name, term in terms.values.items() if not torch.isfinite(term)]
+    said = terms.output.per_location()
+    broken = ", ".join(name for name, x in said.items() if not torch.isfinite(x).all())
+    who = type(student.network if isinstance(student, Adopted) else student).__name__
+    of_student = f" (nor is what the student, a {who}, gives as {broken})" if broken else ""
     raise NonFiniteLossError(
-        f"loss term {' and '.join(named) or 'sum'} is not finite at step {step}, "
+        f"loss term {' and '.join(named) or 'sum'} is not finite at step {step}{of_student}, "
         f"images {', '.join(batch.file_names)}; a smaller learning rate may help"
     )
 

@@ -24,6 +24,7 @@ from bckd.image_size import ImageSize
 from bckd.models.adopted import Adopted, adopt
 from bckd.models.dense import DenseDetector
 from bckd.models.detector import Detector, DetectorConfig
+from bckd.recipes import Recipe
 from bckd.telling import first_of, tell
 from bckd.values import Fraction, Names, checked, from_plain, to_plain
 from bckd.weights.published import PRETRAINED, fetch
@@ -36,7 +37,7 @@ from bckd.zoo.official import (
     load_official,
     read_official,
 )
-from bckd.zoo.torchvision_detectors import TorchvisionDetector
+from bckd.zoo.torchvision_detectors import TorchvisionConfig, TorchvisionDetector
 from bckd.zoo.unfinished import (
     MODEL,
     STUDENT,
@@ -48,6 +49,7 @@ from bckd.zoo.unfinished import (
 )
 
 FORMAT = "bckd-detector-1"
+TORCHVISION_FORMAT = "bckd-torchvision-1"  # of a detector of torchvision's, by its name
 OWN_FORMAT = "bckd-module-1"  # of a module of the user's own
 
 
@@ -71,13 +73,12 @@ def save_detector(
 ) -> None:
     """Save a detector's weights with all that is needed to use it; atomically.
 
-    Of a module of one's own (`Adopted`) the weights have its own names, and it is needed to
-    load them.
+    Of a module of one's own the weights have its own names, and it is needed to load them.
     """
-    ours = isinstance(detector, Detector)
     network = detector.network if isinstance(detector, Adopted) else detector
-    header = {"format": FORMAT if ours else OWN_FORMAT}
-    if ours:
+    header = {"format": OWN_FORMAT}
+    if isinstance(detector, Detector | TorchvisionDetector):
+        header["format"] = FORMAT if isinstance(detector, Detector) else TORCHVISION_FORMAT
         header["model"] = json.dumps(to_plain(detector.config))
     header |= {
         "class_names": json.dumps(detector.class_names),
@@ -116,10 +117,12 @@ def load_detector(source: Path | str, class_names: tuple[str, ...] | None = None
     if is_state(header):
         return _load_state(path, tensors, header, class_names)
     saved = _header(path, header)
-    config = replace(saved.model, pretrained=False)
-    detector = _built(
-        path, config, saved.class_names, partial(load_strictly, tensors=tensors, path=path)
-    )
+    load = partial(load_strictly, tensors=tensors, path=path)
+    if isinstance(saved.model, TorchvisionConfig):
+        detector: DenseDetector = _filled(_from_torchvision(saved.model), load)
+    else:
+        config = replace(saved.model, pretrained=False)
+        detector = _built(path, config, saved.class_names, load)
     return Checkpoint(detector, saved.size, finite_or_none(saved.record))
 
 
@@ -175,6 +178,16 @@ class _Header:
 
 
 @dataclass(frozen=True)
+class _TorchvisionHeader:
+    """What the header of one of torchvision's detectors says."""
+
+    model: TorchvisionConfig
+    class_names: Names
+    size: ImageSize
+    record: dict[str, Any]
+
+
+@dataclass(frozen=True)
 class _OwnHeader:
     """What the header of a module of the user's own says."""
 
@@ -198,17 +211,18 @@ class _Recorded:
     AP: Fraction | None = None
 
 
-def _header(path: Path, header: dict[str, str]) -> _Header:
+def _header(path: Path, header: dict[str, str]) -> _Header | _TorchvisionHeader:
     if header.get("format") == OWN_FORMAT:
         raise InputError(
             f"{path} holds weights of a module of your own; load them into it "
             f"(bckd.zoo.checkpoints.load_module, or safetensors)"
         )
-    if header.get("format") != FORMAT:
+    kind = {FORMAT: _Header, TORCHVISION_FORMAT: _TorchvisionHeader}.get(header.get("format", ""))
+    if kind is None:
         raise InputError(f"{path} holds no detector of bckd (its header has {sorted(header)})")
-    entries = [entry.name for entry in fields(_Header) if entry.name in header]
+    entries = [entry.name for entry in fields(kind) if entry.name in header]
     plain = {name: parse_json(header[name], f"{path}: {name} in its header") for name in entries}
-    saved = from_plain(_Header, plain, str(path))
+    saved: _Header | _TorchvisionHeader = from_plain(kind, plain, str(path))
     precision = finite_or_none({"AP": saved.record.get("AP")})
     from_plain(_Recorded, precision, f"{path}: record")
     return saved
@@ -239,7 +253,30 @@ def _built(
     return detector.eval()
 
 
-def load_strictly(detector: Detector, tensors: dict[str, Tensor], path: Path) -> None:
+def _from_torchvision(config: TorchvisionConfig) -> TorchvisionDetector:
+    return TorchvisionDetector(config.name, config.weights, config.class_names, fetch=False)
+
+
+def _filled(detector: DenseDetector, load: Callable[[DenseDetector], None]) -> DenseDetector:
+    """The detector with its weights, in eval mode."""
+    load(detector)
+    return detector.eval()
+
+
+def torchvision_student(
+    recipe: Recipe, class_names: tuple[str, ...], fetch: bool = True
+) -> TorchvisionDetector:
+    """The detector of torchvision's that a recipe names as its student.
+
+    Args:
+        fetch: see `TorchvisionDetector`.
+    """
+    assert recipe.student is not None
+    weights = recipe.model.weights if recipe.model.pretrained else None
+    return TorchvisionDetector(recipe.student, weights, class_names, fetch)
+
+
+def load_strictly(detector: DenseDetector, tensors: dict[str, Tensor], path: Path) -> None:
     """Load weights whose names, shapes and kinds all fit.
 
     Raises:
@@ -264,8 +301,12 @@ def _load_state(
             f"{path} does not name its classes, and the data that it was trained on, in "
             f"{recipe.data.root}, are not there to name them"
         )
-    config = replace(recipe.model, pretrained=False)
-    detector = _built(path, config, names, partial(load_strictly, tensors=weights, path=path))
+    load = partial(load_strictly, tensors=weights, path=path)
+    if recipe.student is None:
+        config = replace(recipe.model, pretrained=False)
+        detector: DenseDetector = _built(path, config, names, load)
+    else:
+        detector = _filled(torchvision_student(recipe, names, fetch=False), load)
     return Checkpoint(detector, recipe.data.size, {"steps": int(header["step"])})
 
 

@@ -19,6 +19,7 @@ from bckd.errors import InputError
 from bckd.recipes import DataConfig, Recipe
 from bckd.teachers.targets import TeacherTargets
 from bckd.training.preparation import training_data
+from bckd.training.resuming import contents_of
 from bckd.training.trainer import make_teaching
 
 IMAGE = torch.arange(3 * 20 * 30, dtype=torch.uint8).reshape(3, 20, 30)
@@ -142,6 +143,18 @@ class TestInTraining:
         assert isinstance(teaching, TeacherTargets)
         with pytest.raises(ValueError, match="at most flipped"):
             TeacherTargets(torch.nn.Identity(), dataset)
+
+    def test_its_file_is_part_of_what_may_not_change(
+        self, data: DataConfig, tiny_recipe: Recipe, tmp_path: Path
+    ) -> None:
+        recipe = replace(tiny_recipe, data=data)
+        before = contents_of(recipe)
+        assert {f"data.augmentations {text}" for text in data.augmentations} < set(before)
+        source = tmp_path / f"{tmp_path.name}.py"
+        source.write_text(source.read_text().replace("// 2", "// 3"))
+        after = contents_of(recipe)
+        changed = {name for name in before if before[name] != after[name]}
+        assert changed == {f"data.augmentations {text}" for text in data.augmentations}
 
     def test_what_names_none(self, data: DataConfig, tmp_path: Path) -> None:
         wrong = replace(data, augmentations=(f"{tmp_path / tmp_path.name}.py:blur",))

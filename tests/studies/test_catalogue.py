@@ -17,6 +17,7 @@ from bckd.studies.cells import PRESET, published_changes
 from bckd.studies.runner import StudyOptions, chosen_scales
 from bckd.studies.statistics import ORDER, best_scale, summarise, values
 from bckd.studies.study import Cell, Study
+from bckd.studies.study_check import prepared
 from bckd.studies.tables import TIDE
 from bckd.training.run_log import read_lines
 from bckd.values import to_plain
@@ -38,6 +39,10 @@ def test_names_of_methods_are_unique(study: Study) -> None:
 
 def test_models_are_declared(study: Study) -> None:
     assert study.models([method.name for method in study.methods]) <= set(MODELS)
+
+
+def test_nothing_is_wrong_with_it(study: Study) -> None:
+    assert prepared(study, OPTIONS.out) == study
 
 
 def test_shared_runs_are_those_of_base(study: Study) -> None:

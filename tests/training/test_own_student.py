@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from bckd.assigners import AssignmentRules, assign_fcos
-from bckd.errors import InputError
+from bckd.errors import InputError, NonFiniteLossError
 from bckd.geometry import distances_to_boxes, grid
 from bckd.losses.options import LossOptions
 from bckd.models.detector import Detector
@@ -149,6 +149,59 @@ class TestStudent:
     def test_no_dense_output(self, recipe: Recipe) -> None:
         with pytest.raises(InputError, match="student gives Tensor of an image; expected a"):
             run(recipe, student=nn.Conv2d(3, 8, 3))
+
+    @pytest.mark.parametrize(
+        ("spoiled", "sentence"),
+        [
+            (lambda x: {"boxes": x.boxes[..., :3]}, r"student's boxes is \(1, 320, 3\); expected"),
+            (lambda x: {"quality": x.quality[:, 1:]}, r"quality is \(1, 319\); .* have 320 locat"),
+            (
+                lambda x: {"cls_logits": x.cls_logits.half()},
+                "cls_logits is of float16; expected f",
+            ),
+            (lambda x: {"boxes": x.boxes / 0}, "student's boxes is not finite on a black image"),
+            (
+                lambda x: {"locations": grid([(16, 16), (8, 8)], (16, 32))},
+                "has 16 x 16 cells on its level of stride 16, of .* expected 8 x 8",
+            ),
+        ],
+    )
+    def test_an_output_that_is_not_what_it_should_be(
+        self,
+        recipe: Recipe,
+        spoiled: Callable[[DenseOutput], dict[str, object]],
+        sentence: str,
+    ) -> None:
+        class Spoiled(Points):
+            def forward(self, images: Tensor) -> DenseOutput:
+                output = super().forward(images)
+                return replace(output, **spoiled(output))
+
+        model = replace(recipe.model, strides=(8, 16, 32, 64))
+        for who in ("student", "teacher"):
+            modules = {"student": made(), who: made(Spoiled)}
+            with pytest.raises(InputError, match=sentence.replace("student's", f"{who}'s")):
+                run(replace(recipe, model=model), **modules)
+        assert not (recipe.out / "log.jsonl").exists()
+
+    def test_half_precision_of_the_recipe(self, recipe: Recipe) -> None:
+        with pytest.raises(InputError, match="cls_logits is of bfloat16; expected float32, under"):
+            run(replace(recipe, precision="bf16"), student=made())
+
+    def test_a_module_that_gives_no_numbers_in_training_is_named(self, recipe: Recipe) -> None:
+        class Broken(Points):
+            def forward(self, images: Tensor) -> DenseOutput:
+                output = super().forward(images)
+                return replace(output, boxes=output.boxes / 0) if self.training else output
+
+        with pytest.raises(NonFiniteLossError, match=r"at step 0 \(.* a Broken, gives as boxes\)"):
+            run(recipe, student=made(Broken))
+
+    def test_a_loss_of_its_own_with_the_name_of_a_familys(self, recipe: Recipe) -> None:
+        student = made(Supervised)
+        student.supervision = SimpleNamespace(terms={"focal": SupervisedTerm(0.5, "mine")})
+        with pytest.raises(InputError, match="give focal the weight 0.5, a family .* gives it 1.0"):
+            run(recipe, student=student)
 
     def test_other_classes(self, recipe: Recipe) -> None:
         student = made()

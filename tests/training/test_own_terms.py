@@ -143,6 +143,16 @@ class TestModule:
             assert whole.keys() == resumed.keys()
             assert all(torch.equal(whole[name], resumed[name]) for name in whole)
 
+    def test_its_file_may_not_change_before_a_run_is_resumed(
+        self, distilling: Recipe, source: Path
+    ) -> None:
+        recipe = replace(distilling, terms=(f"{source}:Imitation=1",))
+        run(recipe)
+        run(recipe, resume=True)
+        source.write_text(SOURCE.replace("square()", "abs()"), encoding="utf-8")
+        with pytest.raises(InputError, match="another content of terms .*:Imitation=1: SHA-256"):
+            run(recipe, resume=True)
+
     def test_a_state_without_its_parameters(self, distilling: Recipe, source: Path) -> None:
         plain = replace(distilling, terms=(f"{source}:gap=1",))
         run(plain)
