@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypeVar
 
 from torch import nn
 
 from bckd.weights.published import torchvision_weights
 from bckd.weights.tensor_files import fill
 
+M = TypeVar("M", bound=nn.Module)
 _COUNTER = "num_batches_tracked"  # older files lack it, and fixed norms have none
 
 
-def with_published(build: Callable[[], nn.Module], name: str, weights: str) -> nn.Module:
+def with_published(build: Callable[[], M], name: str, weights: str) -> M:
     """torchvision's model with its weights of that name.
 
     Args:
