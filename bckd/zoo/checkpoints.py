@@ -239,7 +239,7 @@ def _built(
     return detector.eval()
 
 
-def load_strictly(detector: Detector, tensors: dict[str, Tensor], path: Path) -> None:
+def load_strictly(detector: DenseDetector, tensors: dict[str, Tensor], path: Path) -> None:
     """Load weights whose names, shapes and kinds all fit.
 
     Raises:
@@ -287,8 +287,9 @@ def _load_file(path: Path, class_names: tuple[str, ...] | None) -> Checkpoint:
         tell(f"{path}: {note}")
     try:
         if nanodet.is_nanodet(file.state_dict):
-            detector = nanodet.NanoDet().eval()
-            report = nanodet.load_nanodet(detector, file.state_dict)
+            small = nanodet.NanoDet().eval()
+            report = nanodet.load_nanodet(small, file.state_dict)
+            detector: DenseDetector = small
         else:
             detector, report = _load_layout(path, file, class_names)
     except InputError as error:

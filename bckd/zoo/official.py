@@ -26,7 +26,8 @@ from torch import Tensor
 
 from bckd.errors import InputError
 from bckd.models.backbones import BackboneName
-from bckd.models.detector import Detector, DetectorConfig, HeadName
+from bckd.models.detector import Detector, DetectorConfig
+from bckd.models.heads import HeadName
 from bckd.models.heads.retinanet import OCTAVES, RATIOS
 from bckd.normalisation import CAFFE
 from bckd.telling import first_of

@@ -22,7 +22,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 from torchvision.models import get_model, get_model_weights
-from torchvision.models.detection import FCOS
+from torchvision.models.detection import FCOS, RetinaNet
 from torchvision.models.detection.image_list import ImageList
 from torchvision.ops import FrozenBatchNorm2d
 
@@ -67,7 +67,7 @@ class TorchvisionDetector(DenseDetector):
 
     columns: Tensor
 
-    def __init__(self, name: TorchvisionName, weights: str | None) -> None:
+    def __init__(self, name: str, weights: str | None) -> None:
         super().__init__()
         self.model = _torchvision_model(name, weights)
         _make_exact(self.model)
@@ -110,7 +110,7 @@ class TorchvisionDetector(DenseDetector):
     def _locations(self, anchors: Tensor, features: tuple[Tensor, ...]) -> Locations:
         (per_cell, *_) = self.model.anchor_generator.num_anchors_per_location()
         levels = tuple(
-            Level(stride, *x.shape[-2:], per_cell)
+            Level(stride, x.shape[-2], x.shape[-1], per_cell)
             for stride, x in zip(STRIDES, features, strict=True)
         )
         strides = torch.cat([anchors.new_full((x.count,), x.stride) for x in levels])
@@ -120,7 +120,7 @@ class TorchvisionDetector(DenseDetector):
         )
 
 
-def _make_exact(model: nn.Module) -> None:
+def _make_exact(model: FCOS | RetinaNet) -> None:
     """What becomes boxes, or their centerness, in float32 under autocast too."""
     head = model.head.regression_head
     for name in ("bbox_reg", "bbox_ctrness"):
@@ -128,7 +128,7 @@ def _make_exact(model: nn.Module) -> None:
             setattr(head, name, exact(getattr(head, name)))
 
 
-def _torchvision_model(name: str, weights: str | None) -> nn.Module:
+def _torchvision_model(name: str, weights: str | None) -> FCOS | RetinaNet:
     """torchvision's detector, with its weights of that name."""
     if name not in get_args(TorchvisionName):
         known = ", ".join(get_args(TorchvisionName))
@@ -138,7 +138,7 @@ def _torchvision_model(name: str, weights: str | None) -> nn.Module:
     return with_published(partial(_fixed, name), name, weights)
 
 
-def _fixed(name: TorchvisionName) -> nn.Module:
+def _fixed(name: str) -> FCOS | RetinaNet:
     """The detector with what torchvision fixes of a backbone that comes with weights."""
     model = get_model(name, weights=None, weights_backbone=None)
     body = model.backbone.body
