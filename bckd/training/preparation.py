@@ -201,6 +201,7 @@ def load_teacher(
     if not distils(recipe):
         raise InputError(f"teacher{who} is given, but every distillation weight is 0")
     if recipe.teacher is None:
+        assert own is not None
         adopted = adopt(own, class_names, recipe.model, "teacher")
         checkpoint = Checkpoint(adopted, recipe.data.size)
     else:
