@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from bckd.errors import InputError
-from bckd.recipes import LossWeights, Recipe
+from bckd.loss_weights import LossWeights
+from bckd.recipes import Recipe
 from bckd.studies.statistics import Line, best_scale
 from bckd.values import from_plain, to_plain
 
