@@ -16,7 +16,7 @@ NBVAL := --nbval-lax --nbval-current-env --nbval-cell-timeout=300 \
 	--nbval-sanitize-with notebooks/sanitize.cfg
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test book lab lock clean
+.PHONY: help env demo check test book lab lock clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' Makefile
@@ -45,8 +45,14 @@ $(STAMP): requirements.txt pyproject.toml
 demo: env ## distil a small student on the built-in scenes and see what it gains
 	$(BIN)/bckd demo
 
+check: env ## lint, format, types and the direction of imports, in a minute
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m ruff format --check .
+	$(BIN)/python -m mypy
+	$(BIN)/python -m pytest -q tests/test_rooms.py
+
 # Notebooks run one after the other: they share the folders that they write.
-test: env ## run the tests, on all cores, and the notebooks
+test: check ## run the tests, on all cores, and the notebooks
 	$(BIN)/python -m pytest -n auto --dist worksteal tests
 	$(BIN)/python -m pytest $(NBVAL) notebooks
 
@@ -68,5 +74,5 @@ lock: ## remake requirements.txt: the newest versions in the ranges of pyproject
 	mv requirements.tmp requirements.txt
 
 clean: ## delete caches and what was built; runs/ and data/ stay
-	rm -rf build dist bckd.egg-info .pytest_cache .ruff_cache notebooks/.ipynb_checkpoints
+	rm -rf build dist bckd.egg-info .pytest_cache .mypy_cache .ruff_cache notebooks/.ipynb_checkpoints
 	find bckd tests notebooks -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -77,8 +77,9 @@ def per_cell(output: DenseOutput) -> DenseOutput:
     levels = tuple(replace(level, per_cell=1) for level in output.locations.levels)
     locations = replace(_rows_of(output.locations, every), levels=levels, anchors=None)
     fields = _fields(output, lambda x: _gather(x, chosen))
-    fields["cls_logits"] = logits.max(dim=2).values
-    return replace(output, locations=locations, **{**fields, "deltas": None})
+    fields |= {"cls_logits": logits.max(dim=2).values}
+    fields.pop("deltas", None)
+    return replace(output, locations=locations, features=output.features, deltas=None, **fields)
 
 
 def _assignment_per_cell(assignment: Assignment, count: int) -> Assignment:

@@ -105,7 +105,8 @@ def share_statistics(network: nn.Module) -> None:
     for norm in network.modules():
         if isinstance(norm, _BatchNorm) and norm.training:
             for statistic in (norm.running_mean, norm.running_var):
-                statistic.copy_(mean_over_processes(statistic))
+                if statistic is not None:
+                    statistic.copy_(mean_over_processes(statistic))
 
 
 def first_process_first(work: Callable[[], T]) -> T:

@@ -112,12 +112,12 @@ class _LimitedAdapter(HTTPAdapter):
         super().__init__()
         self.most = most
 
-    def send(self, request: PreparedRequest, **options: Any) -> Response:
+    def send(self, request: PreparedRequest, *given: Any, **options: Any) -> Response:
         """One answer, once its head is there, which can come in any number of bytes."""
         options["timeout"] = SECONDS  # of each byte
         with ThreadPool(1) as pool:
             try:
-                answer = pool.apply_async(super().send, (request,), options).get(SECONDS)
+                answer = pool.apply_async(super().send, (request, *given), options).get(SECONDS)
             except Overdue:
                 raise TimeoutError from None
         answer.raw = Arriving(answer.raw, self.most)

@@ -55,7 +55,7 @@ def reading(path: Path) -> Iterator[None]:
 
 
 def write_atomically(
-    path: Path, write: Callable[[Path], None], previous: Path | None = None
+    path: Path, write: Callable[[Path], object], previous: Path | None = None
 ) -> None:
     """Let `write` fill a temporary file beside `path`, then rename it to `path`.
 

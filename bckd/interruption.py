@@ -26,7 +26,8 @@ class Ending:
     """
 
     def __init__(self, out: Path | None) -> None:
-        self.out, self.told = out, None
+        self.out = out
+        self.told: int | None = None
         self._process, self._at_once = os.getpid(), False
 
     def hear(self, number: int, frame: FrameType | None) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import tyro
 
@@ -62,9 +62,10 @@ def _make() -> type:
 
 if TYPE_CHECKING:
 
-    @dataclasses.dataclass(frozen=True)
     class LossWeights:
         """See `_make`."""
+
+        __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
 
         def __init__(self, **weights: float) -> None: ...
         def __getattr__(self, name: str) -> float: ...

@@ -13,14 +13,19 @@ from pathlib import Path
 from typing import Any
 
 from bckd.image_size import ImageSize
-from bckd.models.detector import DetectorConfig, HeadName
-from bckd.recipes import DataConfig, LossOptions, LossWeights, Optimisation, Recipe
+from bckd.loss_weights import LossWeights
+from bckd.losses.options import LossOptions
+from bckd.models.detector import DetectorConfig
+from bckd.models.heads import HeadName
+from bckd.recipes import DataConfig, Optimisation, Recipe
 
 
 def _coco(backbone: str, out: str, **model: Any) -> Recipe:
-    model = DetectorConfig(backbone=backbone, **model)
     return Recipe(
-        model=model, losses=LossOptions(crowd="background"), images_per_group=2, out=Path(out)
+        model=DetectorConfig(backbone=backbone, **model),
+        losses=LossOptions(crowd="background"),
+        images_per_group=2,
+        out=Path(out),
     )
 
 

@@ -108,7 +108,8 @@ def from_plain(kind: type[T], plain: Any, name: str = "") -> T:
     """
     prefix = f"{name}: " if name else ""
     try:
-        value = _adapter(kind).validate_json(json.dumps(plain, default=_object), strict=True)
+        adapter = _adapter(kind)  # type: ignore[arg-type]  # a class is hashable
+        value = adapter.validate_json(json.dumps(plain, default=_object), strict=True)
     except ValidationError as error:
         raise InputError(
             prefix + (_first_no_unicode(plain) or _sentences(error.errors()))

@@ -256,7 +256,8 @@ def _process(rank: int, folder: str, scenes: str) -> None:
         norm.running_mean[:] = torch.tensor([rank, 0.1])
         norm.running_var[:] = torch.tensor([3.0, 4.0 * rank])
     norms[1].eval()
-    share_statistics(norms)
+    untracked = torch.nn.BatchNorm1d(2, track_running_stats=False)
+    share_statistics(torch.nn.ModuleList([*norms, untracked]))
 
     dataset = validation_data(replace(PRESETS["scenes"][1].data, root=Path(scenes)))
     detector = load_detector(TEACHER).detector

@@ -51,7 +51,7 @@ def anchors_of(locations: Locations) -> Tensor:
     return locations.anchors
 
 
-def padded(values: Tensor, fill: int) -> Tensor:
+def padded(values: Tensor, fill: float) -> Tensor:
     """Append the row that owns nothing: (N, G, ...) to (N, G + 1, ...)."""
     return torch.cat([values, values.new_full((len(values), 1, *values.shape[2:]), fill)], dim=1)
 

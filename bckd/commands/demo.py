@@ -14,9 +14,10 @@ from bckd.datasets.scenes import write_scenes
 from bckd.evaluation.agreement import agreement
 from bckd.evaluation.average_precision import evaluate, evaluation_loader
 from bckd.files import one_writer, write_json, write_text
+from bckd.loss_weights import LossWeights
 from bckd.models.dense import DenseDetector
 from bckd.presets import PRESETS, SCENES_TEACHER
-from bckd.recipes import LossWeights, Recipe
+from bckd.recipes import Recipe
 from bckd.studies.catalogue import methods
 from bckd.studies.study import weights_of
 from bckd.telling import each_once
@@ -79,7 +80,9 @@ def _run_demo(
     write_scenes(options.root)
     first = recipes["BCKD"]
     validation = validation_data(first.data)
-    teacher = load_teacher(first, validation.annotations.class_names, device).detector
+    checkpoint = load_teacher(first, validation.annotations.class_names, device)
+    assert checkpoint is not None  # the recipe names one
+    teacher = checkpoint.detector
     print("evaluating the teacher")
     teacher_metrics, _ = evaluate(teacher, validation)
     teaching = make_teaching(first, training_data(first.data, options.seed), device)

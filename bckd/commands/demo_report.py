@@ -17,7 +17,7 @@ from bckd.models.dense import DenseDetector
 from bckd.structures import Batch
 from bckd.training.run_log import read_log
 from bckd.viz.curves import training_curves
-from bckd.viz.detections import detection_grid
+from bckd.viz.detections import Boxes, detection_grid
 from bckd.viz.pictures import pictures_of
 from bckd.viz.score_maps import score_map_grid
 
@@ -135,7 +135,7 @@ def _detections(
     pictures: list[np.ndarray], detectors: dict[str, DenseDetector], batch: Batch
 ) -> Figure:
     truth = batch.ground_truth
-    columns = {
+    columns: dict[str, list[Boxes]] = {
         "ground truth": [
             (truth.boxes[n][truth.labels[n] >= 0], truth.labels[n][truth.labels[n] >= 0], None)
             for n in range(len(pictures))

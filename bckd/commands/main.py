@@ -7,6 +7,7 @@ import importlib
 import os
 import sys
 from collections.abc import Iterator, Sequence
+from io import TextIOWrapper
 from typing import NoReturn
 
 from bckd.errors import InputError, Interrupted, NonFiniteLossError, memory_wanted, reason
@@ -92,7 +93,8 @@ def _open_streams() -> None:
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))
     for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="backslashreplace")
+        if isinstance(stream, TextIOWrapper):  # a notebook's is another, which takes everything
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _refuse(sentence: str) -> NoReturn:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
@@ -24,7 +24,7 @@ REAL_DETECTOR = "nanodet_m"
 COCO_VARIABLE = "BCKD_COCO"  # environment variable: the folder of COCO, if it is another
 PHOTOGRAPHS = "coco-photographs"  # below the data folder, where downloaded ones go
 IMAGES = 128  # photographs, the first by id
-SCENES = {"train": 160, "val": 40, "seed": 7}  # the small data set of the notebooks
+SCENES: dict[str, Any] = {"train": 160, "val": 40, "seed": 7}  # the small data set of the notebooks
 
 
 class Examples(NamedTuple):

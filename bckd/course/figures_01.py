@@ -13,7 +13,7 @@ from matplotlib.patches import Rectangle
 from bckd.errors import InputError
 from bckd.structures import Assignment, Batch, DenseOutput, Detections
 from bckd.viz.score_maps import overlay, score_map
-from bckd.viz.style import SCORE_COLOURS, colour, figure
+from bckd.viz.style import SCORE_COLOURS, Style, colour, figure
 
 WIDTH = 9.5  # inches, as the other figures
 PICTURE = 2.2  # inches, of a picture in a row of them
@@ -50,8 +50,8 @@ def class_maps(
     for column, label in enumerate(labels, 1):
         grid[0, column].set_title(class_names[label], fontsize=9)
         for axes, values in zip(grid[:, column], score_map(output, image, label), strict=True):
-            values = values.detach().cpu().numpy()
-            shown = axes.imshow(values, cmap=SCORE_COLOURS, vmin=0, vmax=1)
+            numbers = values.detach().cpu().numpy()
+            shown = axes.imshow(numbers, cmap=SCORE_COLOURS, vmin=0, vmax=1)
     for axes, level in zip(grid[:, 0], levels, strict=True):
         _picture_and_grid(axes, picture, level.stride)
         cells = f"stride {level.stride}\n{level.height} x {level.width}"
@@ -59,7 +59,8 @@ def class_maps(
     for axes in grid.ravel():
         axes.set_xticks([])
         axes.set_yticks([])
-    place = {"location": "bottom", "aspect": 50, "fraction": 0.04}
+    place: Style = {"location": "bottom", "aspect": 50, "fraction": 0.04}
+    assert shown is not None
     drawing.colorbar(shown, ax=grid.ravel().tolist(), label="sigmoid score", **place)
     return drawing
 
@@ -111,8 +112,9 @@ def pictures_and_scores(pictures: Sequence[np.ndarray], output: DenseOutput) -> 
         values = overlay(score_map(output, number), (height, width))
         shown = lower.imshow(values, cmap=SCORE_COLOURS, vmin=0, vmax=1)
         lower.set_axis_off()
-    place = {"location": "bottom", "aspect": 50, "fraction": 0.04}
+    place: Style = {"location": "bottom", "aspect": 50, "fraction": 0.04}
     label = "sigmoid score, highest of all classes and levels"
+    assert shown is not None
     drawing.colorbar(shown, ax=[*above, *below], label=label, **place)
     return drawing
 
@@ -168,7 +170,7 @@ def _show(axes: Axes, picture: np.ndarray) -> None:
 def _box(axes: Axes, box: Sequence[float], edge: str) -> None:
     left, top, right, bottom = box
     for line, width in (("black", 2.6), (edge, 1.4)):
-        style = {"fill": False, "edgecolor": line, "linewidth": width}
+        style: Style = {"fill": False, "edgecolor": line, "linewidth": width}
         axes.add_patch(Rectangle((left, top), right - left, bottom - top, **style))
 
 
@@ -184,12 +186,16 @@ def _picture_and_grid(axes: Axes, picture: np.ndarray, stride: int) -> None:
     """The picture, and the borders of a level's cells."""
     axes.imshow(picture)
     height, width = picture.shape[:2]
-    style = {"color": "white", "linewidth": 0.5, "alpha": 0.6 if width / stride <= 20 else 0.25}
+    style: Style = {
+        "color": "white",
+        "linewidth": 0.5,
+        "alpha": 0.6 if width / stride <= 20 else 0.25,
+    }
     axes.vlines(np.arange(stride, width, stride) - 0.5, -0.5, height - 0.5, **style)
     axes.hlines(np.arange(stride, height, stride) - 0.5, -0.5, width - 0.5, **style)
 
 
-def _marker(place: int) -> dict[str, object]:
+def _marker(place: int) -> Style:
     """How the positives of the level at `place` look."""
     return {
         "linestyle": "none",

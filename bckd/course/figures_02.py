@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from bckd.errors import InputError
 from bckd.evaluation.error_analysis import ErrorAnalysis
-from bckd.viz.style import colour, figure
+from bckd.viz.style import Style, colour, figure
 
 WIDTH = 9.5  # inches, as the other figures
 # Places in the palette: of methods as in the studies' figures, of others by first appearance.
@@ -62,7 +62,7 @@ def line_panels(
             axes.minorticks_off()
     if len(names) > 1:
         lines = [handles[name] for name in names]
-        place = {"loc": "outside lower center", "ncols": len(names), "handlelength": 3}
+        place: Style = {"loc": "outside lower center", "ncols": len(names), "handlelength": 3}
         drawing.legend(lines, names, fontsize=9, **place)
     return drawing
 
@@ -98,7 +98,7 @@ def shift_histogram(shifts: Mapping[str, np.ndarray], kinds: Mapping[str, np.nda
         axes.set_xlabel("mean over classes of $l_s - l_t$", fontsize=9)
         axes.tick_params(labelsize=8)
     grid[0].set_ylabel("share of the locations", fontsize=9)
-    place = {"loc": "outside lower center", "ncols": len(shifts), "handlelength": 3}
+    place: Style = {"loc": "outside lower center", "ncols": len(shifts), "handlelength": 3}
     drawing.legend(*grid[0].get_legend_handles_labels(), fontsize=9, **place)
     return drawing
 
@@ -151,7 +151,7 @@ def _check_panels(panels: Mapping[str, Series], log: Sequence[str]) -> None:
                 raise InputError(f"{name!r} of {title!r} has {len(x)} x and {len(y)} y values")
 
 
-def _style(name: str, names: Sequence[str]) -> dict[str, object]:
+def _style(name: str, names: Sequence[str]) -> Style:
     """Colour and dash of one of several series."""
     place = COLOURS.get(name)
     if place is None:

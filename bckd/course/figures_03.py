@@ -13,7 +13,7 @@ from bckd.errors import InputError
 from bckd.geometry import grid
 from bckd.losses import binary_classification
 from bckd.structures import Assignment, DenseOutput
-from bckd.viz.style import colour, figure
+from bckd.viz.style import Style, colour, figure
 
 WIDTH = 9.5  # inches, as the other figures
 BETAS = (0.0, 1.0, 2.0)
@@ -72,7 +72,7 @@ def binary_curves(targets: Sequence[float]) -> Figure:
         places = np.sort(np.append(scores, [target - 1e-4, target + 1e-4]))
         for place, beta in enumerate(BETAS):
             for detached, dashes in ((False, "-"), (True, "--")):
-                losses, gradients = binary_curve(target, places, beta, detached)
+                losses, gradients = binary_curve(target, places.tolist(), beta, detached)
                 style = {"color": colour(place), "linewidth": 1.8, "linestyle": dashes}
                 if not detached:
                     above.plot(places, losses, **style)
@@ -93,8 +93,8 @@ def binary_curves(targets: Sequence[float]) -> Figure:
         for place, beta in enumerate(BETAS)
     ]
     dashed = Line2D([], [], color="0.3", linestyle="--", label="weight detached")
-    place = {"loc": "outside upper center", "ncols": 4, "fontsize": 9}
-    drawing.legend(handles=[*handles, dashed], **place)
+    legend: Style = {"loc": "outside upper center", "ncols": 4, "fontsize": 9}
+    drawing.legend(handles=[*handles, dashed], **legend)
     return drawing
 
 
@@ -139,8 +139,8 @@ def gate_curves(shares: dict[str, dict[int, float]]) -> Figure:
     drawing = figure(6.2, 3.4)
     axes = drawing.subplots()
     for place, (name, found) in enumerate(shares.items()):
-        style = {"color": colour((0, 2, 5)[place % 3]), "marker": "os^"[place % 3]}
-        axes.plot(found.keys(), [100 * share for share in found.values()], **style, label=name)
+        style: Style = {"color": colour((0, 2, 5)[place % 3]), "marker": "os^"[place % 3]}
+        axes.plot(list(found), [100 * share for share in found.values()], **style, label=name)
     sizes = sorted({size for found in shares.values() for size in found})
     axes.set_xscale("log")
     axes.set_xticks(sizes, [str(size) for size in sizes])

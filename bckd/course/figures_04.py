@@ -18,7 +18,7 @@ from bckd.errors import InputError
 from bckd.geometry import IoUKind, box_similarity
 from bckd.structures import DenseOutput
 from bckd.viz.score_maps import overlay
-from bckd.viz.style import DIFFERENCE_COLOURS, colour, figure
+from bckd.viz.style import DIFFERENCE_COLOURS, Style, colour, figure
 
 WIDTH = 9.5  # inches, as the other figures
 KINDS: tuple[IoUKind, ...] = get_args(IoUKind)
@@ -175,7 +175,7 @@ def place_maps(
     for axes in grid.ravel():
         axes.set_axis_off()
     scale = ScalarMappable(Normalize(0, 1), DIFFERENCE_COLOURS)
-    bar = {"location": "bottom", "aspect": 40, "shrink": 0.9, "pad": 0.02}
+    bar: Style = {"location": "bottom", "aspect": 40, "shrink": 0.9, "pad": 0.02}
     drawing.colorbar(scale, ax=grid.ravel().tolist(), label=label, **bar)
     return drawing
 
@@ -196,7 +196,7 @@ def _sketch(axes: Axes, boxes: Tensor, target: Tensor) -> None:
     axes.add_patch(Rectangle((x, y), right - x, bottom - y, color="0.8"))
     for place, dashes in ((0, ":"), (len(boxes) // 2, "--"), (len(boxes) - 1, "-")):
         x, y, right, bottom = boxes[place].tolist()
-        style = {"fill": False, "edgecolor": "black", "linestyle": dashes, "linewidth": 1.4}
+        style: Style = {"fill": False, "edgecolor": "black", "linestyle": dashes, "linewidth": 1.4}
         axes.add_patch(Rectangle((x, y), right - x, bottom - y, **style))
     axes.margins(0.05)
     axes.autoscale_view()

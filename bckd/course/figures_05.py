@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from bckd.errors import InputError
 from bckd.studies.statistics import Line, summarise, values
 from bckd.viz.methods import AP_LABEL, WIDTH, name_of, style_of
-from bckd.viz.style import figure
+from bckd.viz.style import Style, figure
 
 
 def precision_curves(logs: dict[str, list[dict[str, Any]]]) -> Figure:
@@ -61,18 +61,18 @@ def seed_lines(lines: Iterable[Line], methods: Sequence[str], seed: int | None =
     for each in sorted(set.intersection(*(set(by_seed) for by_seed in found.values()))):
         height = [100 * found[method][each] for method in methods]
         thick = each == seed
-        style = {"color": "0.25" if thick else "0.7", "linewidth": 2.2 if thick else 1.0}
+        style: Style = {"color": "0.25" if thick else "0.7", "linewidth": 2.2 if thick else 1.0}
         axes.plot(range(len(methods)), height, **style, zorder=1)
         if thick:
-            place = {"fontsize": 9, "va": "center", "ha": "left"}
-            axes.text(len(methods) - 0.9, height[-1], f"seed {each}", **place)
+            beside: Style = {"fontsize": 9, "va": "center", "ha": "left"}
+            axes.text(len(methods) - 0.9, height[-1], f"seed {each}", **beside)
     for place, method in enumerate(methods):
         heights = [100 * value for value in found[method].values()]
         own = style_of(method, methods)
         dots = own | {"linestyle": "none", "markersize": 7, "zorder": 3}
         axes.plot([place] * len(heights), heights, **dots)
         mean = summarise(heights).mean
-        bar = {"color": own["color"], "linewidth": 3, "zorder": 2}
+        bar: Style = {"color": own["color"], "linewidth": 3, "zorder": 2}
         axes.plot([place - 0.18, place + 0.18], [mean, mean], **bar)
         axes.text(place - 0.21, mean, f"{mean:.1f}", fontsize=9, ha="right", va="center")
     axes.set_xticks(range(len(methods)), [name_of(method) for method in methods])

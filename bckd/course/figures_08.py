@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -13,7 +12,7 @@ from bckd.errors import InputError
 from bckd.evaluation.error_analysis import BINS, TIDE_ERRORS, ErrorAnalysis
 from bckd.studies.tables import TIDE
 from bckd.viz.methods import SPARE_COLOURS, WIDTH, name_of, style_of
-from bckd.viz.style import figure
+from bckd.viz.style import Style, figure
 
 # Detectors that are no method of a study have a colour of their own, too.
 TEACHER = {"color": SPARE_COLOURS[0], "marker": "o"}
@@ -22,7 +21,10 @@ DETECTORS = {
     "the scenes' teacher": TEACHER,
     "NanoDet-m": {"color": SPARE_COLOURS[1], "marker": "s"},
 }
-GROUPS = ({"color": "0.35", "marker": "o"}, {"color": SPARE_COLOURS[3], "marker": "s"})
+GROUPS: tuple[Style, ...] = (
+    {"color": "0.35", "marker": "o"},
+    {"color": SPARE_COLOURS[3], "marker": "s"},
+)
 
 
 def precision_over_iou(curves: dict[str, Sequence[float]], ious: Sequence[float]) -> Figure:
@@ -62,8 +64,8 @@ def tide_bars(analyses: dict[str, ErrorAnalysis]) -> Figure:
     axes.set_ylabel("AP50 to be gained, points")
     axes.grid(axis="y", alpha=0.3)
     axes.set_axisbelow(True)
-    place = {"loc": "outside upper center", "ncols": len(analyses), "fontsize": 9}
-    drawing.legend(*axes.get_legend_handles_labels(), **place)
+    legend: Style = {"loc": "outside upper center", "ncols": len(analyses), "fontsize": 9}
+    drawing.legend(*axes.get_legend_handles_labels(), **legend)
     return drawing
 
 
@@ -139,7 +141,7 @@ def interval_plot(
     return drawing
 
 
-def _styles(names: Iterable[str]) -> dict[str, dict[str, Any]]:
+def _styles(names: Iterable[str]) -> dict[str, Style]:
     """Colour and marker by name: a detector's or a method's own, or spare ones."""
     names = [*names]
     others = [name for name in names if name not in DETECTORS]

@@ -59,7 +59,8 @@ def checkpoint_outputs(
     """
     if not checkpoints:
         raise InputError("there is no checkpoint to replay; expected at least one")
-    steps, outputs, class_names = sorted(checkpoints), [], None
+    steps, outputs = sorted(checkpoints), []
+    class_names: tuple[str, ...] = ()
     for path in (checkpoints[step] for step in steps):
         detector = load_detector(path).detector
         class_names = class_names or detector.class_names

@@ -105,7 +105,7 @@ class Annotations:
                 f"{first_of([*map(repr, class_names)])}"
             )
 
-    def objects_of(self, image_id: int) -> Objects:
+    def objects_of(self, image_id: int | str) -> Objects:
         """The boxes of an image; none is a valid answer."""
         none = Objects(
             torch.zeros(0, 4), torch.zeros(0, dtype=torch.long), torch.zeros(0, dtype=torch.bool)

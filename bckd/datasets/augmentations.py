@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -25,7 +26,9 @@ from torchvision.transforms import v2
 from bckd.datasets.annotations import Objects
 from bckd.errors import InputError
 
-Augmentation = Callable[[Tensor, Tensor, np.random.Generator], tuple[Tensor, Tensor]] | v2.Transform
+Augmentation: TypeAlias = (
+    Callable[[Tensor, Tensor, np.random.Generator], tuple[Tensor, Tensor]] | v2.Transform
+)
 
 
 def augment(
@@ -49,7 +52,7 @@ def augment(
             _check(augmentation, image, boxes, limit, len(objects.boxes))
             objects = replace(objects, boxes=boxes)
         _check(augmentation, image, objects.boxes, limit, len(objects.boxes))
-        objects = _visible(objects, tuple(image.shape[1:]))
+        objects = _visible(objects, (image.shape[1], image.shape[2]))
     return image, objects
 
 

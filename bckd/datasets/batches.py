@@ -51,7 +51,9 @@ class TrainingBatches(torch.utils.data.Sampler[list[Key | tuple[int, int]]]):
         self.batch_size, self.seed, self.first, self.last = batch_size, seed, first, last
         self.process, self.processes = share
         self.images_per_group = images_per_group or batch_size
-        self.canvases = size and np.array([size.canvas(x.height, x.width) for x in images])
+        self.canvases: np.ndarray | None = None
+        if size is not None:
+            self.canvases = np.array([size.canvas(x.height, x.width) for x in images])
 
     @property
     def per_epoch(self) -> int:
@@ -73,12 +75,12 @@ class TrainingBatches(torch.utils.data.Sampler[list[Key | tuple[int, int]]]):
     def _epoch(self, epoch: int) -> np.ndarray:
         """(batches, batch_size) indices of the images."""
         generator = np.random.default_rng((self.seed, epoch))
-        groups = []
+        parts = []
         for kind in self.kinds:
             order = generator.permutation(kind)
             count = -(-len(order) // self.batch_size)
-            groups.append(np.resize(order, count * self.batch_size))
-        groups = np.concatenate(groups).reshape(-1, self.images_per_group)
+            parts.append(np.resize(order, count * self.batch_size))
+        groups = np.concatenate(parts).reshape(-1, self.images_per_group)
         return groups[generator.permutation(len(groups))].reshape(-1, self.batch_size)
 
     def _keys(self, epoch: int, batch: np.ndarray) -> list[Key | tuple[int, int]]:

@@ -143,4 +143,5 @@ def _areas_say_corners(boxes: Sequence[Written]) -> bool:
 
 def _same_area(written: Written) -> bool:
     _, _, w, h = written.box
-    return abs(w * h - written.area) <= _SAME_AREA * written.area
+    area = written.area
+    return area is not None and abs(w * h - area) <= _SAME_AREA * area

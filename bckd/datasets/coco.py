@@ -30,13 +30,13 @@ class Key(NamedTuple):
     """Which sample of a data set; a plain (epoch, index) serves as well.
 
     Attributes:
-        epoch, index: what its randomness depends on, beside the seed.
+        epoch, image: what its randomness depends on, beside the seed; image: its index.
         canvas: height and width that the network is to see of it; None: that of the largest
             image of its batch.
     """
 
     epoch: int
-    index: int
+    image: int
     canvas: tuple[int, int] | None = None
 
 
@@ -107,7 +107,7 @@ class CocoDataset(torch.utils.data.Dataset[Sample]):
     def __len__(self) -> int:
         return len(self.images)
 
-    def __getitem__(self, key: Key) -> Sample:
+    def __getitem__(self, key: Key | tuple[int, int]) -> Sample:
         """The sample of a key.
 
         Raises:

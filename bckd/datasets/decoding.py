@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
 from bckd.errors import InputError, reason
 from bckd.files import what_it_is
@@ -130,7 +130,7 @@ def _orientation(file: Image.Image) -> int:
         return 1
 
 
-def _is_deep(file: Image.Image) -> bool:
+def _is_deep(file: ImageFile.ImageFile) -> bool:
     """Whether a file just opened has more than 8 bits a channel; of colours Pillow keeps 8."""
     deep_colour = any(_DEEP.search(f"{tile[0]} {tile[3]}") for tile in file.tile)
     return deep_colour or file.mode.startswith(("I", "F"))

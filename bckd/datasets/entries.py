@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from bckd.datasets.box_readings import (
     Four,
@@ -64,6 +64,10 @@ class ImageEntry:
     height: int
 
 
+# By a field of an annotation: the list that its id stands in, and what that has by id.
+_Known = dict[str, tuple[str, dict[Any, Any]]]
+
+
 @dataclass(frozen=True)
 class Annotated:
     """A box of the file.
@@ -91,8 +95,9 @@ def read_images(
     Raises:
         InputError: there are faults.
     """
-    found = [_image(raw, number, folder, findings) for number, raw in enumerate(raws, 1)]
+    read = [_image(raw, number, folder, findings) for number, raw in enumerate(raws, 1)]
     findings.check()
+    found = [entry for entry in read if entry is not None]  # all: one that is None is a fault
     _check_unique("images", raws, findings)
     if len({type(entry.id) for entry in found}) > 1:
         kind = Fault("images with an id that is text, where others have numbers", "expected one")
@@ -124,7 +129,9 @@ def _image(raw: Any, number: int, folder: Path | None, findings: Findings) -> Im
     return _measured(entry, place(raw, number), folder, findings)
 
 
-def _file_name(raw: dict, number: int, folder: Path | None, findings: Findings) -> str | None:
+def _file_name(
+    raw: dict[str, Any], number: int, folder: Path | None, findings: Findings
+) -> str | None:
     name, url, where = raw.get("file_name"), raw.get("coco_url"), place(raw, number)
     if name is None and isinstance(url, str):
         findings.add(BY_URL, where)
@@ -215,7 +222,7 @@ def read_boxes(
     Raises:
         InputError: there are faults.
     """
-    listed = {
+    listed: _Known = {
         "image_id": ("images", {image.id: image for image in images}),
         "category_id": ("categories", {key: key for key in category_ids}),
     }
@@ -257,9 +264,7 @@ class _Row:
         return place({"id": self.given_id}, self.number)
 
 
-def _row(
-    raw: Any, number: int, listed: dict[str, tuple[str, dict]], findings: Findings
-) -> _Row | None:
+def _row(raw: Any, number: int, listed: _Known, findings: Findings) -> _Row | None:
     if not _has("annotations", raw, number, ("image_id", "category_id", "bbox"), findings):
         return None
     found = {name: _listed(raw, number, name, *listed[name], findings) for name in listed}
@@ -281,12 +286,19 @@ def _row(
         "iscrowd": int(raw.get("iscrowd") or 0),
     }
     known = float(area) if _is_number(area) and area > 0 else None
-    box = tuple(map(float, raw["bbox"]))
-    written = Written(box, image.width, image.height, known)
+    x, y, width, height = map(float, raw["bbox"])
+    written = Written((x, y, width, height), image.width, image.height, known)
     return _Row(entry, written, image.file_name, number, raw.get("id"))
 
 
-def _listed(raw: dict, number: int, name: str, part: str, known: dict, findings: Findings) -> Any:
+def _listed(
+    raw: dict[str, Any],
+    number: int,
+    name: str,
+    part: str,
+    known: dict[Any, Any],
+    findings: Findings,
+) -> Any:
     """What `part` lists under an id of an annotation, or None."""
     value = raw[name]
     if isinstance(value, int | str) and not isinstance(value, bool):
@@ -368,7 +380,7 @@ def _note_doubles(
             findings.add(kind, f"{row.where} as {earlier.where} on {row.file_name}")
 
 
-def _note_repeated(raws: list[dict], findings: Findings) -> None:
+def _note_repeated(raws: list[dict[str, Any]], findings: Findings) -> None:
     given = [repr(raw["id"]) if raw.get("id") is not None else None for raw in raws]
     counts = Counter(given)
     for number, (raw, key) in enumerate(zip(raws, given, strict=True), 1):
@@ -376,7 +388,7 @@ def _note_repeated(raws: list[dict], findings: Findings) -> None:
             findings.add(RENUMBERED, place(raw, number))
 
 
-def _check_unique(part: str, raws: list[dict], findings: Findings) -> None:
+def _check_unique(part: str, raws: list[dict[str, Any]], findings: Findings) -> None:
     kind = Fault(f"{part} with an id that an earlier one has", "expected an id of its own for each")
     first: dict[Any, int] = {}
     for number, raw in enumerate(raws, 1):
@@ -410,7 +422,7 @@ def _is_box(value: Any) -> bool:
     return isinstance(value, list) and len(value) == 4 and all(map(_is_number, value))
 
 
-def _is_text(value: Any) -> bool:
+def _is_text(value: Any) -> TypeGuard[str]:
     """Text that can be written as UTF-8: JSON may hold halves of a character."""
     if not isinstance(value, str) or not value:
         return False

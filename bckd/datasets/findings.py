@@ -46,8 +46,10 @@ class Findings:
 
     def add(self, kind: Fault | Oddity, place: str) -> None:
         """Note one more of a kind, and where."""
-        found = self.faults if isinstance(kind, Fault) else self.oddities
-        found.setdefault(kind, []).append(place)
+        if isinstance(kind, Fault):
+            self.faults.setdefault(kind, []).append(place)
+        else:
+            self.oddities.setdefault(kind, []).append(place)
 
     def check(self) -> None:
         """Refuse the input for the kind of fault that there is most of.

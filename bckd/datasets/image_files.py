@@ -127,7 +127,7 @@ def _look(folder: Path, image: ImageEntry) -> ImageFile | tuple[Fault, str]:
             length = os.fstat(file.fileno()).st_size
             file.seek(max(length - _TAIL, 0))
             tail = file.read()
-        end = _ENDS.get(header.format)
+        end = _ENDS.get(header.format or "")
         if end is None or not tail.endswith(end):
             decode_image(path)  # cut short, or something stands behind the image
     except InputError as error:
@@ -149,7 +149,8 @@ def _sizes(path: Path, header: Header, image: ImageEntry) -> str:
 
 def repeated(files: Sequence[ImageFile]) -> list[tuple[Path, Path]]:
     """(file, an earlier one that is equal) for every file that has one."""
-    pairs, earlier = [], {}
+    pairs: list[tuple[Path, Path]] = []
+    earlier: dict[tuple[int, int], list[ImageFile]] = {}
     for file in files:
         same_mark = earlier.setdefault(file.mark, [])
         pairs += _pair(file, same_mark)

@@ -326,7 +326,7 @@ class _Scene:
         if not self.paint(shape):
             return False
         masks = [_mask(shape.window, d) for d in (shape.distance, shape.hole) if d is not None]
-        self.guarded += [(mask, np.count_nonzero(mask)) for mask in masks]
+        self.guarded += [(mask, int(np.count_nonzero(mask))) for mask in masks]
         corners = np.clip([points.min(axis=0), points.max(axis=0)], 0, IMAGE_SIZE)
         x1, y1, x2, y2 = (round(float(value), 2) for value in corners.ravel())
         self.objects.append((label, (x1, y1, x2, y2), masks[0]))

@@ -30,7 +30,7 @@ from bckd.files import one_maker, read_json, write_json, write_text, writing
 from bckd.values import Count, Seed, checked, to_plain
 
 # Run lengths alone: on such noisy pictures faster than the full search, and smaller.
-_PNG = {"compress_level": 1, "compress_type": zlib.Z_RLE}
+_PNG: dict[str, Any] = {"compress_level": 1, "compress_type": zlib.Z_RLE}
 
 
 @dataclass(frozen=True)

@@ -72,8 +72,8 @@ def evaluation_loader(
         for start in range(0, len(keys), batch_size)
     ]
     return DataLoader(
-        dataset,
-        batch_sampler=sorted(batches, key=lambda keys: keys[0].index),
+        dataset,  # type: ignore[arg-type]  # the stubs leave out what collate_fn makes of samples
+        batch_sampler=sorted(batches, key=lambda keys: keys[0].image),
         num_workers=workers,
         collate_fn=partial(collate, size=dataset.size),
     )
@@ -184,11 +184,16 @@ def score(
     at = {round(float(iou), 2): n for n, iou in enumerate(evaluation.params.iouThrs)}
     everywhere, row = precision[..., areas.index("all"), 0], evaluation.params.catIds.index
     ids = zip(annotations.class_names, annotations.category_ids, strict=True)
+    small, medium, large = (
+        _mean(precision[..., areas.index(name), 0]) for name in ("small", "medium", "large")
+    )
     return Metrics(
         _mean(everywhere),
         _mean(everywhere[at[0.5]]),
         _mean(everywhere[at[0.75]]),
-        *(_mean(precision[..., areas.index(name), 0]) for name in ("small", "medium", "large")),
+        small,
+        medium,
+        large,
         {name: math.nan if i is None else _mean(everywhere[:, :, row(i)]) for name, i in ids},
     )
 

@@ -102,7 +102,7 @@ def match_detections(results: Results, annotations: Annotations) -> COCOeval:
 
 
 def _check_known(results: Results, annotations: Annotations) -> None:
-    known = {
+    known: dict[str, set[Any]] = {
         "image_id": {image.id for image in annotations.images},
         "category_id": set(annotations.category_ids),
     }

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -246,7 +246,7 @@ def write_scores(path: Path, scores: dict[Kind, TopScores]) -> None:
 
     They are float16; of more than `KEPT` locations of a kind, evenly spaced ones.
     """
-    arrays = {}
+    arrays: dict[str, Any] = {}
     for kind, found in scores.items():
         count = len(found.softmax)
         kept = np.linspace(0, count - 1, min(count, KEPT)).round().astype(int)

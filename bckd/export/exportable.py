@@ -45,6 +45,7 @@ class OneImage(nn.Module):
         boxes, score = boxes[rows], scores.flatten()[chosen]
         if factor is not None:
             score = score * factor[rows]
+        assert settings.nms_iou is not None  # see `DenseDetector.settings`
         keep = _nms(boxes, score, labels, num_classes, settings.nms_iou)
         keep = keep[: settings.max_detections]
         return boxes[keep], score[keep], labels[keep]

@@ -308,6 +308,7 @@ def _onnx_bytes(program: ExportedProgram, checkpoint: Checkpoint) -> bytes:
         exported = torch.onnx.export(
             program, dynamo=True, verbose=False, input_names=INPUTS, output_names=OUTPUTS
         )
+    assert exported is not None  # with dynamo
     model = exported.model_proto
     _clean(model.graph)
     onnx.helper.set_model_props(model, metadata_of(checkpoint))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -37,7 +38,8 @@ class Adopted(DenseDetector):
         self.network = network
         self.class_names, self.strides = tuple(class_names), tuple(strides)
         self.supervision = getattr(network, "supervision", None)
-        self.settings = getattr(network, "settings", config.postprocess)
+        settings = getattr(network, "settings", config.postprocess)
+        self.settings = replace(config, postprocess=settings).resolved().postprocess
         self.normalisation = getattr(network, "normalisation", config.normalisation)
 
     def forward(self, images: Tensor) -> DenseOutput:

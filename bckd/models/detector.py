@@ -50,6 +50,7 @@ class DetectorConfig:
     @property
     def head_settings(self) -> HeadSettings:
         """What the head is built from; of a configuration that is resolved."""
+        assert self.anchor_scale is not None  # it is resolved
         return HeadSettings(
             channels=self.channels,
             strides=self.strides,

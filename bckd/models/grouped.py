@@ -49,7 +49,9 @@ def forward_in_groups(
         canvas, moved on by whole strides.
     """
     norms = _learning_norms(network) if images_per_group else []
-    parts = _groups(canvases, images_per_group) if norms else _same_canvas(canvases)
+    parts = _same_canvas(canvases)
+    if images_per_group and norms:
+        parts = _groups(canvases, images_per_group)
     outputs = []
     for position, part in enumerate(parts):
         height, width = canvases[part[0].start]
@@ -89,16 +91,17 @@ def _one_part_of(norms: Sequence[_BatchNorm], position: int, count: int) -> Iter
     With m / (count - m (count - 1 - position)) in place of the momentum m they end where one
     update by the mean over the parts would have brought them.
     """
-    momenta = [norm.momentum for norm in norms]
-    for norm, momentum in zip(norms, momenta, strict=True):
+    momenta = [(norm, norm.momentum) for norm in norms if norm.momentum is not None]
+    for norm, momentum in momenta:
         norm.momentum = momentum / (count - momentum * (count - 1 - position))
     try:
         yield
     finally:
-        for norm, momentum in zip(norms, momenta, strict=True):
+        for norm, momentum in momenta:
             norm.momentum = momentum
     for norm in norms:
-        norm.num_batches_tracked -= int(position > 0)  # it counts steps
+        if norm.num_batches_tracked is not None:
+            norm.num_batches_tracked -= int(position > 0)  # it counts steps
 
 
 def _joined(outputs: Sequence[DenseOutput], parts: Sequence[Part]) -> DenseOutput:

@@ -36,7 +36,7 @@ from bckd.telling import first_of
 from bckd.training.run_log import append_line, drop_cut_line, read_lines
 from bckd.training.trainer import train
 from bckd.values import Place, Processes, Seed, checked
-from bckd.zoo.checkpoints import STUDENT
+from bckd.zoo.unfinished import STUDENT
 
 T = TypeVar("T")
 # What a line of the results says of its run, at the least.
@@ -122,7 +122,7 @@ def _run_study(
         _run_cells(study, cells, options.extra or path, options.out, pool)
         if options.swaps:
             swaps = options.results / f"{study.name}_swaps.jsonl"
-            jobs = [(measure_swaps, study, cell, options.out) for cell in cells]
+            jobs: list[Job] = [(measure_swaps, study, cell, options.out) for cell in cells]
             _append_results(
                 _without(jobs, read_lines(swaps, KINDS)), swaps, f"{study.name}, swaps", pool
             )
@@ -249,7 +249,7 @@ def _run_cells(
     lines = read_lines(path, KINDS)
     for line in lines:
         _check_same(study, line, path)
-    jobs = [(run_cell, study, cell, out) for cell in cells]
+    jobs: list[Job] = [(run_cell, study, cell, out) for cell in cells]
     _append_results(_without(jobs, lines), path, study.name, pool)
 
 
@@ -278,7 +278,8 @@ def _append_results(jobs: list[Job], path: Path, title: str, pool: ProcessPoolEx
         return
     drop_cut_line(path)
     with tqdm(total=len(jobs), desc=title) as bar:
-        for future in as_completed([pool.submit(_alone, *job) for job in jobs]):
+        futures = [pool.submit(_alone, work, *about) for work, *about in jobs]
+        for future in as_completed(futures):
             line = future.result()
             append_line(path, line)
             bar.update()

@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from bckd.errors import InputError
+from bckd.loss_weights import LossWeights
 from bckd.losses.terms import TERMS
-from bckd.recipes import LossWeights, Recipe
+from bckd.recipes import Recipe
 from bckd.studies.statistics import Line, best_scale
 from bckd.values import from_plain, to_plain
 

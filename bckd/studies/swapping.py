@@ -12,7 +12,7 @@ import torch
 from bckd.datasets.coco import CocoDataset
 from bckd.evaluation.agreement import agreement
 from bckd.evaluation.average_precision import evaluate, evaluation_loader
-from bckd.models.detector import Detector
+from bckd.models.dense import DenseDetector
 from bckd.studies.cells import train_cell, validation_of
 from bckd.studies.study import Cell, Study, model_path, recipe_of
 from bckd.studies.swaps import Part, with_part_of, with_shift
@@ -47,7 +47,7 @@ def measure_swaps(study: Study, cell: Cell, out: Path) -> dict[str, Any]:
 
 
 def _recentred(
-    student: Detector, teacher: Detector, validation: CocoDataset, shift: float
+    student: DenseDetector, teacher: DenseDetector, validation: CocoDataset, shift: float
 ) -> Iterator[tuple[str, float]]:
     """AP and score error once the common shift is taken out of every logit."""
     loader = evaluation_loader(validation, 32)

@@ -70,4 +70,4 @@ class TeacherTargets:
         rows = [index + self.count * flipped for index, flipped in pairs]
         device = batch.images.device
         found = {name: value[rows].to(device) for name, value in self.values.items()}
-        return DenseOutput(locations=self.locations, **found)
+        return DenseOutput(locations=self.locations, features=(), **found)

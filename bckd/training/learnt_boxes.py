@@ -62,5 +62,7 @@ def _sides(box: Tensor) -> str:
 @cache
 def _locations(config: DetectorConfig, canvas: tuple[int, int]) -> Locations:
     """The locations of a detector for images of this height and width."""
-    shapes = [tuple(-(-side // stride) for side in canvas) for stride in config.strides]
-    return HEADS[config.head].locations(shapes, config.strides, config.anchor_scale)
+    height, width = canvas
+    shapes = [(-(-height // stride), -(-width // stride)) for stride in config.strides]
+    settings = config.head_settings
+    return HEADS[config.head].locations(shapes, settings.strides, settings.anchor_scale)

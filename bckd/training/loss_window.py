@@ -30,6 +30,10 @@ class LossWindow:
     The mean of a term over processes is the term of the whole batch (see `bckd.groups`).
     """
 
+    sums: dict[str, Tensor]
+    weighted: dict[str, Tensor]
+    counts: Counter[str]
+
     def __init__(self) -> None:
         self._start()
 
@@ -49,9 +53,7 @@ class LossWindow:
         self.counts, self.steps = Counter(held.counts), held.steps
 
     def _start(self) -> None:
-        self.sums: dict[str, Tensor] = {}
-        self.weighted: dict[str, Tensor] = {}
-        self.counts: Counter[str] = Counter()
+        self.sums, self.weighted, self.counts = {}, {}, Counter()
         self.steps, self.images, self.since = 0, 0, time.perf_counter()
 
     def add(self, terms: dict[str, Tensor], weighted: dict[str, Tensor], images: int) -> None:

@@ -46,7 +46,7 @@ def check_needs(
 
 def _check_bins(name: str, student: DenseOutput, teacher: DenseOutput) -> None:
     assert student.box_logits is not None and teacher.box_logits is not None  # as checked before
-    ours, theirs = (output.box_logits.shape[-1] - 1 for output in (student, teacher))
+    ours, theirs = (logits.shape[-1] - 1 for logits in (student.box_logits, teacher.box_logits))
     if ours != theirs:
         raise InputError(
             f"term {name} needs the same reg_max of both detectors; the student has {ours}, "

@@ -12,13 +12,14 @@ from bckd.datasets.annotations import read_annotations
 from bckd.datasets.coco import CocoDataset
 from bckd.errors import InputError
 from bckd.evaluation.average_precision import MAX_DETECTIONS
+from bckd.loss_weights import LossWeights
 from bckd.models.adopted import adopt, check_family
 from bckd.models.dense import DenseDetector
 from bckd.models.detector import Detector, DetectorConfig
 from bckd.named import load_named
 from bckd.normalisation import IMAGENET, Normalisation
 from bckd.precision import autocast_type
-from bckd.recipes import DataConfig, LossWeights, Recipe
+from bckd.recipes import DataConfig, Recipe
 from bckd.teachers.matching import Matched, matched, tell_lacking
 from bckd.telling import first_of, tell, tell_some
 from bckd.training.data_told import tell_annotations, tell_shared, tell_training, tell_validation
@@ -242,6 +243,7 @@ def load_teacher(
     if not distils(recipe):
         raise InputError(f"teacher{who} is given, but every distillation weight is 0")
     if recipe.teacher is None:
+        assert own is not None
         adopted = adopt(own, class_names, recipe.model, "teacher", _autocast(recipe))
         checkpoint = Checkpoint(adopted, recipe.data.size)
     else:

@@ -199,11 +199,11 @@ def restore(
     order = [names[id(p)] for group in optimizer.param_groups for p in group["params"]]
     numbered = {n: buffers[name] for n, name in enumerate(order) if name in buffers}
     optimizer.load_state_dict({"state": numbered, "param_groups": groups})
-    for parameter, values in optimizer.state.items():
+    for learnt, values in optimizer.state.items():
         for name, value in values.items():
-            if value.shape == parameter.shape:
+            if value.shape == learnt.shape:
                 # Fused optimisers read buffers in the parameter's memory layout.
-                values[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
+                values[name] = torch.empty_like(learnt, dtype=value.dtype).copy_(value)
 
 
 def _learning(detector: nn.Module, terms: nn.Module) -> dict[str, nn.Parameter]:

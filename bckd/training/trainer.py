@@ -93,7 +93,8 @@ from bckd.training.terms import (
     weights_at,
 )
 from bckd.values import to_plain
-from bckd.zoo.checkpoints import STUDENT, Checkpoint, save_detector
+from bckd.zoo.checkpoints import Checkpoint, save_detector
+from bckd.zoo.unfinished import STUDENT
 
 
 @dataclass(frozen=True)
@@ -189,7 +190,7 @@ def _train(
     student = first_process_first(lambda: build_student(recipe, names, anew, unlearnt, own_student))
     if isinstance(student, Detector):
         tell_unlearnt(recipe.model, training)
-    student = student.to(device, memory_format=torch.channels_last)
+    student = student.to(device).to(memory_format=torch.channels_last)
     _check_groups(recipe, student, own_images, training)
     teacher = None
     if teaching is None:
@@ -247,11 +248,11 @@ def _own_terms(
         InputError: student or teacher lacks what a term needs.
     """
     needs = needs_of_terms(recipe, recipe.weights)
-    if (teacher is None and teaching is None) or not (recipe.terms or any(x for _, x in needs)):
+    answer = teaching if teacher is None else live_teaching(teacher.detector)
+    if answer is None or not (recipe.terms or any(x for _, x in needs)):
         return OwnTerms(())
     device = next(student.parameters()).device
     batch = training.batch([0]).to(device)
-    answer = teaching or live_teaching(teacher.detector)
     pair = student.eval()(batch.images), answer(batch)
     rules = assignment_rules(recipe, recipe.weights)
     supervision = supervision_of(student, recipe)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -12,6 +12,9 @@ from matplotlib.patches import Rectangle
 from torch import Tensor
 
 from bckd.viz.style import colour, figure
+
+# Boxes, labels and scores of an image, as `draw_boxes` takes them.
+Boxes = tuple[Tensor, Tensor, Tensor | None]
 
 
 def draw_boxes(
@@ -57,7 +60,7 @@ def draw_boxes(
 
 def detection_grid(
     pictures: Sequence[np.ndarray],
-    columns: dict[str, Sequence[tuple[Tensor, Tensor, Tensor | None]]],
+    columns: Mapping[str, Sequence[Boxes]],
     class_names: Sequence[str],
     threshold: float = 0.3,
 ) -> Figure:

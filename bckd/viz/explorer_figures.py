@@ -24,7 +24,7 @@ from bckd.viz.picture_outputs import (
     outputs_of_picture,
 )
 from bckd.viz.replay_curves import Curves, check_replay, value_at
-from bckd.viz.style import DIFFERENCE_COLOURS, PALETTE, SCORE_COLOURS, figure
+from bckd.viz.style import DIFFERENCE_COLOURS, PALETTE, SCORE_COLOURS, Style, figure
 
 # The teacher and two students by their place: a colour and, for those who see colours
 # differently, a line. The explorers draw the same.
@@ -116,7 +116,7 @@ def location_panel(
     level, row, column = pictured.cell(location)
     left.set_title(f"stride {level.stride}, row {row}, column {column}", fontsize=9)
     corner = np.array([column, row, column + 1, row + 1])
-    _box(left, corner * level.stride, "white", "solid")
+    _box(left, (corner * level.stride).tolist(), "white", "solid")
     for name, colour, dashes in zip(outputs, MODEL_COLOURS, MODEL_DASHES, strict=False):
         _box(left, pictured.boxes[name][location], colour, dashes)
     for axes, protocol in zip(panels, get_args(Protocol), strict=True):
@@ -126,7 +126,7 @@ def location_panel(
         Line2D([], [], color=colour, linestyle=dashes, linewidth=2.5, label=name)
         for name, colour, dashes in zip(outputs, MODEL_COLOURS, MODEL_DASHES, strict=False)
     ]
-    place = {"loc": "outside lower center", "ncols": len(handles), "handlelength": 3}
+    place: Style = {"loc": "outside lower center", "ncols": len(handles), "handlelength": 3}
     drawing.legend(handles=handles, fontsize=9, **place)
     return drawing
 
@@ -165,7 +165,7 @@ def replay_strip(
     top, bottom = drawing, None
     if curves:
         ratios = (map_height, 1.9 * curve_rows)
-        top, bottom = drawing.subfigures(2, 1, height_ratios=ratios)
+        top, bottom = drawing.subfigures(2, 1, height_ratios=ratios, squeeze=False).flat
     grid = top.subplots(1, STRIP_STEPS)
     for axes in grid:
         axes.set_axis_off()
@@ -211,12 +211,12 @@ def _box(axes: Axes, box: Sequence[float], colour: str, dashes: Any) -> None:
     x, y, right, bottom = box
     behind = "black" if colour == "white" else "white"
     for edge, width, line in ((behind, 3.0, "solid"), (colour, 1.5, dashes)):
-        style = {"fill": False, "edgecolor": edge, "linewidth": width, "linestyle": line}
+        style: Style = {"fill": False, "edgecolor": edge, "linewidth": width, "linestyle": line}
         axes.add_patch(Rectangle((x, y), right - x, bottom - y, **style))
 
 
 def _colour_bar(drawing: Figure | SubFigure, panels: np.ndarray, c: Colormap, words: str) -> None:
-    place = {"location": "bottom", "aspect": 40, "shrink": 0.9, "pad": 0.02}
+    place: Style = {"location": "bottom", "aspect": 40, "shrink": 0.9, "pad": 0.02}
     scale = ScalarMappable(Normalize(0, 1), c)
     bar = drawing.colorbar(scale, ax=panels.ravel().tolist(), **place)
     bar.set_label(words, fontsize=8)

@@ -13,7 +13,7 @@ from matplotlib.patches import Patch
 
 from bckd.errors import InputError
 from bckd.studies.statistics import Summary
-from bckd.viz.style import PALETTE
+from bckd.viz.style import PALETTE, Style
 
 BLUE, ORANGE, GREEN, PINK, SKY, VERMILION, _, BLACK = PALETTE
 # The same method has the same colour in every figure. The yellow of the palette is too pale
@@ -41,7 +41,7 @@ def name_of(method: str) -> str:
     return "no distillation" if method == "none" else method
 
 
-def style_of(method: str, methods: Sequence[str]) -> dict[str, Any]:
+def style_of(method: str, methods: Sequence[str]) -> Style:
     """Colour and marker; one that is not listed takes those of its place among such `methods`."""
     if method in METHOD_COLOURS:
         return {"color": METHOD_COLOURS[method], "marker": METHOD_MARKERS[method]}
@@ -85,5 +85,5 @@ def method_legend(
         mark = Line2D([], [], **style, linestyle="", markersize=8, label=label)
         handles.append(Patch(color=style["color"], label=label) if bars else mark)
     handles += further
-    location = "outside upper center"
-    drawing.legend(handles=handles, loc=location, ncols=min(len(handles), 4), fontsize=9)
+    columns = min(len(handles), 4)
+    drawing.legend(handles=handles, loc="outside upper center", ncols=columns, fontsize=9)

@@ -292,7 +292,7 @@ def _listed(levels: tuple[Level, ...]) -> str:
 
 
 def _half(logits: Tensor) -> np.ndarray:
-    return logits.cpu().float().clamp(HALF.min, HALF.max).numpy().astype(np.float16)
+    return logits.cpu().float().clamp(float(HALF.min), float(HALF.max)).numpy().astype(np.float16)
 
 
 def _array(values: Tensor) -> np.ndarray:

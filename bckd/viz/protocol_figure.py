@@ -129,7 +129,7 @@ def protocol_figure(
     values = protocol_values(teacher, student, temperature=temperature)
     names = CLASS_NAMES[: len(teacher)] if names is None else names
     drawing = figure(10, 4.6)
-    left, middle, right = drawing.subfigures(1, 3)
+    left, middle, right = drawing.subfigures(1, 3, squeeze=False).flat
     logits = left.subplots()
     _pairs(logits, names, teacher, student)
     logits.axhline(0, color="0.5", linewidth=0.8)

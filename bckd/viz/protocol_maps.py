@@ -10,9 +10,10 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.patches import Rectangle
 from torch import Tensor
 
+from bckd.evaluation.protocol_scores import Kind
 from bckd.structures import Batch, DenseOutput
 from bckd.viz.detections import draw_boxes
-from bckd.viz.style import SCORE_COLOURS, colour, figure
+from bckd.viz.style import SCORE_COLOURS, Style, colour, figure
 
 PROTOCOLS = ("softmax", "sigmoid")
 VALUES = ("top softmax probability", "top sigmoid score")
@@ -43,7 +44,7 @@ def protocol_maps(
     batch: Batch,
     output: DenseOutput,
     stride: int,
-    tops: dict[str, tuple[np.ndarray, np.ndarray]],
+    tops: dict[Kind, tuple[np.ndarray, np.ndarray]],
     thresholds: tuple[float, float],
 ) -> Figure:
     """Images with the maps of one level beside them; below, histograms of a data set.
@@ -61,7 +62,7 @@ def protocol_maps(
     rows = -(-len(pictures) // 2)
     heights = (1.95 * rows + 0.75, 3.6)
     drawing = figure(WIDTH, sum(heights))
-    above, below = drawing.subfigures(2, 1, height_ratios=heights)
+    above, below = drawing.subfigures(2, 1, height_ratios=heights, squeeze=False).flat
     _draw_maps(above, pictures, batch, output, stride)
     panels = below.subplots(1, 2, sharey=True)
     for index, (panel, threshold) in enumerate(zip(panels, thresholds, strict=True)):
@@ -99,8 +100,9 @@ def _draw_maps(
         for panel, title in zip(panels, ("image", *PROTOCOLS), strict=True):
             _crop(panel, batch.frames[number].tolist())
             panel.set_title(title if row == 0 else "", fontsize=9)
-    bar = {"location": "bottom", "aspect": 50, "fraction": 0.04}
+    bar: Style = {"location": "bottom", "aspect": 50, "fraction": 0.04}
     label = f"highest of all classes at stride {stride}: softmax probability or sigmoid score"
+    assert mappable is not None  # there is an image
     drawing.colorbar(mappable, ax=grid.ravel().tolist(), label=label, **bar)
 
 

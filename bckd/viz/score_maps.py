@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from bckd.structures import DenseOutput
-from bckd.viz.style import DIFFERENCE_COLOURS, SCORE_COLOURS, figure
+from bckd.viz.style import DIFFERENCE_COLOURS, SCORE_COLOURS, Style, figure
 
 
 def score_map(output: DenseOutput, image: int, label: int | None = None) -> list[Tensor]:
@@ -71,7 +71,8 @@ def score_map_grid(
         for axes in (*top, *bottom):
             axes.set_axis_off()
     panels = grid.ravel().tolist()
-    bars = {"location": "bottom", "aspect": 50, "fraction": 0.03}
+    bars: Style = {"location": "bottom", "aspect": 50, "fraction": 0.03}
+    assert scores is not None  # there is an image
     drawing.colorbar(scores, ax=panels, label="score, highest of all classes", **bars)
     if differences is not None:
         label = "difference of scores, largest of all classes"

@@ -30,7 +30,7 @@ from bckd.viz.methods import (
     plot_means,
     style_of,
 )
-from bckd.viz.style import figure
+from bckd.viz.style import Style, figure
 
 
 def difference_map(regimes: dict[str, dict[str, Difference]], reference: str) -> Figure:
@@ -102,11 +102,11 @@ def sweep_curves(lines: Iterable[Line]) -> Figure:
         axes.plot(list(x.values()), means, **style, markersize=7, linewidth=1.6)
         own = [line for line in lines if line["method"] == method]
         dots = [(1.025 * x[n["scale"]], 100 * n["AP"]) for n in own if not failed(n)]
-        dots_style = {"s": 16, "color": style["color"], "edgecolors": "0.2"}
+        dots_style: Style = {"s": 16, "color": style["color"], "edgecolors": "0.2"}
         axes.scatter([x for x, _ in dots], [y for _, y in dots], **dots_style, linewidths=0.5)
         lost = [1.025 * x[line["scale"]] for line in own if failed(line)]
         # At the lower edge: the AP of the other runs would be flat on an axis down to 0.
-        edge = {"transform": axes.get_xaxis_transform(), "marker": "x", "s": 50, "zorder": 3}
+        edge: Style = {"transform": axes.get_xaxis_transform(), "marker": "x", "s": 50, "zorder": 3}
         axes.scatter(lost, [0.03] * len(lost), color=style["color"], **edge)
     worked = [100 * line["AP"] for line in lines if not failed(line)]
     if worked:
@@ -169,7 +169,7 @@ def _interval(axes: Axes, found: Difference, y: float, method: str, methods: Seq
     if math.isfinite(found.low):
         ends = [100 * found.low, 100 * found.high]
         axes.plot(ends, [y, y], color=style["color"], linewidth=1.8, zorder=2)
-    edge = {"markersize": 6.5, "markeredgecolor": "white", "markeredgewidth": 0.6}
+    edge: Style = {"markersize": 6.5, "markeredgecolor": "white", "markeredgewidth": 0.6}
     axes.plot([100 * found.mean], [y], **style, **edge, linestyle="", zorder=3)
 
 

@@ -191,8 +191,8 @@ def gradient_share_curves(records: dict[str, list[dict[str, Any]]]) -> Figure:
     drawing.supxlabel("training step", fontsize=10)
     drawing.supylabel("background's share of the\nclass-logit gradient, %", fontsize=10)
     found_terms = [handles[term] for term in terms]
-    location = "outside upper center"
-    drawing.legend(handles=found_terms, loc=location, ncols=min(len(terms), 4), fontsize=9)
+    columns = min(len(terms), 4)
+    drawing.legend(handles=found_terms, loc="outside upper center", ncols=columns, fontsize=9)
     return drawing
 
 

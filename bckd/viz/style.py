@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from typing import Any
 
 import matplotlib
 from matplotlib.backend_bases import RendererBase
@@ -12,6 +13,7 @@ from matplotlib.text import Text
 
 # Okabe and Ito's palette, which colour-blind readers can tell apart; one colour a class or run.
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000")
+Style = dict[str, Any]  # keyword arguments of matplotlib, of many kinds
 SCORE_COLOURS = matplotlib.colormaps["viridis"]
 DIFFERENCE_COLOURS = matplotlib.colormaps["magma"]
 

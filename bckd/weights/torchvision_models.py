@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Literal, TypeVar
 
 from torch import nn
 
@@ -13,16 +13,17 @@ from bckd.weights.tensor_files import fill
 TorchvisionName = Literal[  # of a dense detector
     "fcos_resnet50_fpn", "retinanet_resnet50_fpn", "retinanet_resnet50_fpn_v2"
 ]
+M = TypeVar("M", bound=nn.Module)
 _COUNTER = "num_batches_tracked"  # older files lack it, and fixed norms have none
 
 
 def with_published(
-    build: Callable[[], nn.Module],
+    build: Callable[[], M],
     name: str,
     weights: str,
     keep: str = "",
     leave: str = "",
-) -> nn.Module:
+) -> M:
     """torchvision's model with its weights of that name.
 
     Args:

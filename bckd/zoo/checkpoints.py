@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -29,6 +29,7 @@ from bckd.telling import first_of, tell
 from bckd.values import Fraction, Names, checked, from_plain, to_plain
 from bckd.weights.published import PRETRAINED, fetch
 from bckd.weights.tensor_files import fill, read_header, read_tensors, save_tensors
+from bckd.weights.torchvision_models import TorchvisionName
 from bckd.zoo import nanodet, torchvision_detectors
 from bckd.zoo.official import (
     LoadReport,
@@ -313,7 +314,7 @@ def _load_state(
 def _load_published(name: str, class_names: tuple[str, ...] | None) -> Checkpoint:
     entry = PRETRAINED[name]
     if entry.kind == "torchvision":
-        detector = TorchvisionDetector(name, "COCO_V1").eval()
+        detector = TorchvisionDetector(cast("TorchvisionName", name), "COCO_V1").eval()
         checkpoint = Checkpoint(detector, torchvision_detectors.SIZE)
     else:
         checkpoint = _load_file(fetch(name), class_names)
@@ -328,8 +329,9 @@ def _load_file(path: Path, class_names: tuple[str, ...] | None) -> Checkpoint:
         tell(f"{path}: {note}")
     try:
         if nanodet.is_nanodet(file.state_dict):
-            detector = nanodet.NanoDet().eval()
-            report = nanodet.load_nanodet(detector, file.state_dict)
+            small = nanodet.NanoDet().eval()
+            report = nanodet.load_nanodet(small, file.state_dict)
+            detector: DenseDetector = small
         else:
             detector, report = _load_layout(path, file, class_names)
     except InputError as error:

@@ -9,6 +9,7 @@ Modules bear the names of the published state dict, so that its entries need no 
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 
 import torch.nn.functional as F
@@ -106,12 +107,12 @@ class _PathAggregation(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.lateral_convs = nn.ModuleList(
-            nn.ModuleDict({"conv": nn.Conv2d(channels, CHANNELS, 1)}) for channels in STAGES
+            nn.Sequential(OrderedDict(conv=nn.Conv2d(channels, CHANNELS, 1))) for channels in STAGES
         )
 
     def forward(self, stages: Sequence[Tensor]) -> list[Tensor]:
         """Maps (N, 96, H, W) of the levels, from fine to coarse, of the backbone's maps."""
-        maps = [layer["conv"](x) for layer, x in zip(self.lateral_convs, stages, strict=True)]
+        maps = [layer(x) for layer, x in zip(self.lateral_convs, stages, strict=True)]
         for fine in range(len(maps) - 2, -1, -1):
             maps[fine] = maps[fine] + _resized(maps[fine + 1], maps[fine])
         for coarse in range(1, len(maps)):

@@ -134,7 +134,7 @@ class TorchvisionModel(DenseDetector):
         self.model, self.class_names, self.strides = model, tuple(class_names), tuple(strides)
         chosen = None if columns is None else torch.tensor(list(columns))
         self.register_buffer("columns", chosen, persistent=False)
-        count = model.head.classification_head.num_classes if columns is None else len(chosen)
+        count = model.head.classification_head.num_classes if chosen is None else len(chosen)
         if count != len(self.class_names):
             raise InputError(
                 f"the model has {count} class outputs; expected {len(self.class_names)}, one a "
@@ -228,7 +228,8 @@ def _locations(
 ) -> Locations:
     (per_cell, *_) = model.anchor_generator.num_anchors_per_location()  # of all: one head
     levels = tuple(
-        Level(stride, *x.shape[-2:], per_cell) for stride, x in zip(strides, features, strict=True)
+        Level(stride, x.shape[-2], x.shape[-1], per_cell)
+        for stride, x in zip(strides, features, strict=True)
     )
     per_location = torch.cat([anchors.new_full((x.count,), x.stride) for x in levels])
     centres = (anchors[:, :2] + anchors[:, 2:]) / 2
@@ -250,8 +251,8 @@ def _check_known(name: str, weights: str | None) -> None:
 
 
 def _with_weights(
-    build: partial[nn.Module], name: TorchvisionName, weights: str, keep: str
-) -> nn.Module:
+    build: partial[FCOS | RetinaNet], name: TorchvisionName, weights: str, keep: str
+) -> FCOS | RetinaNet:
     """torchvision's detector with its weights of that name, or with a backbone's."""
     if weights == _COCO:
         return with_published(build, name, weights, keep)
@@ -260,7 +261,7 @@ def _with_weights(
     return model
 
 
-def _built(name: TorchvisionName, weights: str | None, outputs: int) -> nn.Module:
+def _built(name: TorchvisionName, weights: str | None, outputs: int) -> FCOS | RetinaNet:
     """The detector with what torchvision fixes of one whose backbone comes with weights."""
     model = get_model(name, weights=None, weights_backbone=None, num_classes=outputs)
     if weights is None:

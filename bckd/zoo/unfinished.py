@@ -65,7 +65,7 @@ def checksum(tensors: Mapping[str, Tensor], header: Mapping[str, str]) -> str:
             digest.update(f"{name} {text}\n".encode())
     for name, value in sorted(tensors.items()):
         digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
-        digest.update(value.reshape(-1).view(torch.uint8).numpy())
+        digest.update(value.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from io import StringIO
 from pathlib import Path
 
 import numpy as np
@@ -303,6 +304,16 @@ def test_a_fault_of_our_own_is_no_sentence(
     monkeypatch.setattr(train_command, "train", lambda *_, **__: torch.ones(2) + torch.ones(3))
     with pytest.raises(RuntimeError, match="must match the size"):
         call("train", "scenes")
+
+
+def test_prints_where_a_notebook_shows_it(
+    call: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """IPython's streams are no text files and can't be reconfigured."""
+    shown = StringIO()
+    monkeypatch.setattr(sys, "stdout", shown)
+    assert call("--help")[0] == 0
+    assert "bckd train PRESET" in shown.getvalue()
 
 
 @pytest.mark.parametrize(("streams", "code"), [(">&- 2>&-", 0), (">&-", 0), ("2>&-", 0)])

@@ -107,7 +107,7 @@ class TestGroups:
         several = False
         for batch in sampler:
             own = [
-                size.canvas(entries[key.index].height, entries[key.index].width) for key in batch
+                size.canvas(entries[key.image].height, entries[key.image].width) for key in batch
             ]
             for start in range(0, 8, 8 // runs):
                 part = slice(start, start + 8 // runs)

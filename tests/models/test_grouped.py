@@ -155,6 +155,18 @@ class TestBatchNorm:
             torch.testing.assert_close(value.float(), expected, rtol=1e-5, atol=1e-6, msg=name)
         assert {m.momentum for m in detector.modules() if isinstance(m, nn.BatchNorm2d)} == {0.1}
 
+    def test_one_without_running_statistics_looks_at_its_group(self, detector: Detector) -> None:
+        detector.train()
+        batch, other = images(self.canvases), copy.deepcopy(detector)
+        for norm in other.modules():
+            if isinstance(norm, nn.BatchNorm2d):
+                norm.running_mean = norm.running_var = norm.num_batches_tracked = None
+        found, expected = (
+            forward_in_groups(x, batch, self.canvases, images_per_group=2)
+            for x in (other, detector)
+        )
+        assert torch.equal(found.cls_logits, expected.cls_logits)
+
     def test_it_is_as_before_where_the_network_fails(self, detector: Detector) -> None:
         detector.train()
 

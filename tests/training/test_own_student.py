@@ -17,7 +17,9 @@ from bckd.errors import InputError, NonFiniteLossError
 from bckd.geometry import distances_to_boxes, grid
 from bckd.losses.options import LossOptions
 from bckd.models.detector import Detector
+from bckd.models.heads import HEADS
 from bckd.models.heads.head import SupervisedTerm
+from bckd.models.postprocess import PostProcess
 from bckd.models.supervision import supervised_losses
 from bckd.recipes import LossWeights, Recipe
 from bckd.structures import Assignment, DenseOutput, GroundTruth
@@ -95,6 +97,14 @@ class TestStudent:
         assert terms_of(recipe) == {"focal", "log_iou", "centerness"}
         assert all(not torch.equal(before[name], x) for name, x in student.state_dict().items())
         assert result.detector.strides == (8, 16) and 0 <= result.metrics.AP <= 1
+
+    def test_its_own_settings_take_what_they_leave_open_from_the_family(
+        self, recipe: Recipe
+    ) -> None:
+        student = made()
+        student.settings = PostProcess(nms_iou=None, max_detections=7)
+        settings = run(recipe, student=student).detector.settings
+        assert settings == PostProcess(nms_iou=HEADS["fcos"].defaults.nms_iou, max_detections=7)
 
     def test_it_learns_by_losses_of_its_own(self, recipe: Recipe) -> None:
         run(recipe, student=made(Supervised))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from torch import Tensor, nn
+from torchvision.models import mobilenetv2
 
 from bckd.models.backbones.base import Backbone, torchvision_model
 
@@ -33,7 +34,7 @@ class MobileNetV2(Backbone):
         self, weights: str | None, leaky: bool, frozen_stages: int, norm_eval: bool
     ) -> None:
         super().__init__()
-        net = torchvision_model("mobilenet_v2", weights)
+        net: mobilenetv2.MobileNetV2 = torchvision_model("mobilenet_v2", weights)
         self.features = net.features[:18]
         if leaky:
             _replace_relu6(self.features)

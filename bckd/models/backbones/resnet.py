@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from torch import Tensor, nn
+from torchvision.models import resnet
 from torchvision.models.resnet import Bottleneck
 
 from bckd.models.backbones.base import Backbone, torchvision_model
@@ -27,7 +28,7 @@ class ResNet(Backbone):
         self, name: str, weights: str | None, frozen_stages: int, norm_eval: bool, caffe: bool
     ) -> None:
         super().__init__()
-        net = torchvision_model(name, weights)
+        net: resnet.ResNet = torchvision_model(name, weights)
         if caffe:
             _stride_first(net)
         self.conv1, self.bn1, self.relu, self.maxpool = net.conv1, net.bn1, net.relu, net.maxpool

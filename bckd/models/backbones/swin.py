@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchvision.models.swin_transformer import ShiftedWindowAttention
+from torchvision.models.swin_transformer import ShiftedWindowAttention, SwinTransformer
 
 from bckd.models.backbones.base import Backbone, torchvision_model
 
@@ -40,7 +40,7 @@ class SwinT(Backbone):
 
     def __init__(self, weights: str | None, frozen_stages: int, norm_eval: bool) -> None:
         super().__init__()
-        net = torchvision_model("swin_t", weights)
+        net: SwinTransformer = torchvision_model("swin_t", weights)
         # torchvision alternates the embedding or merging of patches with the blocks.
         self.stages = nn.ModuleList(net.features[first : first + 2] for first in (0, 2, 4, 6))
         self.norms = nn.ModuleList(nn.LayerNorm(count) for count in self.channels)

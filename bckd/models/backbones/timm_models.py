@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from typing import Any
 
 from torch import Tensor
 
@@ -35,7 +36,7 @@ class TimmBackbone(Backbone):
 
         model = name.removeprefix(PREFIX)
         try:
-            known = timm.create_model(model, features_only=True, pretrained=False)
+            known: Any = timm.create_model(model, features_only=True, pretrained=False)
             reductions = known.feature_info.reduction()
             missing = [stride for stride in STRIDES if stride not in reductions]
             if missing:
@@ -44,12 +45,12 @@ class TimmBackbone(Backbone):
                     f"expected {', '.join(map(str, STRIDES))} among them"
                 )
             levels = tuple(reductions.index(stride) for stride in STRIDES)
-            self.network = timm.create_model(
+            network: Any = timm.create_model(
                 model, features_only=True, pretrained=pretrained, out_indices=levels
             )
         except (RuntimeError, AttributeError, AssertionError, OSError) as error:
             raise InputError(f"backbone {name} could not be made: {reason(error)}") from error
-        self.channels = tuple(self.network.feature_info.channels())
+        self.network, self.channels = network, tuple(network.feature_info.channels())
         self.freeze([], norm_eval)
 
     def forward(self, images: Tensor) -> list[Tensor]:

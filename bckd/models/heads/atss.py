@@ -123,6 +123,7 @@ def decode(
     cls_logits = flatten_maps(cls_maps, cls_maps[0].shape[1])
     deltas = flatten_maps(box_maps, 4) * torch.tensor(DELTA_SCALE, device=cls_logits.device)
     quality = flatten_maps(quality_maps, 1).squeeze(-1)
+    assert locations.anchors is not None
     boxes = deltas_to_boxes(locations.anchors, deltas)
     return DenseOutput(cls_logits, boxes, locations, quality=quality, features=features)
 
@@ -140,6 +141,7 @@ def atss_losses(output: DenseOutput, assignment: Assignment) -> dict[str, Tensor
         the sum of it (at least 1); "centerness": cross-entropy with that target over the
         number of positives.
     """
+    assert output.quality is not None  # as `reads` asks
     batch, location = assignment.positive.nonzero(as_tuple=True)
     targets = assignment.boxes[batch, location]
     centerness = centerness_of(output.locations.centres[location], targets)

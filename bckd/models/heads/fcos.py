@@ -128,6 +128,7 @@ def fcos_losses(output: DenseOutput, assignment: Assignment) -> dict[str, Tensor
         "log_iou": -log IoU of the positives' boxes, mean weighted by their target
         centerness; "centerness": cross-entropy with that target over the number of positives.
     """
+    assert output.quality is not None  # as `reads` asks
     batch, location = assignment.positive.nonzero(as_tuple=True)
     targets = assignment.boxes[batch, location]
     centerness = centerness_of(output.locations.centres[location], targets)

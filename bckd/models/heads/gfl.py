@@ -166,6 +166,7 @@ def gfl_losses(
     giou = ((1 - box_similarity(boxes, target_boxes, "giou")) * weight).sum() / total
     strides = output.locations.strides[location, None]
     distances = boxes_to_distances(output.locations.centres[location], target_boxes) / strides
+    assert output.box_logits is not None  # as `reads` asks
     side_losses = distribution_focal_loss(output.box_logits[batch, location], distances)
     dfl = (side_losses.mean(dim=-1) * weight).sum() / total
     return {"qfl": qfl, "giou": giou, "dfl": dfl}

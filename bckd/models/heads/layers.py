@@ -57,13 +57,14 @@ class ExactConv2d(nn.Conv2d):
 
 def exact(conv: nn.Conv2d) -> ExactConv2d:
     """The same convolution, with the same parameters, in float32."""
+    # The stubs give the sizes of a Conv2d as tuples of any length.
     found = ExactConv2d(
         conv.in_channels,
         conv.out_channels,
-        conv.kernel_size,
-        conv.stride,
-        conv.padding,
-        conv.dilation,
+        conv.kernel_size,  # type: ignore[arg-type]
+        conv.stride,  # type: ignore[arg-type]
+        conv.padding,  # type: ignore[arg-type]
+        conv.dilation,  # type: ignore[arg-type]
         conv.groups,
         bias=conv.bias is not None,
         padding_mode=conv.padding_mode,
@@ -89,6 +90,7 @@ def initialise(head: nn.Module, cls: nn.Conv2d) -> None:
             nn.init.normal_(module.weight, std=0.01)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
+    assert cls.bias is not None  # see `predictor`
     nn.init.constant_(cls.bias, -math.log((1 - PRIOR) / PRIOR))
 
 
@@ -108,4 +110,4 @@ def flatten_maps(maps: Sequence[Tensor], values: int) -> Tensor:
 
 def shapes_of(maps: Sequence[Tensor]) -> list[tuple[int, int]]:
     """(height, width) of each level's map."""
-    return [tuple(x.shape[-2:]) for x in maps]
+    return [(x.shape[-2], x.shape[-1]) for x in maps]

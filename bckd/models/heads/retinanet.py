@@ -110,6 +110,7 @@ def decode(
     per_cell = locations.levels[0].per_cell
     cls_logits = flatten_maps(cls_maps, cls_maps[0].shape[1] // per_cell)
     deltas = flatten_maps(box_maps, 4)
+    assert locations.anchors is not None
     boxes = deltas_to_boxes(locations.anchors, deltas)
     return DenseOutput(cls_logits, boxes, locations, deltas=deltas, features=features)
 
@@ -119,8 +120,8 @@ def anchor_shapes(scale: float) -> list[tuple[float, float]]:
 
     In float32, as the official code computes them, and on the host.
     """
-    stretch = np.sqrt(np.float32(RATIOS))[:, None]
-    sizes = np.float32(scale) * np.float32([2**octave for octave in OCTAVES])
+    stretch = np.sqrt(np.asarray(RATIOS, np.float32))[:, None]
+    sizes = np.float32(scale) * np.asarray([2**octave for octave in OCTAVES], np.float32)
     widths, heights = 1 / stretch * sizes, stretch * sizes
     return list(zip(widths.ravel().tolist(), heights.ravel().tolist(), strict=True))
 
@@ -137,8 +138,9 @@ def retinanet_losses(output: DenseOutput, assignment: Assignment) -> dict[str, T
         to their targets'. Both are sums over the number of positives.
     """
     batch, location = assignment.positive.nonzero(as_tuple=True)
-    anchors = output.locations.anchors[location]
-    targets = boxes_to_deltas(anchors, assignment.boxes[batch, location])
+    anchors = output.locations.anchors
+    assert anchors is not None and output.deltas is not None  # as `reads` asks
+    targets = boxes_to_deltas(anchors[location], assignment.boxes[batch, location])
     l1 = torch.zeros_like(assignment.valid, dtype=output.deltas.dtype)
     l1[batch, location] = (output.deltas[batch, location] - targets).abs().sum(dim=-1)
     return {"focal": focal_term(output, assignment), "l1": assignment.over_positives(l1)}
