@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from torch import Tensor, nn
-from torchvision.models.resnet import Bottleneck
 
 from bckd.models.backbones.base import Backbone, torchvision_model
 
@@ -48,6 +47,8 @@ class ResNet(Backbone):
 
 def _stride_first(net: nn.Module) -> None:
     """Move the stride of every bottleneck from its second convolution to its first."""
+    from torchvision.models.resnet import Bottleneck
+
     for block in net.modules():
         if isinstance(block, Bottleneck):
             block.conv1.stride, block.conv2.stride = block.conv2.stride, block.conv1.stride

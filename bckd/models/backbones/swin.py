@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchvision.models.swin_transformer import ShiftedWindowAttention
 
 from bckd.models.backbones.base import Backbone, torchvision_model
 
@@ -49,6 +48,8 @@ class SwinT(Backbone):
 
     def undecayed(self) -> Iterator[nn.Parameter]:
         """LayerNorms and position tables (mmdetection 2.28 `configs/swin`)."""
+        from torchvision.models.swin_transformer import ShiftedWindowAttention
+
         for part in self.modules():
             if isinstance(part, nn.LayerNorm):
                 yield from part.parameters()
