@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import overload
@@ -18,6 +17,7 @@ from bckd.training.preparation import pick_device
 from bckd.zoo.checkpoints import Checkpoint, load_detector
 
 BATCH_SIZE = 16
+Images = list[AnyImage] | tuple[AnyImage, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,9 +59,9 @@ class LoadedDetector(Checkpoint):
     @overload
     def predict(self, images: AnyImage, threshold: float = 0.3) -> Prediction: ...
     @overload
-    def predict(self, images: Sequence[AnyImage], threshold: float = 0.3) -> list[Prediction]: ...
+    def predict(self, images: Images, threshold: float = 0.3) -> list[Prediction]: ...
     def predict(
-        self, images: AnyImage | Sequence[AnyImage], threshold: float = 0.3
+        self, images: AnyImage | Images, threshold: float = 0.3
     ) -> Prediction | list[Prediction]:
         """What the detector finds, of each image what an evaluation finds in it.
 
@@ -78,9 +78,8 @@ class LoadedDetector(Checkpoint):
         if not 0 <= threshold <= 1:
             raise InputError(f"threshold is {threshold}; expected a number from 0 to 1")
         several = isinstance(images, list | tuple)
-        dataset = PlainImages(
-            images if several else [images], self.size, self.detector.normalisation
-        )
+        given = images if isinstance(images, list | tuple) else [images]
+        dataset = PlainImages(given, self.size, self.detector.normalisation)
         found = dict(
             find_objects(self.detector, evaluation_loader(dataset, BATCH_SIZE), progress=False)
         )

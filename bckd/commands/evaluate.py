@@ -55,6 +55,7 @@ def run(arguments: list[str]) -> None:
 def _evaluate(path: Path, options: EvalOptions) -> None:
     from bckd.evaluation.average_precision import MAX_DETECTIONS, evaluate, write_results
     from bckd.training.evaluating import saved_and_data
+    from bckd.training.preparation import with_classes_of
     from bckd.zoo.unfinished import weights_of_run
 
     annotations = options.data.root / options.data.val_annotations
@@ -65,6 +66,7 @@ def _evaluate(path: Path, options: EvalOptions) -> None:
     detector, dataset = saved_and_data(path, options.data, options.device, options.max_detections)
     for file in filter(Path.exists, written):
         check_writable(file, *(dataset.folder / image.file_name for image in dataset.images))
+    detector, dataset = with_classes_of(detector, path, dataset)
     loading = (options.batch_size, options.data.workers)
     limit = MAX_DETECTIONS if options.max_detections is None else options.max_detections
     metrics, results = evaluate(detector, dataset, *loading, max_detections=limit)

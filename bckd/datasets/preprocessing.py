@@ -17,7 +17,8 @@ def resized(pixels: Tensor, size: ImageSize) -> Tensor:
     if (wanted := size.resized(height, width)) == (height, width):
         return pixels
     # Without antialiasing, as OpenCV's bilinear resizing in the official pipeline.
-    return transforms.resize(pixels, list(wanted), antialias=False)
+    image: Tensor = transforms.resize(pixels, list(wanted), antialias=False)
+    return image
 
 
 def normalised(

@@ -41,13 +41,14 @@ def evaluate_saved(
         data = own if data is None else replace(own, root=Path(data))
     data = checked(data)
     detector, dataset = saved_and_data(source, data, device)
+    detector, dataset = with_classes_of(detector, Path(source), dataset)
     return evaluate(detector, dataset, batch_size, data.workers, progress)[0]
 
 
 def saved_and_data(
     source: Path | str, data: DataConfig, device: str = "auto", max_detections: int | None = None
 ) -> tuple[DenseDetector, CocoDataset]:
-    """A detector as it was saved and the images to evaluate it on, of the classes of both.
+    """A detector as it was saved and the images to evaluate it on, each with its own classes.
 
     Args:
         max_detections: of an image, that the detector keeps; None: as many as it did.
@@ -61,7 +62,6 @@ def saved_and_data(
     kept = settings.max_detections if max_detections is None else max_detections
     judged = min(kept, MAX_DETECTIONS if max_detections is None else max_detections)
     dataset = validation_data(data, detector.normalisation, judged)
-    detector, dataset = with_classes_of(detector, Path(source), dataset)
     detector = detector.to(pick_device(device))
     detector.settings = replace(settings, max_detections=kept)
     return detector, dataset
