@@ -21,7 +21,7 @@ NBVAL := --nbval-lax --nbval-current-env --nbval-cell-timeout=300 \
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' Makefile
 
-env: $(STAMP) ## make .venv and install the versions of requirements.txt into it
+env: $(STAMP) ## make .venv and install the versions of requirements.txt into it, all extras
 
 # The stamp is written last, so an interrupted installation is taken up again. An environment
 # that works is kept when the lock changes, and remade when it is broken.
@@ -66,7 +66,7 @@ lab: env ## open the notebooks in JupyterLab
 lock: ## remake requirements.txt: the newest versions in the ranges of pyproject.toml
 	@$(UV) --version >/dev/null 2>&1 || { echo "make lock needs uv: pip install uv" >&2; exit 1; }
 	@rm -f requirements.new
-	$(UV) pip compile pyproject.toml --quiet --universal --python-version 3.11 \
+	$(UV) pip compile pyproject.toml --quiet --universal --python-version 3.11 --extra all \
 		--no-header --no-annotate --output-file requirements.new
 	{ echo "# Exact versions for Python 3.11 to 3.13 on Linux, macOS and Windows; remade by: make lock"; \
 		cat requirements.new; } > requirements.tmp

@@ -1,4 +1,45 @@
 """Knowledge distillation for dense object detectors, in the detector's own protocol.
 
-The heart is `bckd.losses.distillation`. A run is `bckd.training.trainer.train(recipe)`.
+The heart is `bckd.losses.distillation`. What most programs need is offered here, and loaded when
+it is first asked for:
+
+    load(source)                    a run, a file or a published name, for its `.predict(image)`
+    train(recipe)                   a student, evaluated and saved
+    evaluate(source)                the metrics of a run, or of weights
+    PRESETS[name].recipe            recipes to start from
+    distil(student, teacher, ...)   the loss alone, for a loop of one's own
 """
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from bckd.losses.distil import distil
+    from bckd.prediction import load
+    from bckd.presets import PRESETS
+    from bckd.training.evaluating import evaluate_saved as evaluate
+    from bckd.training.trainer import train
+
+__version__ = "0.1.0"
+__all__ = ["PRESETS", "__version__", "distil", "evaluate", "load", "train"]
+
+_PLACES = {
+    "PRESETS": ("bckd.presets", "PRESETS"),
+    "distil": ("bckd.losses.distil", "distil"),
+    "evaluate": ("bckd.training.evaluating", "evaluate_saved"),
+    "load": ("bckd.prediction", "load"),
+    "train": ("bckd.training.trainer", "train"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PLACES:
+        raise AttributeError(f"module 'bckd' has no attribute {name!r}")
+    module, own_name = _PLACES[name]
+    return getattr(import_module(module), own_name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -2,15 +2,14 @@
 
 from dataclasses import replace
 from bckd.presets import PRESETS
-text, recipe = PRESETS["scenes"]
-recipe = replace(recipe, steps=200)
+recipe = replace(PRESETS["scenes"].recipe, steps=200)
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from bckd.image_size import ImageSize
 from bckd.loss_weights import LossWeights
@@ -117,9 +116,17 @@ _CUSTOM = Recipe(
     steps=2000,
 )
 
-PRESETS: dict[str, tuple[str, Recipe]] = {
-    "scenes": ("the embedded benchmark's student, 63 thousand parameters", _SCENES),
-    "scenes-teacher": (
+
+class Preset(NamedTuple):
+    """A recipe, and what it is for in words."""
+
+    text: str
+    recipe: Recipe
+
+
+PRESETS: dict[str, Preset] = {
+    "scenes": Preset("the embedded benchmark's student, 63 thousand parameters", _SCENES),
+    "scenes-teacher": Preset(
         "the embedded benchmark's teacher, 0.9 million parameters",
         replace(
             _SCENES,
@@ -129,15 +136,23 @@ PRESETS: dict[str, tuple[str, Recipe]] = {
             steps=2000,
         ),
     ),
-    "custom": ("your own COCO-format data set, from an ImageNet MobileNetV2", _CUSTOM),
-    "coco-r50": ("official COCO recipe, ResNet-50 student", _coco("resnet50", "runs/coco-r50")),
-    "coco-r34": ("official COCO recipe, ResNet-34 student", _coco("resnet34", "runs/coco-r34")),
-    "coco-r18": ("official COCO recipe, ResNet-18 student", _coco("resnet18", "runs/coco-r18")),
-    "coco-r101": ("official COCO recipe, ResNet-101 teacher", _coco("resnet101", "runs/coco-r101")),
-    "coco-retinanet-r50": ("RetinaNet's 1x recipe, ResNet-50", _coco_head("retinanet")),
-    "coco-fcos-r50": ("FCOS's 1x recipe, ResNet-50", _coco_head("fcos")),
-    "coco-atss-r50": ("ATSS's 1x recipe, ResNet-50", _coco_head("atss")),
-    "coco-mobilenetv2": (
+    "custom": Preset("your own COCO-format data set, from an ImageNet MobileNetV2", _CUSTOM),
+    "coco-r50": Preset(
+        "official COCO recipe, ResNet-50 student", _coco("resnet50", "runs/coco-r50")
+    ),
+    "coco-r34": Preset(
+        "official COCO recipe, ResNet-34 student", _coco("resnet34", "runs/coco-r34")
+    ),
+    "coco-r18": Preset(
+        "official COCO recipe, ResNet-18 student", _coco("resnet18", "runs/coco-r18")
+    ),
+    "coco-r101": Preset(
+        "official COCO recipe, ResNet-101 teacher", _coco("resnet101", "runs/coco-r101")
+    ),
+    "coco-retinanet-r50": Preset("RetinaNet's 1x recipe, ResNet-50", _coco_head("retinanet")),
+    "coco-fcos-r50": Preset("FCOS's 1x recipe, ResNet-50", _coco_head("fcos")),
+    "coco-atss-r50": Preset("ATSS's 1x recipe, ResNet-50", _coco_head("atss")),
+    "coco-mobilenetv2": Preset(
         "official COCO recipe, MobileNetV2 student with LeakyReLU",
         _coco("mobilenet_v2", "runs/coco-mobilenetv2", **_MOBILENET),
     ),

@@ -90,6 +90,11 @@ class DenseOutput:
     quality: Tensor | None = None
     features: tuple[Tensor, ...] = ()
 
+    def __repr__(self) -> str:
+        shapes = [f"{name} {tuple(x.shape)}" for name, x in self.per_location().items()]
+        strides = ", ".join(str(level.stride) for level in self.locations.levels)
+        return f"DenseOutput({', '.join(shapes)}, strides {strides})"
+
     def per_location(self) -> dict[str, Tensor]:
         """What is said of each location, (N, A, ...) by the name of its field; no None."""
         names = ("cls_logits", "boxes", "box_logits", "deltas", "quality")

@@ -36,9 +36,13 @@ PRIVATE_PATH = re.compile(
 )
 
 
+EXTRAS = PROJECT["optional-dependencies"]
+
+
 def project_requirements() -> dict[str, Requirement]:
-    """The dependencies of pyproject.toml by canonical name."""
-    parsed = [Requirement(line) for line in PROJECT["dependencies"]]
+    """The dependencies of pyproject.toml by canonical name, those of all extras included."""
+    lines = [line for name, lines in EXTRAS.items() if name != "all" for line in lines]
+    parsed = [Requirement(line) for line in [*PROJECT["dependencies"], *lines]]
     return {canonicalize_name(requirement.name): requirement for requirement in parsed}
 
 
@@ -119,13 +123,24 @@ class TestVersions:
             assert ">=" in operators, f"{name} has no lower bound in pyproject.toml"
             assert operators <= {">=", "<"}, f"{name} is no range in pyproject.toml"
 
-    def test_environment_repeats_the_ranges(self):
+    def test_all_is_every_extra(self):
+        (line,) = map(Requirement, EXTRAS["all"])
+        assert line.name == "bckd" and line.extras == set(EXTRAS) - {"all"}
+
+    def test_each_dependency_is_named_once(self):
+        lines = [line for name, lines in EXTRAS.items() if name != "all" for line in lines]
+        assert len(project_requirements()) == len(PROJECT["dependencies"]) + len(lines)
+
+    def test_environment_and_lock_take_all(self):
         lines = conda_lines()
-        pip_lines = lines[lines.index("pip") + 1 :]
-        conda = [Requirement(line) for line in pip_lines if line not in ("pip:", "-e .")]
-        found = {canonicalize_name(item.name): item.specifier for item in conda}
-        wanted = {name: item.specifier for name, item in project_requirements().items()}
-        assert found == wanted
+        assert lines[lines.index("pip") + 1 :] == ["pip:", "-e .[all]"]
+        assert "--extra all" in (ROOT / "Makefile").read_text(encoding="utf-8")
+
+    def test_every_extra_that_the_package_names_exists(self):
+        texts = [path.read_text(encoding="utf-8") for path in (ROOT / "bckd").rglob("*.py")]
+        named = {name for text in texts for name in re.findall(r"\bextra\(\"(\w+)\"", text)}
+        named |= {name for text in texts for name in re.findall(r"bckd\[(\w+)\]", text)}
+        assert named and named <= set(EXTRAS)
 
     def test_python_versions_agree(self):
         supported = SpecifierSet(PROJECT["requires-python"])

@@ -19,7 +19,6 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from bckd.commands import train as train_command
 from bckd.commands.main import main
 from bckd.datasets import scenes
 from bckd.errors import InputError, Interrupted
@@ -196,7 +195,7 @@ def test_the_command_ends_with_the_signals_code(
     def interrupted(*_: object, **__: object) -> None:
         raise error
 
-    monkeypatch.setattr(train_command, "train", interrupted)
+    monkeypatch.setattr(trainer, "train", interrupted)
     monkeypatch.setattr(sys, "argv", ["bckd", "train", "scenes"])
     with pytest.raises(SystemExit) as caught:
         main()

@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
-
-import torch
+from typing import TYPE_CHECKING
 
 from bckd.commands.metrics import print_metrics
 from bckd.commands.parsing import existing, parse
-from bckd.datasets.annotations import class_names_of
-from bckd.datasets.coco import CocoDataset
 from bckd.errors import InputError
-from bckd.evaluation.average_precision import MAX_DETECTIONS, evaluate, write_results
-from bckd.files import check_writable, read_json, write_atomically
-from bckd.models.dense import DenseDetector
-from bckd.models.grouped import forward_in_groups
-from bckd.recipes import DataConfig, Recipe
-from bckd.training.preparation import pick_device, validation_data, with_classes_of
-from bckd.values import Count, Images, Place, checked, from_plain
-from bckd.viz.pictures import pictures_of
-from bckd.viz.score_maps import score_map_grid
-from bckd.zoo.checkpoints import load_detector, recorded_size
-from bckd.zoo.unfinished import weights_of_run
+from bckd.files import check_writable, write_atomically
+from bckd.recipes import DataConfig
+from bckd.values import Count, Images, Place, checked
+
+if TYPE_CHECKING:
+    from bckd.datasets.coco import CocoDataset
+    from bckd.models.dense import DenseDetector
 
 
 @dataclass(frozen=True)
@@ -51,26 +44,31 @@ def run(arguments: list[str]) -> None:
         arguments, data, path = ["--help"], DataConfig(), Path("RUN")
     else:
         path = existing(arguments[0])
-        data, arguments = _recorded_data(path), arguments[1:]
+        from bckd.training.evaluating import recorded_data  # late: no help and no typo needs it
+
+        data, arguments = recorded_data(path), arguments[1:]
 
     options = checked(parse(EvalOptions, arguments, f"eval {path}", default=EvalOptions(data)))
-    limit = MAX_DETECTIONS if options.max_detections is None else options.max_detections
+    _evaluate(path, options)
+
+
+def _evaluate(path: Path, options: EvalOptions) -> None:
+    from bckd.evaluation.average_precision import MAX_DETECTIONS, evaluate, write_results
+    from bckd.training.evaluating import saved_and_data
+    from bckd.training.preparation import with_classes_of
+    from bckd.zoo.unfinished import weights_of_run
+
     annotations = options.data.root / options.data.val_annotations
     weights = weights_of_run(path) if path.is_dir() else path
     written = [file for file in (options.detections, options.score_maps) if file is not None]
     for number, file in enumerate(written):
         check_writable(file, weights, annotations, *written[:number])
-    names = class_names_of(annotations)
-    checkpoint = load_detector(path, names)
-    settings = checkpoint.detector.settings
-    kept = settings.max_detections if options.max_detections is None else limit
-    dataset = validation_data(options.data, checkpoint.detector.normalisation, min(kept, limit))
+    detector, dataset = saved_and_data(path, options.data, options.device, options.max_detections)
     for file in filter(Path.exists, written):
         check_writable(file, *(dataset.folder / image.file_name for image in dataset.images))
-    detector, dataset = with_classes_of(checkpoint.detector, path, dataset)
-    detector = detector.to(pick_device(options.device))
-    detector.settings = replace(settings, max_detections=kept)
+    detector, dataset = with_classes_of(detector, path, dataset)
     loading = (options.batch_size, options.data.workers)
+    limit = MAX_DETECTIONS if options.max_detections is None else options.max_detections
     metrics, results = evaluate(detector, dataset, *loading, max_detections=limit)
     if not results:
         print("nothing was found on these images")
@@ -83,24 +81,17 @@ def run(arguments: list[str]) -> None:
     print_metrics(asdict(metrics))
 
 
-@torch.no_grad()
 def _draw_score_maps(detector: DenseDetector, dataset: CocoDataset, path: Path) -> None:
+    import torch
+
+    from bckd.models.grouped import forward_in_groups
+    from bckd.viz.pictures import pictures_of
+    from bckd.viz.score_maps import score_map_grid
+
     batch = dataset.batch(range(min(4, len(dataset))))
     images = batch.images.to(next(detector.parameters()).device)
-    output = forward_in_groups(detector, images, batch.canvases)
+    with torch.no_grad():
+        output = forward_in_groups(detector, images, batch.canvases)
     pictures = pictures_of(batch, dataset.normalisation)
     drawing = score_map_grid(pictures, {"detector": output}, "detector")
     write_atomically(path, lambda part: drawing.savefig(part, format="png"))
-
-
-def _recorded_data(path: Path) -> DataConfig:
-    """What to evaluate on by default: the run's own data set, and the size of its images.
-
-    The run is the folder itself, that of its student, or the one above its snapshots.
-    """
-    folders = [path] if path.is_dir() else [path.parent, path.parent.parent]
-    found = (folder / "recipe.json" for folder in folders)
-    recipe = next((file for file in found if file.is_file()), None)
-    if recipe is None:
-        return DataConfig(size=recorded_size(path))
-    return from_plain(Recipe, read_json(recipe), str(recipe)).data

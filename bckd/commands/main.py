@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from io import TextIOWrapper
 from typing import NoReturn
 
+from bckd import __version__
 from bckd.errors import InputError, Interrupted, NonFiniteLossError, memory_wanted, reason
 from bckd.interruption import ending
 from bckd.launcher import end_under_torchrun, is_first, launched, process_name
@@ -38,7 +39,7 @@ bckd: knowledge distillation for dense object detectors
   bckd study NAME    rerun or continue a published comparison; without NAME, list them
                      (FILE.py: one of your own)
 
-`bckd COMMAND --help` lists the options of a command.
+`bckd COMMAND --help` lists the options of a command; `bckd --version` says which one this is.
 """
 
 
@@ -113,6 +114,9 @@ def run(arguments: Sequence[str]) -> int:
     """
     if not arguments or arguments[0] in ("-h", "--help"):
         print(OVERVIEW, end="")
+        return 0
+    if arguments[0] == "--version":
+        print(f"bckd {__version__}")
         return 0
     _check_words(arguments)
     name, *rest = arguments

@@ -11,7 +11,6 @@ from typing import Any
 import tyro
 
 from bckd.errors import InputError
-from bckd.weights.published import PRETRAINED
 
 
 def parse(kind: Any, arguments: list[str], name: str, **settings: Any) -> Any:
@@ -50,6 +49,8 @@ def existing(source: str) -> Path:
     Raises:
         InputError: it is none.
     """
+    from bckd.weights.published import PRETRAINED  # late: it imports requests
+
     if source in PRETRAINED or Path(source).exists():
         return Path(source)
     raise InputError(

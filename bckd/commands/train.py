@@ -13,7 +13,6 @@ from bckd.errors import InputError
 from bckd.launcher import is_first
 from bckd.presets import PRESETS
 from bckd.recipes import Recipe
-from bckd.training.trainer import train
 
 
 @dataclass(frozen=True)
@@ -44,6 +43,8 @@ def run(arguments: list[str]) -> None:
         default=TrainOptions(default),
         description=f"Train a detector: {text}.",
     )
+    from bckd.training.trainer import train  # late: no help and no typo needs all of it
+
     result = train(options.recipe, resume=options.resume)
     if not is_first():
         return

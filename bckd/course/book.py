@@ -15,16 +15,18 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import nbformat
-from latex2mathml.converter import convert
-from nbclient import NotebookClient
-from nbconvert import HTMLExporter
-from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
-from nbformat import NotebookNode
-from nbformat.v4 import new_markdown_cell, new_notebook
-
 from bckd.errors import InputError
+from bckd.extras import extra
 from bckd.files import write_text
+
+with extra("notebooks", "the book"):
+    import nbformat
+    from latex2mathml.converter import convert
+    from nbclient import NotebookClient
+    from nbconvert import HTMLExporter
+    from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
+    from nbformat import NotebookNode
+    from nbformat.v4 import new_markdown_cell, new_notebook
 
 Links = Sequence[tuple[str, str]]  # addresses and their texts
 

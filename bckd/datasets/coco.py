@@ -18,6 +18,7 @@ from bckd.datasets.annotations import Annotations, Objects
 from bckd.datasets.augmentations import Augmentation, augment
 from bckd.datasets.decoding import decode_image
 from bckd.datasets.image_files import look_at_files
+from bckd.datasets.preprocessing import Frame, normalised, resized
 from bckd.errors import InputError
 from bckd.image_size import ImageSize
 from bckd.normalisation import IMAGENET, Normalisation
@@ -52,7 +53,7 @@ class Sample:
     labels: Tensor
     crowd: Tensor
     original_size: tuple[int, int]
-    frame: tuple[int, int, int, int]
+    frame: Frame
     index: int
     flipped: bool
     image_id: int | str
@@ -128,20 +129,15 @@ class CocoDataset(torch.utils.data.Dataset[Sample]):
         objects = self._objects_in_picture(index, flipped)
         if drawn is not None:
             image, objects = augment(image, objects, self.augmentations, drawn)
-        size = tuple(image.shape[1:])
-        margins = self.size.margins(*size)
-        if any(margins):
-            image = transforms.pad(image, list(margins))
-            objects = _moved(objects, margins)
-        left, top, _, _ = margins
-        pixels = transforms.to_dtype(image, scale=True)
+        image, frame = normalised(image, self.size, self.normalisation)
+        objects = _moved(objects, *frame[:2])
         return Sample(
-            self.normalisation.apply(pixels),
+            image,
             objects.boxes,
             objects.labels,
             objects.crowd,
             (entry.height, entry.width),
-            (left, top, left + size[1], top + size[0]),
+            frame,
             index,
             flipped,
             entry.id,
@@ -150,19 +146,14 @@ class CocoDataset(torch.utils.data.Dataset[Sample]):
 
     def _resized(self, index: int, flipped: bool) -> Tensor:
         """(3, H, W) uint8: the decoded file at its size for the network, without margins."""
-        entry = self.images[index]
-        image: Tensor = self.pixels(index)
-        size = self.size.resized(entry.height, entry.width)
-        if size != (entry.height, entry.width):
-            # Without antialiasing, as OpenCV's bilinear resizing in the official pipeline.
-            image = transforms.resize(image, list(size), antialias=False)
+        image = resized(self.pixels(index), self.size)
         return transforms.horizontal_flip(image) if flipped else image
 
     def resized_objects(self, index: int, flipped: bool = False) -> Objects:
         """The boxes of the image at `index` to learn, in pixels of its sample."""
         entry = self.images[index]
         margins = self.size.margins(*self.size.resized(entry.height, entry.width))
-        return _moved(self._objects_in_picture(index, flipped), margins)
+        return _moved(self._objects_in_picture(index, flipped), *margins[:2])
 
     def _objects_in_picture(self, index: int, flipped: bool) -> Objects:
         """The boxes of the image at `index`, in pixels of it once resized, without margins."""
@@ -226,9 +217,8 @@ class CocoDataset(torch.utils.data.Dataset[Sample]):
         return bool((~self.annotations.objects_of(image_id).crowd).any())
 
 
-def _moved(objects: Objects, margins: tuple[int, int, int, int]) -> Objects:
-    """The objects in a picture with black pixels left, above, right and below."""
-    left, top, _, _ = margins
+def _moved(objects: Objects, left: int, top: int) -> Objects:
+    """The objects of a picture with margins of so many pixels left of it and above."""
     if not (left or top):
         return objects
     shift = torch.tensor([left, top, left, top], dtype=objects.boxes.dtype)

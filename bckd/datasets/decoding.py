@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from bckd.errors import InputError, reason
 from bckd.files import what_it_is
@@ -73,10 +73,32 @@ def decode_image(path: Path) -> np.ndarray:
         InputError: the file is no image, or one of more than 8 bits a channel.
     """
     with _opened(path) as file:
-        file.load()  # a TIFF's own reader turns it here, and drops the tag
-        turn = _TURNS.get(_orientation(file))
-        upright = _on_background(file)
-        return np.array(upright if turn is None else upright.transpose(turn))
+        return _upright(file)
+
+
+def pixels_of(image: Image.Image, name: str) -> np.ndarray:
+    """As `decode_image`, of an image that Pillow holds already.
+
+    Args:
+        name: for messages.
+
+    Raises:
+        InputError: as there.
+    """
+    try:
+        _check_depth(image, name)
+        return _upright(image)
+    except InputError:
+        raise
+    except _NO_IMAGE as error:  # opened, and not read yet
+        raise InputError(f"image {name} cannot be decoded: {reason(error)}") from error
+
+
+def _upright(image: Image.Image) -> np.ndarray:
+    image.load()  # a TIFF's own reader turns it here, and drops the tag
+    turn = _TURNS.get(_orientation(image))
+    upright = _on_background(image)
+    return np.array(upright if turn is None else upright.transpose(turn))
 
 
 def header_of(path: Path) -> Header:
@@ -106,11 +128,7 @@ def _opened(path: Path) -> Iterator[Image.Image]:
         with Image.open(path) as file:
             if file.format == "EPS":  # to decode it, Pillow starts Ghostscript
                 raise InputError(f"image {path} is PostScript, a program; expected pixels")
-            if _is_deep(file):
-                raise InputError(
-                    f"image {path} has values of more than 8 bits, and does not say which are "
-                    f"black and white; expected 8: scale them to 0..255 and save it anew"
-                )
+            _check_depth(file, str(path))
             yield file
     except InputError:
         raise
@@ -130,10 +148,15 @@ def _orientation(file: Image.Image) -> int:
         return 1
 
 
-def _is_deep(file: ImageFile.ImageFile) -> bool:
-    """Whether a file just opened has more than 8 bits a channel; of colours Pillow keeps 8."""
-    deep_colour = any(_DEEP.search(f"{tile[0]} {tile[3]}") for tile in file.tile)
-    return deep_colour or file.mode.startswith(("I", "F"))
+def _check_depth(image: Image.Image, name: str) -> None:
+    """Refuse more than 8 bits a channel; of colours, once they are read, Pillow has kept 8."""
+    tiles = getattr(image, "tile", ())  # how a file that is open stores its pixels
+    deep_colour = any(_DEEP.search(f"{tile[0]} {tile[3]}") for tile in tiles)
+    if deep_colour or image.mode.startswith(("I", "F")):
+        raise InputError(
+            f"image {name} has values of more than 8 bits, and does not say which are "
+            f"black and white; expected 8: scale them to 0..255 and save it anew"
+        )
 
 
 def _on_background(image: Image.Image) -> Image.Image:

@@ -13,13 +13,16 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from remotezip import RemoteZip, RemoteZipError
 from tqdm.auto import tqdm
 
 from bckd.datasets.decoding import decode_image, header_of
 from bckd.downloads import FAILURES, Limited, download, why
 from bckd.errors import InputError
+from bckd.extras import extra
 from bckd.files import check_writable, parse_json, write_json
+
+with extra("notebooks", "fetching photographs of COCO"):
+    from remotezip import RemoteZip, RemoteZipError
 
 # COCO's own bucket; by images.cocodataset.org it has no certificate of its name.
 SERVER = "https://s3.amazonaws.com/images.cocodataset.org"

@@ -45,7 +45,7 @@ class _Record:
 
 
 def write_scenes(
-    root: Path,
+    root: Path | str,
     train: int = 2000,
     val: int = 400,
     seed: int = 0,
@@ -71,6 +71,7 @@ def write_scenes(
         InputError: if a value is out of range, `root` holds something else or can't be written
             to, or another process writes it.
     """
+    root = Path(root)
     record = checked(_Record(GENERATOR_VERSION, seed, variant, train, val))
     place = Path(os.path.realpath(root))  # a link is followed
     if _already_there(root, record):

@@ -6,7 +6,7 @@ import contextlib
 import io
 import json
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from tqdm.auto import tqdm
 
 from bckd.datasets.annotations import Annotations
 from bckd.datasets.coco import CocoDataset, Key, collate
+from bckd.datasets.plain_images import PlainImages
 from bckd.distributed import from_first, joined_lists, process_count, process_index
 from bckd.errors import InputError
 from bckd.files import write_text
@@ -51,7 +52,10 @@ class Metrics:
 
 
 def evaluation_loader(
-    dataset: CocoDataset, batch_size: int, workers: int = 0, share: tuple[int, int] = (0, 1)
+    dataset: CocoDataset | PlainImages,
+    batch_size: int,
+    workers: int = 0,
+    share: tuple[int, int] = (0, 1),
 ) -> DataLoader[Batch]:
     """Every image of the data set once, in batches of images that are padded to one size.
 
@@ -79,7 +83,6 @@ def evaluation_loader(
     )
 
 
-@torch.no_grad()
 def detect(
     detector: DenseDetector,
     loader: DataLoader[Batch],
@@ -87,7 +90,21 @@ def detect(
     progress: bool = True,
     who: str = "the detector",
 ) -> Results:
-    """Detections on every image, as COCO results in pixels of the original files.
+    """Detections on every image, as COCO results; arguments and errors as of `find_objects`."""
+    results: Results = []
+    for image_id, found in find_objects(detector, loader, progress, who):
+        results += to_results(found, image_id, annotations.category_ids)
+    return results
+
+
+@torch.no_grad()
+def find_objects(
+    detector: DenseDetector,
+    loader: DataLoader[Batch],
+    progress: bool = True,
+    who: str = "the detector",
+) -> list[tuple[int | str, Detections]]:
+    """Image ids and detections, on the CPU and in pixels of the original files.
 
     They come in the order of the loader's images. The detector is put into eval mode and left
     as it was found.
@@ -100,7 +117,7 @@ def detect(
     """
     device, was_training = next(detector.parameters()).device, detector.training
     detector.eval()
-    results: Results = []
+    results = []
     broken = []
     for batch in tqdm(loader, desc="evaluate", leave=False, disable=not progress):
         found = detector.detect(batch.images.to(device), batch.sizes.to(device))
@@ -108,9 +125,8 @@ def detect(
             if not detections.finite:
                 broken.append(batch.file_names[n])
                 continue
-            detections, sides = _in_frame(detections, batch.frames[n])
-            ratio = (batch.original_sizes[n].flip(0) / sides).repeat(2)
-            results += to_results(detections, batch.image_ids[n], ratio, annotations.category_ids)
+            size = batch.original_sizes[n]
+            results.append((batch.image_ids[n], _in_file(detections, batch.frames[n], size)))
     detector.train(was_training)
     if broken:
         what = f"{who} gives boxes or scores that are no numbers on {{}} images"
@@ -118,28 +134,32 @@ def detect(
     return results
 
 
-def _in_frame(detections: Detections, frame: torch.Tensor) -> tuple[Detections, torch.Tensor]:
-    """Detections in pixels of the picture within its margins, and its width and height."""
+def _in_file(
+    detections: Detections, frame: torch.Tensor, original_size: torch.Tensor
+) -> Detections:
+    """Detections on the CPU, in pixels of the file, whose picture the network saw in a frame.
+
+    Args:
+        frame: (4,) xyxy.
+        original_size: (2,) height and width of the file.
+    """
     start, end = frame[:2], frame[2:]
     boxes = detections.boxes.cpu()
     boxes = boxes.clamp(start.repeat(2).to(boxes), end.repeat(2).to(boxes)) - start.repeat(2)
-    return replace(detections, boxes=boxes), end - start
+    ratio = (original_size.flip(0) / (end - start)).repeat(2)
+    return Detections(boxes.double() * ratio, detections.scores.cpu(), detections.labels.cpu())
 
 
 def to_results(
-    detections: Detections,
-    image_id: int | str,
-    ratio: torch.Tensor,
-    category_ids: tuple[int | None, ...],
+    detections: Detections, image_id: int | str, category_ids: tuple[int | None, ...]
 ) -> Results:
-    """One image's detections as COCO results.
+    """One image's detections, in pixels of the original file, as COCO results.
 
     Args:
-        ratio: (4,) factors that bring xyxy to the original file's pixels.
         category_ids: id of every label; detections of a label without one are left out.
     """
-    boxes = detections.boxes.cpu().double() * ratio
-    boxes[:, 2:] -= boxes[:, :2]
+    boxes = detections.boxes.double()
+    boxes = torch.cat([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], dim=1)
     return [
         {
             "image_id": image_id,

@@ -41,6 +41,7 @@ from bckd.export.verification import (
     program_detect,
     quiet,
 )
+from bckd.extras import extra
 from bckd.files import check_writable, write_atomically
 from bckd.image_size import ImageSize
 from bckd.models.dense import DenseDetector
@@ -111,7 +112,10 @@ def run_export(source: Path | str, options: ExportOptions) -> dict[str, Verifica
         path, content = paths["onnx"], _onnx_bytes(program, checkpoint)
         if importlib.util.find_spec("onnxruntime") is None:
             write_atomically(path, lambda part: part.write_bytes(content))
-            print(f"{path}: not compared with PyTorch: onnxruntime is not installed")
+            print(
+                f"{path}: not compared with PyTorch: onnxruntime is not installed "
+                "(pip install 'bckd[export]')"
+            )
         else:
             verified["onnx"] = _write_checked(checkpoint, content, onnx_detect, path)
     if "program" in paths:
@@ -330,6 +334,6 @@ def _clean(graph: onnx.GraphProto) -> None:
 
 
 def _require_onnx() -> None:
-    for name in ("onnx", "onnxscript"):
-        if importlib.util.find_spec(name) is None:
-            raise InputError(f"writing ONNX needs the package {name}, which is not installed")
+    with extra("export", "writing ONNX"):
+        import onnx  # noqa: F401
+        import onnxscript  # noqa: F401

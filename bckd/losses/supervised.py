@@ -9,7 +9,6 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torchvision.ops import sigmoid_focal_loss
 
 from bckd.geometry import boxes_to_distances
 from bckd.groups import group_divisor
@@ -18,6 +17,8 @@ from bckd.structures import Assignment, DenseOutput
 
 def focal_term(output: DenseOutput, assignment: Assignment) -> Tensor:
     """Focal loss (alpha .25, gamma 2) of all counted locations over the number of positives."""
+    from torchvision.ops import sigmoid_focal_loss  # late: see bckd.models.backbones.base
+
     logits = output.cls_logits
     targets = F.one_hot(assignment.labels, logits.shape[-1] + 1)[..., :-1].to(logits)
     per_location = sigmoid_focal_loss(logits, targets, alpha=0.25, gamma=2.0).sum(dim=-1)

@@ -7,7 +7,6 @@ from typing import Literal
 
 import torch
 from torch import Tensor
-from torchvision.ops import batched_nms
 
 from bckd.structures import DenseOutput, Detections
 from bckd.values import BelowOne, Count, Fraction
@@ -65,6 +64,8 @@ def _one_image(
     settings: PostProcess,
 ) -> Detections:
     """NMS over the best (location, class) pairs of each level: scores (A, K), boxes (A, 4)."""
+    from torchvision.ops import batched_nms  # late: see bckd.models.backbones.base
+
     rows, labels, kept_scores, start = [], [], [], 0
     for level in scores.split(output.locations.counts):
         # A score that is nan passes, so that whoever takes the detections sees it.

@@ -106,6 +106,9 @@ class RunResult:
     seconds: float
     out: Path
 
+    def __repr__(self) -> str:
+        return f"RunResult(AP {self.metrics.AP:.3f} after {self.seconds:.0f} s, in {self.out})"
+
 
 def train(
     recipe: Recipe,

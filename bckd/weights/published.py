@@ -20,7 +20,6 @@ from urllib.parse import urlsplit
 
 import torch
 from torch import Tensor
-from torchvision.models import get_model_weights
 
 from bckd.downloads import download
 from bckd.errors import InputError
@@ -33,6 +32,7 @@ _ZOO_PAGE = "https://github.com/open-mmlab/mmdetection/tree/2.x/configs"
 _DRIVE = "https://drive.google.com/file/d/{}/view"
 # Drive sends files below some tens of MB from here; before larger ones it asks a person.
 _DRIVE_FILE = "https://drive.usercontent.google.com/download?id={}&export=download"
+_TORCHVISION = "https://download.pytorch.org/models"
 _TORCHVISION_PAGE = (
     "https://docs.pytorch.org/vision/stable/models/generated/torchvision.models.detection.{}.html"
 )
@@ -81,10 +81,8 @@ def _student(backbone: str, drive_id: str, AP: float, note: str) -> Pretrained:
     return Pretrained(name, "official", None, page, f"{name}.pth", None, None, AP, note)
 
 
-def _torchvision(name: str, note: str) -> Pretrained:
-    weights = get_model_weights(name).COCO_V1
-    AP = round(weights.meta["_metrics"]["COCO-val2017"]["box_map"] / 100, 4)
-    return _of_torchvision(name, name, weights.url, AP, note)
+def _torchvision(name: str, file_name: str, AP: float, note: str) -> Pretrained:
+    return _of_torchvision(name, name, f"{_TORCHVISION}/{file_name}", AP, note)
 
 
 def _of_torchvision(model: str, name: str, url: str, AP: float | None, note: str) -> Pretrained:
@@ -189,9 +187,24 @@ _TABLE = (
         AP=0.206,
         note="NanoDet-m, ShuffleNetV2, 320 x 320 pixels",
     ),
-    _torchvision("fcos_resnet50_fpn", "torchvision's FCOS, ResNet-50"),
-    _torchvision("retinanet_resnet50_fpn", "torchvision's RetinaNet, ResNet-50"),
-    _torchvision("retinanet_resnet50_fpn_v2", "torchvision's improved RetinaNet, ResNet-50"),
+    _torchvision(
+        "fcos_resnet50_fpn",
+        "fcos_resnet50_fpn_coco-99b0c9b7.pth",
+        0.392,
+        "torchvision's FCOS, ResNet-50",
+    ),
+    _torchvision(
+        "retinanet_resnet50_fpn",
+        "retinanet_resnet50_fpn_coco-eeacb38b.pth",
+        0.364,
+        "torchvision's RetinaNet, ResNet-50",
+    ),
+    _torchvision(
+        "retinanet_resnet50_fpn_v2",
+        "retinanet_resnet50_fpn_v2_coco-5905b1c5.pth",
+        0.415,
+        "torchvision's improved RetinaNet, ResNet-50",
+    ),
 )
 PRETRAINED: dict[str, Pretrained] = {entry.name: entry for entry in _TABLE}
 
@@ -231,6 +244,8 @@ def torchvision_weights(model: str, weights: str) -> dict[str, Tensor]:
     Raises:
         InputError: torchvision has no such weights, or as `fetch`.
     """
+    from torchvision.models import get_model_weights  # late: see bckd.models.backbones.base
+
     known = [entry.name for entry in get_model_weights(model)]
     if weights not in known:
         raise InputError(

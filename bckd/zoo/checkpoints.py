@@ -68,6 +68,10 @@ class Checkpoint:
     size: ImageSize
     record: dict[str, Any] = field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        kind, classes = type(self.detector).__name__, first_of([*self.detector.class_names])
+        return f"{type(self).__name__}({kind} of {classes}; {self.size}; {self.record})"
+
 
 def save_detector(
     path: Path, detector: DenseDetector, size: ImageSize, record: dict[str, Any]

@@ -16,7 +16,6 @@ import numpy as np
 import pytest
 import torch
 
-from bckd.commands import train as train_command
 from bckd.commands.main import main, run
 from bckd.commands.metrics import print_metrics
 from bckd.datasets.annotations import read_annotations
@@ -24,6 +23,7 @@ from bckd.image_size import ImageSize
 from bckd.models.detector import Detector
 from bckd.models.postprocess import PostProcess
 from bckd.presets import PRESETS
+from bckd.training import trainer
 from bckd.training.trainer import snapshot
 from bckd.zoo.checkpoints import STUDENT, save_detector
 
@@ -293,7 +293,7 @@ def test_memory_that_runs_out(
     error: Callable[[], object],
     asked: str,
 ) -> None:
-    monkeypatch.setattr(train_command, "train", lambda *_, **__: error())
+    monkeypatch.setattr(trainer, "train", lambda *_, **__: error())
     message = refusal("train", "scenes")
     assert f"error: memory ran out{asked}; fewer images at once (--batch-size)" in message
 
@@ -301,7 +301,7 @@ def test_memory_that_runs_out(
 def test_a_fault_of_our_own_is_no_sentence(
     call: Callable[..., object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(train_command, "train", lambda *_, **__: torch.ones(2) + torch.ones(3))
+    monkeypatch.setattr(trainer, "train", lambda *_, **__: torch.ones(2) + torch.ones(3))
     with pytest.raises(RuntimeError, match="must match the size"):
         call("train", "scenes")
 

@@ -293,13 +293,13 @@ class TestCrowded:
 class TestResults:
     def test_a_class_that_the_file_does_not_list_is_left_out(self) -> None:
         found = Detections(torch.ones(2, 4), torch.tensor([0.75, 0.5]), torch.tensor([1, 0]))
-        (row,) = to_results(found, 9, torch.ones(4), (30, None))
+        (row,) = to_results(found, 9, (30, None))
         assert row["category_id"] == 30 and row["score"] == 0.5
 
     def test_fields(self) -> None:
-        boxes = torch.tensor([[2.0, 4, 10, 20], [0.0, 0, 1 / 3, 5]])
+        boxes = torch.tensor([[4.0, 2, 20, 10], [0.0, 0, 2 / 3, 2.5]])
         found = Detections(boxes, torch.tensor([0.75, 0.5]), torch.tensor([1, 0]))
-        first, second = to_results(found, 9, torch.tensor([2.0, 0.5, 2.0, 0.5]), (30, 70))
+        first, second = to_results(found, 9, (30, 70))
         assert first == {
             "image_id": 9,
             "category_id": 70,
@@ -312,7 +312,7 @@ class TestResults:
         """Their order is all that AP sees: boxes may be rounded, scores may not."""
         scores = torch.tensor([0.51234, 0.51233])
         found = Detections(torch.tensor([[0.0, 0, 5, 5]] * 2), scores, torch.tensor([0, 0]))
-        results = to_results(found, 1, torch.ones(4), (1,))
+        results = to_results(found, 1, (1,))
         assert [row["score"] for row in results] == scores.tolist()
 
     def test_pycocotools_reads_the_file(self, dataset: CocoDataset, tmp_path: Path) -> None:

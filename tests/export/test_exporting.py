@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import io
 import json
+import sys
 import warnings
 import zipfile
 from collections.abc import Callable
@@ -399,10 +399,7 @@ class TestRefusals:
 
 def without(monkeypatch: pytest.MonkeyPatch, package: str) -> None:
     """As if a package were not installed."""
-    find = importlib.util.find_spec
-    monkeypatch.setattr(
-        exporting.importlib.util, "find_spec", lambda name: None if name == package else find(name)
-    )
+    monkeypatch.setitem(sys.modules, package, None)
 
 
 @pytest.fixture

@@ -6,11 +6,9 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Self
 
-import torchvision
 from torch import Tensor, nn
 
 from bckd.errors import InputError
-from bckd.weights.torchvision_models import with_published
 
 COARSEST = 32  # stride of C5
 
@@ -70,7 +68,12 @@ def torchvision_model(name: str, weights: str | None) -> nn.Module:
     Raises:
         InputError: no such weights, or they are not as published, or could not be downloaded.
     """
-    build = partial(torchvision.models.get_model, name, weights=None)
+    # Late, here and elsewhere below: torchvision takes a second, which `--help` can do without.
+    from torchvision.models import get_model
+
+    from bckd.weights.torchvision_models import with_published
+
+    build = partial(get_model, name, weights=None)
     if weights is None:
         return build()
     try:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from torch import Tensor, nn
-from torchvision.models import resnet
-from torchvision.models.resnet import Bottleneck
 
 from bckd.models.backbones.base import Backbone, torchvision_model
+
+if TYPE_CHECKING:  # torchvision is loaded where a network is built
+    from torchvision.models import resnet
 
 
 class ResNet(Backbone):
@@ -49,6 +52,8 @@ class ResNet(Backbone):
 
 def _stride_first(net: nn.Module) -> None:
     """Move the stride of every bottleneck from its second convolution to its first."""
+    from torchvision.models.resnet import Bottleneck
+
     for block in net.modules():
         if isinstance(block, Bottleneck):
             block.conv1.stride, block.conv2.stride = block.conv2.stride, block.conv1.stride

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchvision.models.swin_transformer import ShiftedWindowAttention, SwinTransformer
 
 from bckd.models.backbones.base import Backbone, torchvision_model
+
+if TYPE_CHECKING:  # torchvision is loaded where a network is built
+    from torchvision.models.swin_transformer import SwinTransformer
 
 PATCH = 4  # side of a patch, in pixels
 
@@ -49,6 +52,8 @@ class SwinT(Backbone):
 
     def undecayed(self) -> Iterator[nn.Parameter]:
         """LayerNorms and position tables (mmdetection 2.28 `configs/swin`)."""
+        from torchvision.models.swin_transformer import ShiftedWindowAttention
+
         for part in self.modules():
             if isinstance(part, nn.LayerNorm):
                 yield from part.parameters()

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 from typing import Any
 
 from torch import Tensor
 
 from bckd.errors import InputError, reason
+from bckd.extras import extra
 from bckd.models.backbones.base import Backbone
 
 PREFIX = "timm:"
@@ -30,9 +30,8 @@ class TimmBackbone(Backbone):
 
     def __init__(self, name: str, pretrained: bool, norm_eval: bool) -> None:
         super().__init__()
-        if importlib.util.find_spec("timm") is None:
-            raise InputError(f"backbone {name} needs the package timm: pip install 'bckd[timm]'")
-        import timm
+        with extra("timm", f"backbone {name}"):
+            import timm
 
         model = name.removeprefix(PREFIX)
         try:

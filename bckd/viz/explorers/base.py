@@ -21,12 +21,15 @@ import os
 from pathlib import Path
 from typing import Any, ClassVar
 
-import anywidget
 import numpy as np
-import traitlets
 
 from bckd.errors import InputError
+from bckd.extras import extra
 from bckd.viz.style import PALETTE
+
+with extra("notebooks", "an explorer"):
+    import anywidget
+    import traitlets
 
 MAX_BYTES = 5_000_000
 # The element types that a browser has a typed array for.

@@ -1,0 +1,80 @@
+"""Average precision of a detector as it was saved, on the data of its run or on others."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from bckd.datasets.annotations import class_names_of
+from bckd.datasets.coco import CocoDataset
+from bckd.evaluation.average_precision import MAX_DETECTIONS, Metrics, evaluate
+from bckd.files import read_json
+from bckd.models.dense import DenseDetector
+from bckd.recipes import DataConfig, Recipe
+from bckd.training.preparation import pick_device, validation_data, with_classes_of
+from bckd.values import checked, from_plain
+from bckd.zoo.checkpoints import load_detector, recorded_size
+
+
+def evaluate_saved(
+    source: Path | str,
+    data: DataConfig | Path | str | None = None,
+    device: str = "auto",
+    batch_size: int = 16,
+    progress: bool = True,
+) -> Metrics:
+    """The metrics that `bckd eval` prints, of a run or of weights.
+
+    Args:
+        source: a detector, as `load_detector` takes it.
+        data: a COCO data set to evaluate on: its folder, laid out as the run's own data; or all
+            that is to be said of it, the size of its images too. None: the run's own.
+        device: cpu, cuda, cuda:1, mps; auto: cuda where there is one, else cpu.
+        batch_size: images a forward pass.
+        progress: show a bar.
+
+    Raises:
+        InputError: weights or data are absent or something else, or do not fit one another.
+    """
+    if not isinstance(data, DataConfig):
+        own = recorded_data(Path(source))
+        data = own if data is None else replace(own, root=Path(data))
+    data = checked(data)
+    detector, dataset = saved_and_data(source, data, device)
+    detector, dataset = with_classes_of(detector, Path(source), dataset)
+    return evaluate(detector, dataset, batch_size, data.workers, progress)[0]
+
+
+def saved_and_data(
+    source: Path | str, data: DataConfig, device: str = "auto", max_detections: int | None = None
+) -> tuple[DenseDetector, CocoDataset]:
+    """A detector as it was saved and the images to evaluate it on, each with its own classes.
+
+    Args:
+        max_detections: of an image, that the detector keeps; None: as many as it did.
+
+    Raises:
+        InputError: as `evaluate_saved`.
+    """
+    names = class_names_of(data.root / data.val_annotations)
+    detector = load_detector(source, names).detector
+    settings = detector.settings
+    kept = settings.max_detections if max_detections is None else max_detections
+    judged = min(kept, MAX_DETECTIONS if max_detections is None else max_detections)
+    dataset = validation_data(data, detector.normalisation, judged)
+    detector = detector.to(pick_device(device))
+    detector.settings = replace(settings, max_detections=kept)
+    return detector, dataset
+
+
+def recorded_data(path: Path) -> DataConfig:
+    """What to evaluate on by default: the run's own data set, and the size of its images.
+
+    The run is the folder itself, that of its student, or the one above its snapshots.
+    """
+    folders = [path] if path.is_dir() else [path.parent, path.parent.parent]
+    found = (folder / "recipe.json" for folder in folders)
+    recipe = next((file for file in found if file.is_file()), None)
+    if recipe is None:
+        return DataConfig(size=recorded_size(path))
+    return from_plain(Recipe, read_json(recipe), str(recipe)).data
