@@ -12,6 +12,7 @@ from urllib.parse import unquote
 
 import pytest
 
+import bckd
 from bckd.commands.demo import DemoOptions
 from bckd.commands.evaluate import EvalOptions
 from bckd.commands.main import COMMANDS
@@ -177,8 +178,8 @@ def test_the_first_page_is_short() -> None:
 def test_versions_are_those_of_the_project() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
-    assert re.findall(r"^version: (.+)$", citation, re.MULTILINE) == [project["version"]]
-    assert f"## {project['version']}" in PAGES["CHANGELOG.md"]
+    assert re.findall(r"^version: (.+)$", citation, re.MULTILINE) == [bckd.__version__]
+    assert f"## {bckd.__version__}" in PAGES["CHANGELOG.md"]
     workflow = (ROOT / ".github" / "workflows" / "tests.yml").read_text(encoding="utf-8")
     (pythons,) = re.findall(r"python: \[(.+)\]", workflow)
     oldest, below = re.findall(r"3\.\d+", project["requires-python"])

@@ -73,8 +73,8 @@ class TestDetector:
     def test_pyramid_adds_downwards_then_upwards(self) -> None:
         detector = nanodet()
         for value, layer in zip((1.0, 10.0, 100.0), detector.fpn.lateral_convs, strict=True):
-            nn.init.zeros_(layer["conv"].weight)
-            nn.init.constant_(layer["conv"].bias, value)
+            nn.init.zeros_(layer.conv.weight)
+            nn.init.constant_(layer.conv.bias, value)
         maps = detector.fpn(detector.backbone(torch.randn(1, 3, 64, 64)))
         # Downwards 111, 110, 100; then upwards 111, 110 + 111, 100 + 221.
         for x, expected in zip(maps, (111.0, 221.0, 321.0), strict=True):
@@ -85,9 +85,9 @@ class TestDetector:
         """Halving a map averages 2 x 2 cells; doubling it blends with weights 3/4 and 1/4."""
         detector = nanodet()
         for layer in detector.fpn.lateral_convs:
-            nn.init.zeros_(layer["conv"].weight)
-            nn.init.zeros_(layer["conv"].bias)
-        detector.fpn.lateral_convs[1]["conv"].weight[0, 0] = 1.0
+            nn.init.zeros_(layer.conv.weight)
+            nn.init.zeros_(layer.conv.bias)
+        detector.fpn.lateral_convs[1].conv.weight[0, 0] = 1.0
         stages = detector.backbone(torch.zeros(1, 3, 64, 64))
         stages[1] = torch.zeros_like(stages[1])
         stages[1][0, 0, 0, :2] = torch.tensor([16.0, 32.0])

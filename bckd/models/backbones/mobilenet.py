@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from torch import Tensor, nn
-from torchvision.models import mobilenetv2
 
 from bckd.models.backbones.base import Backbone, torchvision_model
+
+if TYPE_CHECKING:  # torchvision is loaded where a network is built
+    from torchvision.models import mobilenetv2
 
 LEAKY_SLOPE = 0.1  # of the official student
 
