@@ -39,7 +39,7 @@ from bckd.launcher import is_first, process_name
 from bckd.presets import PRESETS
 from bckd.recipes import Recipe
 from bckd.training import trainer
-from bckd.training.preparation import validation_data
+from bckd.training.data import validation_data
 from bckd.training.resuming import STATE, agreed_state
 from bckd.training.run_log import read_log
 from bckd.values import from_plain

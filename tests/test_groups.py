@@ -22,7 +22,8 @@ from bckd.models.detector import Detector, HeadName
 from bckd.recipes import LossWeights, Recipe
 from bckd.structures import Batch
 from bckd.teachers.targets import live_teaching
-from bckd.training.preparation import build_student, training_data
+from bckd.training.data import training_data
+from bckd.training.student import build_student
 from bckd.training.terms import compute_terms
 
 HEADS: tuple[HeadName, ...] = get_args(HeadName)

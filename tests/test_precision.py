@@ -11,8 +11,8 @@ import torch
 from bckd.errors import NonFiniteLossError
 from bckd.precision import autocast_type
 from bckd.recipes import Recipe
-from bckd.training.preparation import build_student
 from bckd.training.run_log import read_log
+from bckd.training.student import build_student
 from bckd.training.trainer import train
 
 CUDA = torch.device("cuda")

@@ -11,6 +11,7 @@ import torch
 from bckd.commands.demo_report import report
 from bckd.commands.parsing import parse
 from bckd.datasets.scenes import write_scenes
+from bckd.device import pick_device
 from bckd.evaluation.agreement import agreement
 from bckd.evaluation.average_precision import evaluate, evaluation_loader
 from bckd.files import one_writer, write_json, write_text
@@ -21,8 +22,9 @@ from bckd.recipes import Recipe
 from bckd.studies.catalogue import methods
 from bckd.studies.study import weights_of
 from bckd.telling import each_once
-from bckd.training.preparation import load_teacher, pick_device, training_data, validation_data
+from bckd.training.data import training_data, validation_data
 from bckd.training.recipe_check import check_recipe
+from bckd.training.teacher import load_teacher
 from bckd.training.trainer import make_teaching, train
 from bckd.values import Count, Place, Seed, checked
 from bckd.zoo.checkpoints import load_detector

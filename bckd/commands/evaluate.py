@@ -54,8 +54,8 @@ def run(arguments: list[str]) -> None:
 
 def _evaluate(path: Path, options: EvalOptions) -> None:
     from bckd.evaluation.average_precision import MAX_DETECTIONS, evaluate, write_results
+    from bckd.teachers.matching import with_classes_of
     from bckd.training.evaluating import saved_and_data
-    from bckd.training.preparation import with_classes_of
     from bckd.zoo.unfinished import weights_of_run
 
     annotations = options.data.root / options.data.val_annotations

@@ -16,7 +16,7 @@ from bckd.errors import InputError
 from bckd.models.dense import DenseDetector
 from bckd.presets import PRESETS
 from bckd.recipes import DataConfig
-from bckd.training.preparation import validation_data
+from bckd.training.data import validation_data
 from bckd.weights.published import PRETRAINED, fetch
 from bckd.zoo.checkpoints import load_detector
 

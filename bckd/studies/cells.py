@@ -24,8 +24,9 @@ from bckd.recipes import DataConfig, Recipe
 from bckd.studies.study import Cell, Study, changes_from, model_path, recipe_of
 from bckd.teachers.matching import matched
 from bckd.teachers.targets import Teaching
-from bckd.training.preparation import renamed_classes, training_data, validation_data
+from bckd.training.data import training_data, validation_data
 from bckd.training.run_log import read_log
+from bckd.training.teacher import renamed_classes
 from bckd.training.terms import needs_of_terms
 from bckd.training.trainer import RunResult, make_teaching, train
 from bckd.zoo.checkpoints import load_detector

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from torch import Tensor
 
 from bckd.correspondence import choose_levels
+from bckd.datasets.coco import CocoDataset
 from bckd.errors import InputError
 from bckd.models.dense import DenseDetector
 from bckd.models.grouped import NO_SCORE
@@ -131,3 +133,45 @@ def tell_lacking(who: str, names: Sequence[str]) -> None:
 
 def _listed(values: Sequence[object], separator: str = ", ") -> str:
     return separator.join(str(value) for value in values)
+
+
+def with_classes_of(
+    detector: DenseDetector, path: Path, dataset: CocoDataset
+) -> tuple[DenseDetector, CocoDataset]:
+    """Detector and data set with the classes that both know, matched by name.
+
+    Classes that the detector has beyond these are left out, and told; those that it lacks must
+    have no box in the data.
+
+    Raises:
+        InputError: naming the classes of the data set that have boxes and that it lacks.
+    """
+    names = dataset.annotations.class_names
+    if detector.class_names == names:
+        return detector, dataset
+    dataset.annotations.check_known(detector.class_names, str(path))
+    known = tuple(name for name in names if name in detector.class_names)
+    dataset = dataset.with_annotations(dataset.annotations.with_classes(known, str(path)))
+    columns = columns_by_name(detector.class_names, known, str(path))
+    chosen = (known, columns, detector.strides, detector.normalisation)
+    return Matched(detector, *chosen).train(detector.training), dataset
+
+
+def columns_by_name(
+    theirs: tuple[str, ...],
+    ours: tuple[str, ...],
+    who: str,
+    dispensable: frozenset[str] = frozenset(),
+) -> list[int | None]:
+    """Where each of our classes is among theirs, by name; what is left out or lacks is told."""
+    absent = [name for name in ours if name not in theirs]
+    extra = [name for name in theirs if name not in ours]
+    missing = [name for name in absent if name not in dispensable]
+    if missing:
+        alone = f" and it alone has {first_of(extra)}" if extra else ""
+        raise InputError(
+            f"{who} has other classes than the data set: it lacks {first_of(missing)}{alone}"
+        )
+    tell_some(f"{who}: {{}} of its classes are not in the data set and left out", extra)
+    tell_lacking(who, absent)
+    return [theirs.index(name) if name in theirs else None for name in ours]

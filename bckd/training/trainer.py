@@ -26,6 +26,7 @@ from tqdm.auto import tqdm
 from bckd.correspondence import compared
 from bckd.datasets.batches import TrainingBatches
 from bckd.datasets.coco import CocoDataset, collate
+from bckd.device import pick_device
 from bckd.distributed import (
     anywhere,
     first_process_first,
@@ -56,22 +57,14 @@ from bckd.models.detector import Detector
 from bckd.precision import autocast_type
 from bckd.recipes import Recipe
 from bckd.structures import Batch
-from bckd.teachers.preflight import check_teacher
+from bckd.teachers.check import check_teacher
 from bckd.teachers.targets import TeacherTargets, Teaching, live_teaching
 from bckd.telling import each_once, some, tell
+from bckd.training.data import check_same_classes, training_data, validation_data
 from bckd.training.learnt_boxes import tell_unlearnt
 from bckd.training.loss_window import LossWindow
 from bckd.training.needs import check_needs
 from bckd.training.own_terms import OwnTerms, named_terms
-from bckd.training.preparation import (
-    build_student,
-    check_same_classes,
-    load_teacher,
-    pick_device,
-    training_data,
-    validation_data,
-    with_normalisation_of,
-)
 from bckd.training.recipe_check import check_recipe
 from bckd.training.resuming import (
     ResumeState,
@@ -83,6 +76,8 @@ from bckd.training.resuming import (
 )
 from bckd.training.run_log import NoLog, RunLog, read_log
 from bckd.training.schedule import build_optimizer, learning_rate, set_learning_rate
+from bckd.training.student import build_student, with_normalisation_of
+from bckd.training.teacher import load_teacher
 from bckd.training.terms import (
     Terms,
     assignment_rules,

@@ -18,7 +18,7 @@ from bckd.datasets.coco import Key
 from bckd.errors import InputError
 from bckd.recipes import DataConfig, Recipe
 from bckd.teachers.targets import TeacherTargets
-from bckd.training.preparation import training_data
+from bckd.training.data import training_data
 from bckd.training.resuming import contents_of
 from bckd.training.trainer import make_teaching
 

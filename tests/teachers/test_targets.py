@@ -19,7 +19,7 @@ from bckd.models.detector import Detector
 from bckd.recipes import Recipe
 from bckd.structures import Batch
 from bckd.teachers.targets import TeacherTargets, live_teaching
-from bckd.training.preparation import training_data
+from bckd.training.data import training_data
 from bckd.training.trainer import make_teaching
 from bckd.zoo.checkpoints import load_detector
 

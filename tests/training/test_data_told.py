@@ -19,8 +19,8 @@ from bckd.models.detector import Detector
 from bckd.models.supervision import assign
 from bckd.recipes import DataConfig, Recipe
 from bckd.structures import GroundTruth
+from bckd.training.data import check_same_classes, training_data, validation_data
 from bckd.training.learnt_boxes import tell_unlearnt
-from bckd.training.preparation import check_same_classes, training_data, validation_data
 from bckd.training.trainer import train
 
 Told = Callable[[], list[str]]

@@ -222,7 +222,7 @@ class TestNeeds:
     def test_stored_answers_without_features_are_refused(
         self, distilling: Recipe, source: Path
     ) -> None:
-        from bckd.training.preparation import training_data
+        from bckd.training.data import training_data
         from bckd.training.trainer import make_teaching
 
         data = replace(distilling.data, cache=True)

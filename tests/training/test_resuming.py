@@ -23,9 +23,9 @@ from bckd.datasets.scene_drawing import class_names
 from bckd.errors import InputError
 from bckd.recipes import LossWeights, Optimisation, Recipe
 from bckd.training import resuming, trainer
-from bckd.training.preparation import build_student
 from bckd.training.resuming import PREVIOUS, STATE
 from bckd.training.run_log import LOG, read_log
+from bckd.training.student import build_student
 from bckd.training.trainer import snapshot, train
 from bckd.zoo.checkpoints import STUDENT, load_detector
 

@@ -34,9 +34,11 @@ from bckd.recipes import LossWeights, Optimisation, Recipe
 from bckd.structures import Batch
 from bckd.teachers.targets import TeacherTargets, live_teaching
 from bckd.training import trainer
-from bckd.training.preparation import build_student, load_teacher, training_data, validation_data
+from bckd.training.data import training_data, validation_data
 from bckd.training.resuming import STATE
 from bckd.training.run_log import read_log
+from bckd.training.student import build_student
+from bckd.training.teacher import load_teacher
 from bckd.training.terms import compute_terms
 from bckd.training.trainer import RunResult, train
 from bckd.zoo.checkpoints import STUDENT, load_detector, save_detector

@@ -64,7 +64,7 @@ def check_teacher(
     """Try the teacher on `recipe.teacher_check` validation images, and say what came out.
 
     Args:
-        teacher: as its student takes it (see `preparation.load_teacher`).
+        teacher: as its student takes it (see `load_teacher`).
         student: before its first step; it is tried too where it has a start.
         validation: the recipe's.
 

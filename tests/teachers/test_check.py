@@ -12,9 +12,9 @@ from bckd.errors import InputError
 from bckd.image_size import ImageSize
 from bckd.presets import SCENES_TEACHER
 from bckd.recipes import Recipe
-from bckd.teachers import preflight
-from bckd.teachers.preflight import Preflight, check_teacher, examine
-from bckd.training.preparation import validation_data
+from bckd.teachers import check
+from bckd.teachers.check import Preflight, check_teacher, examine
+from bckd.training.data import validation_data
 from bckd.training.trainer import train
 from bckd.zoo.checkpoints import Checkpoint, load_detector
 
@@ -116,7 +116,7 @@ def test_half_of_its_record_is_enough(
     refused: bool,
 ) -> None:
     found = Preflight(images=32, AP=0.4 * share, chance=0.0, student=None, recorded=0.4)
-    monkeypatch.setattr(preflight, "examine", lambda *arguments: found)
+    monkeypatch.setattr(check, "examine", lambda *arguments: found)
     arguments = (recipe, Checkpoint(tiny_detector(), recipe.data.size), tiny_detector(), None)
     if refused:
         with pytest.raises(InputError, match="far below its recorded AP"):

@@ -1,0 +1,75 @@
+"""The images of a recipe: to train on and to evaluate on, with the same classes."""
+
+from __future__ import annotations
+
+from bckd.datasets.annotations import read_annotations
+from bckd.datasets.coco import CocoDataset
+from bckd.errors import InputError
+from bckd.evaluation.average_precision import MAX_DETECTIONS
+from bckd.named import load_named
+from bckd.normalisation import IMAGENET, Normalisation
+from bckd.recipes import DataConfig
+from bckd.telling import tell_some
+from bckd.training.data_told import tell_annotations, tell_shared, tell_training, tell_validation
+
+
+def training_data(
+    data: DataConfig, seed: int, normalisation: Normalisation = IMAGENET
+) -> CocoDataset:
+    """The training images of a data set, shuffled and flipped by `seed`."""
+    folder = data.root / data.train_images
+    annotations = read_annotations(data.root / data.train_annotations, folder)
+    if not annotations.labelled:
+        raise InputError(f"{annotations.path} has no 'annotations': nothing to learn from")
+    annotations = annotations.first(data.first_train)
+    tell_annotations(annotations)
+    dataset = CocoDataset(
+        folder,
+        annotations,
+        data.size,
+        flip=data.flip,
+        seed=seed,
+        skip_empty=True,
+        cache=data.cache,
+        normalisation=normalisation,
+        augmentations=[load_named(name, "data.augmentations") for name in data.augmentations],
+    )
+    tell_training(dataset)
+    return dataset
+
+
+def validation_data(
+    data: DataConfig,
+    normalisation: Normalisation = IMAGENET,
+    max_detections: int = MAX_DETECTIONS,
+) -> CocoDataset:
+    """The images of a data set to evaluate on.
+
+    Args:
+        max_detections: of an image, that will be judged (see `evaluation.score`).
+    """
+    folder = data.root / data.val_images
+    annotations = read_annotations(data.root / data.val_annotations, folder).first(data.first_val)
+    tell_annotations(annotations)
+    dataset = CocoDataset(
+        folder, annotations, data.size, cache=data.cache, normalisation=normalisation
+    )
+    tell_validation(dataset, max_detections)
+    return dataset
+
+
+def check_same_classes(training: CocoDataset, validation: CocoDataset) -> CocoDataset:
+    """The validation's images with the labels of the training's, whose classes have to be the same.
+
+    They are matched by name; ids and order may differ. A class without a box may be absent.
+
+    Raises:
+        InputError: one of the two has boxes of a class that the other does not list.
+    """
+    ours, theirs = training.annotations, validation.annotations
+    names = ours.class_names
+    matched = theirs.with_classes(names, f"{ours.path}")
+    absent = sorted(ours.occurring_classes - set(theirs.class_names))
+    tell_some(f"{theirs.path}: classes that are learnt and that it does not list ({{}})", absent)
+    tell_shared(training, validation)
+    return validation.with_annotations(matched)

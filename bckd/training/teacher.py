@@ -1,0 +1,79 @@
+"""The teacher of a recipe, as its student takes it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import nn
+
+from bckd.device import pick_device
+from bckd.errors import InputError
+from bckd.models.adopted import adopt
+from bckd.precision import autocast_type
+from bckd.recipes import Recipe
+from bckd.teachers.matching import matched
+from bckd.telling import tell
+from bckd.training.recipe_check import distils
+from bckd.zoo.checkpoints import Checkpoint, load_detector
+
+
+def load_teacher(
+    recipe: Recipe,
+    class_names: tuple[str, ...],
+    device: torch.device,
+    dispensable: frozenset[str] = frozenset(),
+    strides: tuple[int, ...] | None = None,
+    own: nn.Module | None = None,
+) -> Checkpoint | None:
+    """The recipe's teacher as its student takes it: frozen, in eval mode, checked.
+
+    Args:
+        dispensable: classes that the teacher may lack, as the data have no box of them.
+        strides: the student's; None: those of the recipe's model.
+        own: the module that teaches in place of `recipe.teacher`.
+
+    Raises:
+        InputError: a class or a stride of the student has no counterpart, or nothing is
+            distilled.
+    """
+    if recipe.teacher is None and own is None:
+        return None
+    who = "" if recipe.teacher is None else f" {recipe.teacher}"
+    if not distils(recipe):
+        raise InputError(f"teacher{who} is given, but every distillation weight is 0")
+    if recipe.teacher is None:
+        assert own is not None
+        adopted = adopt(
+            own,
+            class_names,
+            recipe.model,
+            "teacher",
+            autocast_type(recipe.precision, pick_device(recipe.device)),
+        )
+        checkpoint = Checkpoint(adopted, recipe.data.size)
+    else:
+        checkpoint = load_detector(recipe.teacher, class_names)
+    if "report" in checkpoint.record:
+        tell(f"teacher{who}: {checkpoint.record['report']}")
+    model, renamed = recipe.model, renamed_classes(recipe.teacher_classes)
+    student = (class_names, strides or model.strides, model.normalisation)
+    teacher = matched(checkpoint.detector, f"teacher{who}", *student, renamed, dispensable)
+    return replace(checkpoint, detector=teacher.requires_grad_(False).eval().to(device))
+
+
+def renamed_classes(pairs: tuple[str, ...]) -> dict[str, str]:
+    """The teacher's name of a class by ours, from texts such as "lorry=truck".
+
+    Raises:
+        InputError: a text is none, or a class is there twice.
+    """
+    renamed: dict[str, str] = {}
+    for pair in pairs:
+        ours, _, theirs = pair.partition("=")
+        if not ours or not theirs:
+            raise InputError(f"teacher_classes has {pair!r}; expected ours=theirs")
+        if ours in renamed:
+            raise InputError(f"teacher_classes has {ours!r} twice")
+        renamed[ours] = theirs
+    return renamed
