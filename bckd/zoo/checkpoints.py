@@ -52,6 +52,7 @@ from bckd.zoo.unfinished import (
 FORMAT = "bckd-detector-1"
 TORCHVISION_FORMAT = "bckd-torchvision-1"  # of a detector of torchvision's, by its name
 OWN_FORMAT = "bckd-module-1"  # of a module of the user's own
+FORMATS = (FORMAT, TORCHVISION_FORMAT, OWN_FORMAT)
 
 
 @dataclass(frozen=True)
@@ -144,6 +145,7 @@ def load_module(source: Path | str, module: nn.Module) -> Checkpoint:
     path = Path(source)
     path = weights_of_run(path) if path.is_dir() else path
     tensors, header = read_tensors(path)
+    _check_version(path, header)
     if header.get("format") != OWN_FORMAT:
         raise InputError(f"{path} holds no weights of a module of one's own (format {OWN_FORMAT})")
     names = [name for name in ("class_names", "size", "record") if name in header]
@@ -216,7 +218,17 @@ class _Recorded:
     AP: Fraction | None = None
 
 
+def _check_version(path: Path, header: dict[str, str]) -> None:
+    """Refuse what a later version of the package wrote: its fields may mean something else."""
+    written = header.get("format", "")
+    kind, _, version = written.rpartition("-")
+    ours = next((x for x in FORMATS if x.rpartition("-")[0] == kind), None)
+    if ours and version.isdecimal() and int(version) > int(ours.rpartition("-")[2]):
+        raise InputError(f"{path} is of a later version of bckd ({written}); expected {ours}")
+
+
 def _header(path: Path, header: dict[str, str]) -> _Header | _TorchvisionHeader:
+    _check_version(path, header)
     if header.get("format") == OWN_FORMAT:
         raise InputError(
             f"{path} holds weights of a module of your own; load them into it "

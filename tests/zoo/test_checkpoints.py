@@ -169,6 +169,13 @@ class TestHeader:
         path = with_header(saved[0], record='{"AP": NaN}')
         assert load_detector(path).record == {"AP": None}
 
+    @pytest.mark.parametrize("kind", ["bckd-detector", "bckd-torchvision", "bckd-module"])
+    def test_of_a_later_version(self, saved: tuple[Path, Detector], kind: str) -> None:
+        tensors, header = read_tensors(saved[0])
+        save_tensors(saved[0], tensors, {**header, "format": f"{kind}-12"})
+        with pytest.raises(InputError, match=f"later version of bckd .{kind}-12.; expected {kind}"):
+            load_detector(saved[0])
+
     def test_weights_that_are_no_numbers(self, saved: tuple[Path, Detector]) -> None:
         path, detector = saved
         for name in ("head.cls.weight", "head.cls.bias"):
