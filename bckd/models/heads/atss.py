@@ -11,11 +11,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from bckd.assigners import AssignmentRules, assign_atss
 from bckd.geometry import box_similarity, deltas_to_boxes, grid, with_anchors
 from bckd.losses.options import LossOptions
 from bckd.losses.supervised import centerness_of, centerness_term, focal_term, total_of_groups
-from bckd.models.heads.head import Defaults, Head, HeadSettings, SupervisedTerm
+from bckd.models.heads.head import Defaults, HeadSettings, SupervisedTerm
 from bckd.models.heads.layers import (
     Scale,
     exact_predictor,
@@ -25,12 +24,13 @@ from bckd.models.heads.layers import (
     shapes_of,
     tower,
 )
-from bckd.structures import Assignment, DenseOutput, GroundTruth, Locations
+from bckd.models.heads.one_anchor import OneAnchorHead
+from bckd.structures import Assignment, DenseOutput
 
 DELTA_SCALE = (0.1, 0.1, 0.2, 0.2)  # what is predicted, times these, is the delta
 
 
-class ATSSHead(Head):
+class ATSSHead(OneAnchorHead):
     """One square anchor a cell; a box is a scaled offset from it."""
 
     title = "ATSS"
@@ -63,35 +63,6 @@ class ATSSHead(Head):
         quality_maps = [self.quality(x) for x in towers]
         maps = (cls_maps, box_maps, quality_maps)
         return decode(*maps, self.strides, self.anchor_scale, tuple(pyramid))
-
-    @staticmethod
-    def locations(
-        shapes: Sequence[tuple[int, int]],
-        strides: Sequence[int],
-        anchor_scale: float = 8.0,
-        device: torch.device | str = "cpu",
-    ) -> Locations:
-        """One square anchor a cell."""
-        places = grid(shapes, strides, device=device)
-        return with_anchors(places, [(anchor_scale, anchor_scale)])
-
-    @staticmethod
-    def assign(
-        output: DenseOutput,
-        ground_truth: GroundTruth,
-        padded_sizes: Tensor,
-        rules: AssignmentRules,
-    ) -> Assignment:
-        """By ATSS."""
-        return assign_atss(
-            output.locations,
-            ground_truth,
-            padded_sizes,
-            output.cls_logits.shape[-1],
-            rules.region,
-            rules.crowd,
-            rules.images_per_group,
-        )
 
     @staticmethod
     def losses(

@@ -11,12 +11,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from bckd.assigners import AssignmentRules, assign_atss
 from bckd.geometry import box_similarity, boxes_to_distances, distances_to_boxes, grid, with_anchors
 from bckd.losses.focal import distribution_focal_loss, quality_focal_loss
 from bckd.losses.options import Divisor, LossOptions
 from bckd.losses.supervised import total_of_groups
-from bckd.models.heads.head import Defaults, Head, HeadSettings, SupervisedTerm
+from bckd.models.heads.head import Defaults, HeadSettings, SupervisedTerm
 from bckd.models.heads.layers import (
     Scale,
     exact_predictor,
@@ -26,10 +25,11 @@ from bckd.models.heads.layers import (
     shapes_of,
     tower,
 )
-from bckd.structures import Assignment, DenseOutput, GroundTruth, Locations
+from bckd.models.heads.one_anchor import OneAnchorHead
+from bckd.structures import Assignment, DenseOutput
 
 
-class GFLHead(Head):
+class GFLHead(OneAnchorHead):
     """One square anchor a cell; a side is the mean of a distribution."""
 
     title = "GFL"
@@ -61,35 +61,6 @@ class GFLHead(Head):
             for scale, x in zip(self.scales, pyramid, strict=True)
         ]
         return decode(cls_maps, box_maps, self.strides, self.anchor_scale, tuple(pyramid))
-
-    @staticmethod
-    def locations(
-        shapes: Sequence[tuple[int, int]],
-        strides: Sequence[int],
-        anchor_scale: float = 8.0,
-        device: torch.device | str = "cpu",
-    ) -> Locations:
-        """One square anchor a cell."""
-        places = grid(shapes, strides, device=device)
-        return with_anchors(places, [(anchor_scale, anchor_scale)])
-
-    @staticmethod
-    def assign(
-        output: DenseOutput,
-        ground_truth: GroundTruth,
-        padded_sizes: Tensor,
-        rules: AssignmentRules,
-    ) -> Assignment:
-        """By ATSS."""
-        return assign_atss(
-            output.locations,
-            ground_truth,
-            padded_sizes,
-            output.cls_logits.shape[-1],
-            rules.region,
-            rules.crowd,
-            rules.images_per_group,
-        )
 
     @staticmethod
     def losses(
