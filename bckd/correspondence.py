@@ -30,15 +30,21 @@ def choose_levels(output: DenseOutput, strides: tuple[int, ...]) -> DenseOutput:
     if absent:
         raise InputError(f"no level has a stride of {absent[0]}; these are {have}")
     kept = [stride in strides for stride in have]
-    counts = torch.tensor(output.locations.counts)
-    rows = torch.tensor(kept).repeat_interleave(counts).nonzero().flatten()
     levels = tuple(x for x, keep in zip(output.locations.levels, kept, strict=True) if keep)
     features = output.features
     if len(features) == len(kept):
         features = tuple(x for x, keep in zip(features, kept, strict=True) if keep)
-    locations = _rows_of(output.locations, rows.to(output.boxes.device))
-    chosen = _fields(output, lambda x: x[:, rows.to(x.device)])
-    return replace(output, locations=replace(locations, levels=levels), features=features, **chosen)
+
+    def chosen(values: Tensor, dim: int) -> Tensor:
+        parts = zip(values.split(output.locations.counts, dim=dim), kept, strict=True)
+        return torch.cat([part for part, keep in parts if keep], dim=dim)
+
+    places = output.locations
+    anchors = None if places.anchors is None else chosen(places.anchors, 0)
+    centres, strides_of = chosen(places.centres, 0), chosen(places.strides, 0)
+    locations = Locations(centres, strides_of, levels, anchors)
+    fields = _fields(output, lambda x: chosen(x, 1))
+    return replace(output, locations=locations, features=features, **fields)
 
 
 def compared(

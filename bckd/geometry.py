@@ -44,6 +44,14 @@ def grid(
     return Locations(torch.cat(centres), torch.cat(per_location), levels)
 
 
+def constants(values: Sequence[float], like: Tensor) -> Tensor:
+    """(len(values),) of the other tensor's type and device, made there.
+
+    For a copy of what the host has made, the host would wait.
+    """
+    return torch.stack([like.new_full((), value) for value in values])
+
+
 def with_anchors(locations: Locations, shapes: Sequence[tuple[float, float]]) -> Locations:
     """The locations of a grid, each with one anchor a shape about its centre.
 
@@ -54,7 +62,7 @@ def with_anchors(locations: Locations, shapes: Sequence[tuple[float, float]]) ->
     per_cell = len(shapes)
     centres = locations.centres.repeat_interleave(per_cell, dim=0)
     strides = locations.strides.repeat_interleave(per_cell)
-    half = 0.5 * torch.tensor(shapes, device=strides.device, dtype=strides.dtype)
+    half = 0.5 * torch.stack([constants(shape, strides) for shape in shapes])
     half = half.repeat(centres.shape[0] // per_cell, 1) * strides[:, None]
     levels = tuple(replace(level, per_cell=per_cell) for level in locations.levels)
     return Locations(centres, strides, levels, torch.cat([centres - half, centres + half], dim=1))

@@ -33,8 +33,9 @@ class Normalisation:
         return pixels.flip(-3) if self.bgr else pixels
 
     def _shaped(self, like: Tensor) -> tuple[Tensor, Tensor]:
+        # Filled in on the device: for a copy of what the host has made, the host would wait.
         mean, deviation = (
-            torch.tensor(values, dtype=like.dtype, device=like.device)[:, None, None]
+            torch.stack([like.new_full((1, 1), value) for value in values])
             for values in (self.mean, self.deviation)
         )
         return mean, deviation

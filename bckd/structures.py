@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Self
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -65,6 +66,15 @@ class Locations:
 
 
 @dataclass(frozen=True)
+class KeptScores:
+    """What `DenseOutput.scores` and `background_bce` are of these class logits, (N, A, K) each."""
+
+    cls_logits: Tensor
+    scores: Tensor
+    background_bce: Tensor
+
+
+@dataclass(frozen=True)
 class DenseOutput:
     """All that a dense detector says of a batch, in training as in evaluation.
 
@@ -80,6 +90,7 @@ class DenseOutput:
             compares these (see `geometry.boxes_to_deltas`), or None.
         quality: (N, A) centerness logits, or None.
         features: the pyramid's L maps, (N, C, H, W) each.
+        kept: see `keeping_scores`.
     """
 
     cls_logits: Tensor
@@ -89,11 +100,36 @@ class DenseOutput:
     deltas: Tensor | None = None
     quality: Tensor | None = None
     features: tuple[Tensor, ...] = ()
+    kept: KeptScores | None = None
 
     def __repr__(self) -> str:
         shapes = [f"{name} {tuple(x.shape)}" for name, x in self.per_location().items()]
         strides = ", ".join(str(level.stride) for level in self.locations.levels)
         return f"DenseOutput({', '.join(shapes)}, strides {strides})"
+
+    @property
+    def scores(self) -> Tensor:
+        """(N, A, K) sigmoids of the class logits."""
+        kept = self._kept()
+        return self.cls_logits.sigmoid() if kept is None else kept.scores
+
+    @property
+    def background_bce(self) -> Tensor:
+        """(N, A, K) cross-entropy of each score with 0: -log(1 - score).
+
+        With a target y it is that minus y * logit.
+        """
+        kept = self._kept()
+        return F.softplus(self.cls_logits) if kept is None else kept.background_bce
+
+    def keeping_scores(self) -> Self:
+        """The same, whose `scores` and `background_bce` are computed once for all that ask."""
+        return replace(self, kept=KeptScores(self.cls_logits, self.scores, self.background_bce))
+
+    def _kept(self) -> KeptScores | None:
+        """What was kept, unless it is of other logits (those of a copy, by `replace`)."""
+        kept = self.kept
+        return kept if kept is not None and kept.cls_logits is self.cls_logits else None
 
     def per_location(self) -> dict[str, Tensor]:
         """What is said of each location, (N, A, ...) by the name of its field; no None."""

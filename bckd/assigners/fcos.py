@@ -65,6 +65,9 @@ def _ranges(locations: Locations) -> tuple[Tensor, Tensor]:
     """(A,) least and largest distance to a box's farthest side, in pixels."""
     highest = [REACH * level.stride for level in locations.levels[:-1]] + [torch.inf]
     lowest = [-1.0, *highest[:-1]]
-    counts = torch.tensor(locations.counts)
-    low, high = (torch.tensor(values).repeat_interleave(counts) for values in (lowest, highest))
-    return low.to(locations.centres), high.to(locations.centres)
+
+    def spread(values: list[float]) -> Tensor:
+        pairs = zip(values, locations.counts, strict=True)
+        return torch.cat([locations.centres.new_full((count,), x) for x, count in pairs])
+
+    return spread(lowest), spread(highest)

@@ -28,6 +28,7 @@ from torch import Tensor
 from bckd.errors import InputError
 from bckd.geometry import IoUKind, box_similarity
 from bckd.groups import group_count, sum_in_group
+from bckd.losses.rows import Rows
 from bckd.structures import Assignment, DenseOutput, Level
 
 SoftmaxPlaces = Literal["all", "positives", "background"]
@@ -61,11 +62,11 @@ def binary_classification(
         Scalar. At p_s = p_t the loss and its gradient are 0 for beta > 0.
     """
     check_comparable(student, teacher)
-    target = teacher.cls_logits.detach().sigmoid()
-    weight = _power((target - student.cls_logits.sigmoid()).abs(), beta)
+    target = teacher.scores.detach()
+    weight = _power((target - student.scores).abs(), beta)
     if detach_weight:
         weight = weight.detach()
-    bce = F.binary_cross_entropy_with_logits(student.cls_logits, target, reduction="none")
+    bce = torch.addcmul(student.background_bce, target, student.cls_logits, value=-1)
     per_location = (weight * bce).sum(dim=-1)  # (N, A)
     return _per_positive(per_location, assignment, student, gate_levels)
 
@@ -102,9 +103,9 @@ def iou_localisation(
     """
     check_comparable(student, teacher)
     with torch.no_grad():
-        score = teacher.cls_logits.sigmoid()
+        score = teacher.scores
         if weighting == "gap":
-            score = (score - student.cls_logits.sigmoid()).abs()
+            score = (score - student.scores).abs()
         weight = score.amax(dim=-1)  # (N, A)
     similarity = box_similarity(student.boxes, teacher.boxes.detach(), kind)
     return _per_positive(weight * (1 - similarity), assignment, student, gate_levels)
@@ -177,15 +178,17 @@ def localisation_distribution(
             f"{teacher.box_logits.shape[-1]}: localisation distillation needs the same reg_max"
         )
     if places == "positives":
-        scores = student.cls_logits.detach().sigmoid().amax(dim=-1)
+        scores = student.scores.detach().amax(dim=-1)
         weight, divisor = (scores + 2e-4) * assignment.positive, 4.0
     elif assignment.localisation_region is None:
         raise InputError("the assignment has no localisation region; give assign a region")
     else:
         weight, divisor = assignment.localisation_region, 16.0
-    divergence = _softened_kl(student.box_logits, teacher.box_logits, temperature).sum(dim=-1)
+    rows = Rows.where(weight > 0)
+    pair = rows.take(student.box_logits), rows.take(teacher.box_logits)
+    divergence = _softened_kl(*pair, temperature).sum(dim=-1)  # (P,)
     groups = group_count(len(weight), assignment.images_per_group)
-    return (weight * divergence).sum() / (divisor * groups)
+    return (rows.take(weight) * divergence).sum() / (divisor * groups)
 
 
 def check_comparable(student: DenseOutput, teacher: DenseOutput) -> None:
@@ -214,6 +217,8 @@ def _power(gap: Tensor, beta: float) -> Tensor:
     """gap^beta for gap >= 0; at 0 its gradient is 0, where a root's would be infinite."""
     if beta == 0:
         return torch.ones_like(gap)
+    if beta == 1:
+        return gap
     positive = gap > 0
     return torch.where(positive, torch.where(positive, gap, 1.0) ** beta, gap)
 

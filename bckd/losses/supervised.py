@@ -12,23 +12,27 @@ from torch import Tensor
 
 from bckd.geometry import boxes_to_distances
 from bckd.groups import group_divisor
+from bckd.losses.focal import focal_loss
+from bckd.losses.rows import Rows
 from bckd.structures import Assignment, DenseOutput
 
 
 def focal_term(output: DenseOutput, assignment: Assignment) -> Tensor:
     """Focal loss (alpha .25, gamma 2) of all counted locations over the number of positives."""
-    from torchvision.ops import sigmoid_focal_loss  # late: see bckd.models.backbones.base
-
-    logits = output.cls_logits
-    targets = F.one_hot(assignment.labels, logits.shape[-1] + 1)[..., :-1].to(logits)
-    per_location = sigmoid_focal_loss(logits, targets, alpha=0.25, gamma=2.0).sum(dim=-1)
+    per_location = focal_loss(output, assignment.labels)
     return assignment.over_positives(per_location * assignment.counted)
 
 
-def centerness_term(logits: Tensor, targets: Tensor, assignment: Assignment) -> Tensor:
-    """Cross-entropy of the positives' centerness (P,) over their number."""
-    bce = F.binary_cross_entropy_with_logits(logits, targets, reduction="sum")
-    return bce / assignment.num_positives
+def centerness_term(
+    logits: Tensor, targets: Tensor, rows: Rows, assignment: Assignment
+) -> Tensor:
+    """Cross-entropy of the positives' centerness (P,) over their number.
+
+    Args:
+        logits, targets: (P,) of the positives' rows.
+    """
+    bce = F.binary_cross_entropy_with_logits(logits, targets, reduction="none")
+    return rows.only(bce).sum() / assignment.num_positives
 
 
 def centerness_of(centres: Tensor, boxes: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from bckd.correspondence import choose_levels
@@ -42,7 +43,14 @@ class Matched(DenseDetector):
         normalisation: Normalisation,
     ) -> None:
         super().__init__()
-        self.teacher, self.columns = teacher, list(columns)
+        self.teacher = teacher
+        lacking = [column is None for column in columns]
+        self.lacks_any = any(lacking)
+        # Buffers, since the host would wait for a copy of these in every step.
+        places = [0 if column is None else column for column in columns]
+        device = next(teacher.parameters()).device
+        self.register_buffer("columns", torch.tensor(places, device=device), persistent=False)
+        self.register_buffer("lacking", torch.tensor(lacking, device=device), persistent=False)
         self.class_names, self.strides, self.normalisation = class_names, strides, normalisation
         self.settings = teacher.settings
 
@@ -55,11 +63,8 @@ class Matched(DenseDetector):
         )
 
     def _chosen(self, logits: Tensor) -> Tensor:
-        lacking = [n for n, column in enumerate(self.columns) if column is None]
-        logits = logits[..., [0 if column is None else column for column in self.columns]]
-        if lacking:
-            logits[..., lacking] = NO_SCORE  # the indexing above has made a copy
-        return logits
+        logits = logits.index_select(-1, self.columns)
+        return logits.masked_fill(self.lacking, NO_SCORE) if self.lacks_any else logits
 
 
 def matched(

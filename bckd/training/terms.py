@@ -103,6 +103,7 @@ def compute_terms(
         output = forward_in_groups(student, batch.images, batch.canvases, recipe.images_per_group)
         with torch.no_grad():
             target = None if teaching is None else teaching(batch)
+    output = output.keeping_scores()
     supervision = supervision_of(student, recipe)
     rules = assignment_rules(recipe, None if teaching is None else weights)
     assignment = supervision.assign(output, batch.ground_truth, batch.padded_sizes, rules)

@@ -76,7 +76,7 @@ class Supervision:
         boxes, targets = output.boxes[image, place], assignment.boxes[image, place]
         quality = torch.zeros_like(assignment.valid, dtype=torch.float32)
         quality[image, place] = box_similarity(boxes.detach(), targets).clamp(0, 1)
-        scores = quality_focal_loss(output.cls_logits, assignment.labels, quality)
+        scores = quality_focal_loss(output, assignment.labels, quality)
         sides = boxes_to_distances(output.locations.centres[place], targets)
         sides = sides / output.locations.strides[place, None]
         found = {

@@ -16,7 +16,7 @@ from bckd.models.heads.atss import atss_losses
 from bckd.models.heads.fcos import fcos_losses
 from bckd.models.heads.gfl import gfl_losses
 from bckd.models.heads.retinanet import retinanet_losses
-from bckd.structures import Assignment, DenseOutput
+from bckd.structures import Assignment, DenseOutput, Level, Locations
 
 Make = Callable[..., Any]  # a maker of inputs from conftest.py
 NUM_CLASSES = 3
@@ -31,6 +31,13 @@ def output(dense_output: Make) -> DenseOutput:
 @pytest.fixture
 def assignment(output: DenseOutput, assignment_of: Make) -> Assignment:
     return assignment_of(output, POSITIVES)
+
+
+def with_logits(logits: Tensor) -> DenseOutput:
+    """An output of which nothing but its logits matters."""
+    levels = (Level(8, 1, logits.shape[-2]),)
+    places = Locations(torch.zeros(logits.shape[-2], 2), torch.ones(logits.shape[-2]), levels)
+    return DenseOutput(logits, torch.zeros(*logits.shape[:-1], 4), places)
 
 
 def naive_quality_focal(logits: list[float], label: int, quality: float, beta: float) -> float:
@@ -57,7 +64,7 @@ class TestQualityFocal:
         logits = 2 * torch.randn(3, 5, NUM_CLASSES, generator=generator)
         labels = torch.randint(NUM_CLASSES + 1, (3, 5), generator=generator)
         quality = torch.rand(3, 5, generator=generator)
-        found = quality_focal_loss(logits, labels, quality, beta)
+        found = quality_focal_loss(with_logits(logits), labels, quality, beta)
         assert found.shape == (3, 5)
         for index in torch.cartesian_prod(torch.arange(3), torch.arange(5)).tolist():
             row = tuple(index)
@@ -69,7 +76,7 @@ class TestQualityFocal:
     def test_is_zero_with_zero_gradient_at_the_quality(self) -> None:
         quality = torch.tensor([0.3, 0.8])
         logits = torch.stack([quality.logit(), torch.full((2,), -40.0)], dim=1).requires_grad_()
-        loss = quality_focal_loss(logits, torch.tensor([0, 0]), quality).sum()
+        loss = quality_focal_loss(with_logits(logits), torch.tensor([0, 0]), quality).sum()
         (gradient,) = torch.autograd.grad(loss, logits)
         assert loss.item() == pytest.approx(0, abs=1e-8)
         torch.testing.assert_close(gradient, torch.zeros(2, 2), atol=1e-6, rtol=0)
@@ -77,7 +84,7 @@ class TestQualityFocal:
     def test_background_has_no_quality(self) -> None:
         logits, background = torch.linspace(-2, 2, 8).view(4, 2), torch.full((4,), 2)
         one, other = (
-            quality_focal_loss(logits, background, torch.full((4,), value)) for value in (0.0, 0.9)
+            quality_focal_loss(with_logits(logits), background, torch.full((4,), value)) for value in (0.0, 0.9)
         )
         assert torch.equal(one, other)
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor, nn
 
-from bckd.geometry import box_similarity, deltas_to_boxes, grid, with_anchors
+from bckd.geometry import box_similarity, constants, deltas_to_boxes, grid, with_anchors
 from bckd.losses.options import LossOptions
+from bckd.losses.rows import Rows
 from bckd.losses.supervised import centerness_of, centerness_term, focal_term, total_of_groups
 from bckd.models.heads.head import Defaults, HeadSettings, SupervisedTerm
 from bckd.models.heads.layers import (
@@ -92,7 +92,7 @@ def decode(
     locations = grid(shapes_of(cls_maps), strides, device=cls_maps[0].device)
     locations = with_anchors(locations, [(anchor_scale, anchor_scale)])
     cls_logits = flatten_maps(cls_maps, cls_maps[0].shape[1])
-    deltas = flatten_maps(box_maps, 4) * torch.tensor(DELTA_SCALE, device=cls_logits.device)
+    deltas = flatten_maps(box_maps, 4) * constants(DELTA_SCALE, cls_logits)
     quality = flatten_maps(quality_maps, 1).squeeze(-1)
     assert locations.anchors is not None
     boxes = deltas_to_boxes(locations.anchors, deltas)
@@ -113,13 +113,15 @@ def atss_losses(output: DenseOutput, assignment: Assignment) -> dict[str, Tensor
         number of positives.
     """
     assert output.quality is not None  # as `reads` asks
-    batch, location = assignment.positive.nonzero(as_tuple=True)
-    targets = assignment.boxes[batch, location]
-    centerness = centerness_of(output.locations.centres[location], targets)
+    positives = Rows.where(assignment.positive)
+    targets = positives.take(assignment.boxes)
+    centres = positives.take_each(output.locations.centres)
+    centerness = positives.only(centerness_of(centres, targets))
     total = total_of_groups(centerness, assignment, least=1.0)
-    giou = box_similarity(output.boxes[batch, location], targets, "giou")
+    giou = box_similarity(positives.take(output.boxes), targets, "giou")
+    quality = positives.take(output.quality)
     return {
         "focal": focal_term(output, assignment),
         "giou": ((1 - giou) * centerness).sum() / total,
-        "centerness": centerness_term(output.quality[batch, location], centerness, assignment),
+        "centerness": centerness_term(quality, centerness, positives, assignment),
     }

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from bckd.assigners import AssignmentRules, assign_fcos
 from bckd.geometry import EPSILON, box_similarity, distances_to_boxes, grid
 from bckd.losses.options import LossOptions
+from bckd.losses.rows import Rows
 from bckd.losses.supervised import centerness_of, centerness_term, focal_term, total_of_groups
 from bckd.models.heads.head import Defaults, Head, HeadSettings, SupervisedTerm
 from bckd.models.heads.layers import (
@@ -129,13 +130,15 @@ def fcos_losses(output: DenseOutput, assignment: Assignment) -> dict[str, Tensor
         centerness; "centerness": cross-entropy with that target over the number of positives.
     """
     assert output.quality is not None  # as `reads` asks
-    batch, location = assignment.positive.nonzero(as_tuple=True)
-    targets = assignment.boxes[batch, location]
-    centerness = centerness_of(output.locations.centres[location], targets)
+    positives = Rows.where(assignment.positive)
+    targets = positives.take(assignment.boxes)
+    centres = positives.take_each(output.locations.centres)
+    centerness = positives.only(centerness_of(centres, targets))
     total = total_of_groups(centerness, assignment, least=EPSILON)
-    iou = box_similarity(output.boxes[batch, location], targets).clamp(min=EPSILON)
+    iou = box_similarity(positives.take(output.boxes), targets).clamp(min=EPSILON)
+    quality = positives.take(output.quality)
     return {
         "focal": focal_term(output, assignment),
         "log_iou": (-iou.log() * centerness).sum() / total,
-        "centerness": centerness_term(output.quality[batch, location], centerness, assignment),
+        "centerness": centerness_term(quality, centerness, positives, assignment),
     }

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from bckd.geometry import box_similarity, boxes_to_distances, distances_to_boxes, grid, with_anchors
 from bckd.losses.focal import distribution_focal_loss, quality_focal_loss
 from bckd.losses.options import Divisor, LossOptions
+from bckd.losses.rows import Rows
 from bckd.losses.supervised import total_of_groups
 from bckd.models.heads.head import Defaults, HeadSettings, SupervisedTerm
 from bckd.models.heads.layers import (
@@ -120,24 +121,22 @@ def gfl_losses(
         loss of the positives, mean of four sides. Without positives the latter
         two are 0, with a gradient of 0.
     """
-    batch, location = assignment.positive.nonzero(as_tuple=True)
-    target_boxes = assignment.boxes[batch, location]
-    boxes = output.boxes[batch, location]
-    quality = torch.zeros_like(assignment.valid, dtype=output.boxes.dtype)
-    quality[batch, location] = box_similarity(boxes.detach(), target_boxes)
-    per_location = quality_focal_loss(output.cls_logits, assignment.labels, quality)
+    positives = Rows.where(assignment.positive)
+    target_boxes, boxes = positives.take(assignment.boxes), positives.take(output.boxes)
+    quality = positives.put(box_similarity(boxes.detach(), target_boxes))
+    per_location = quality_focal_loss(output, assignment.labels, quality)
     qfl = assignment.over_positives(per_location * assignment.counted)
 
-    weight = output.cls_logits.detach().sigmoid().amax(dim=-1)[batch, location]  # (P,)
-    if divisor == "bckd":
-        weight = weight + 2e-4
+    weight = positives.take(output.scores.detach()).amax(dim=-1)  # (P,)
+    weight = positives.only(weight + 2e-4 if divisor == "bckd" else weight)
     limit = {"added": 1e-6} if divisor == "bckd" else {"least": 1.0}
     total = total_of_groups(weight, assignment, **limit)
 
     giou = ((1 - box_similarity(boxes, target_boxes, "giou")) * weight).sum() / total
-    strides = output.locations.strides[location, None]
-    distances = boxes_to_distances(output.locations.centres[location], target_boxes) / strides
+    centres = positives.take_each(output.locations.centres)
+    strides = positives.take_each(output.locations.strides)
+    distances = boxes_to_distances(centres, target_boxes) / strides[:, None]
     assert output.box_logits is not None  # as `reads` asks
-    side_losses = distribution_focal_loss(output.box_logits[batch, location], distances)
+    side_losses = distribution_focal_loss(positives.take(output.box_logits), distances)
     dfl = (side_losses.mean(dim=-1) * weight).sum() / total
     return {"qfl": qfl, "giou": giou, "dfl": dfl}

@@ -15,6 +15,7 @@ from torch import Tensor
 from bckd.assigners import AssignmentRules, assign_max_iou
 from bckd.geometry import boxes_to_deltas, deltas_to_boxes, grid, with_anchors
 from bckd.losses.options import LossOptions
+from bckd.losses.rows import Rows
 from bckd.losses.supervised import focal_term
 from bckd.models.heads.head import Defaults, Head, HeadSettings, SupervisedTerm
 from bckd.models.heads.layers import (
@@ -137,10 +138,10 @@ def retinanet_losses(output: DenseOutput, assignment: Assignment) -> dict[str, T
         "focal": focal loss of all counted locations; "l1": distance of the positives' deltas
         to their targets'. Both are sums over the number of positives.
     """
-    batch, location = assignment.positive.nonzero(as_tuple=True)
+    positives = Rows.where(assignment.positive)
     anchors = output.locations.anchors
     assert anchors is not None and output.deltas is not None  # as `reads` asks
-    targets = boxes_to_deltas(anchors[location], assignment.boxes[batch, location])
-    l1 = torch.zeros_like(assignment.valid, dtype=output.deltas.dtype)
-    l1[batch, location] = (output.deltas[batch, location] - targets).abs().sum(dim=-1)
+    boxes = positives.take(assignment.boxes)
+    targets = positives.only(boxes_to_deltas(positives.take_each(anchors), boxes))
+    l1 = positives.put((positives.take(output.deltas) - targets).abs().sum(dim=-1))
     return {"focal": focal_term(output, assignment), "l1": assignment.over_positives(l1)}
