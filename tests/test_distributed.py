@@ -38,7 +38,7 @@ from bckd.evaluation.average_precision import evaluate
 from bckd.launcher import is_first, process_name
 from bckd.presets import PRESETS
 from bckd.recipes import Recipe
-from bckd.training import trainer
+from bckd.training import checks, trainer
 from bckd.training.data import validation_data
 from bckd.training.resuming import STATE, agreed_state
 from bckd.training.run_log import read_log
@@ -171,7 +171,7 @@ def test_two_processes_train_the_student_of_one(
 def test_a_batch_that_the_processes_can_not_share_is_refused(
     tiny_recipe: Recipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(trainer, "process_count", lambda: 2)
+    monkeypatch.setattr(checks, "process_count", lambda: 2)
     said = "batch_size is 3; expected a multiple of the 2 processes that share it"
     with pytest.raises(InputError, match=said):
         trainer.train(replace(tiny_recipe, batch_size=3), progress=False)

@@ -24,8 +24,8 @@ from bckd.studies.study import weights_of
 from bckd.telling import each_once
 from bckd.training.data import training_data, validation_data
 from bckd.training.recipe_check import check_recipe
-from bckd.training.teacher import load_teacher
-from bckd.training.trainer import make_teaching, train
+from bckd.training.teacher import load_teacher, make_teaching
+from bckd.training.trainer import train
 from bckd.values import Count, Place, Seed, checked
 from bckd.zoo.checkpoints import load_detector
 

@@ -26,9 +26,9 @@ from bckd.teachers.matching import matched
 from bckd.teachers.targets import Teaching
 from bckd.training.data import training_data, validation_data
 from bckd.training.run_log import read_log
-from bckd.training.teacher import renamed_classes
+from bckd.training.teacher import make_teaching, renamed_classes
 from bckd.training.terms import needs_of_terms
-from bckd.training.trainer import RunResult, make_teaching, train
+from bckd.training.trainer import RunResult, train
 from bckd.zoo.checkpoints import load_detector
 
 RUNS = Path("runs/study")  # folder of all studies, unless another is named

@@ -24,7 +24,7 @@ from bckd.models.detector import Detector
 from bckd.models.postprocess import PostProcess
 from bckd.presets import PRESETS
 from bckd.training import trainer
-from bckd.training.trainer import snapshot
+from bckd.training.run import snapshot
 from bckd.zoo.checkpoints import STUDENT, save_detector
 
 ROOT = Path(__file__).parents[2]

@@ -20,7 +20,7 @@ from bckd.recipes import DataConfig, Recipe
 from bckd.teachers.targets import TeacherTargets
 from bckd.training.data import training_data
 from bckd.training.resuming import contents_of
-from bckd.training.trainer import make_teaching
+from bckd.training.teacher import make_teaching
 
 IMAGE = torch.arange(3 * 20 * 30, dtype=torch.uint8).reshape(3, 20, 30)
 BOXES = torch.tensor([[2.0, 3, 12, 13], [20, 4, 28, 18]])

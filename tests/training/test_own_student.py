@@ -135,12 +135,12 @@ class TestStudent:
     def test_a_resumed_run_ends_with_the_same_weights(
         self, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        from bckd.training import trainer
+        from bckd.training import run as running
 
         recipe = replace(recipe, steps=6, checkpoint_every=3)
         run(recipe, student=made())
         other = replace(recipe, out=tmp_path / "resumed")
-        compute, count = trainer.compute_terms, []
+        compute, count = running.compute_terms, []
 
         def killed(*arguments: object) -> object:
             count.append(1)
@@ -149,7 +149,7 @@ class TestStudent:
             return compute(*arguments)
 
         with monkeypatch.context() as patch:
-            patch.setattr(trainer, "compute_terms", killed)
+            patch.setattr(running, "compute_terms", killed)
             with pytest.raises(KeyboardInterrupt):
                 run(other, student=made())
         train(other, resume=True, progress=False, student=made(seed=9))

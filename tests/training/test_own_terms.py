@@ -188,12 +188,12 @@ def terms_at_start(recipe: Recipe) -> dict[str, torch.Tensor]:
 
 def stop_at(recipe: Recipe, step: int) -> None:
     """Train until a step, and be killed in it."""
-    from bckd.training import trainer
+    from bckd.training import run as running
 
     class Killed(Exception):
         pass
 
-    compute, count = trainer.compute_terms, []
+    compute, count = running.compute_terms, []
 
     def counted(*arguments: object) -> object:
         count.append(1)
@@ -202,7 +202,7 @@ def stop_at(recipe: Recipe, step: int) -> None:
         return compute(*arguments)
 
     patch = pytest.MonkeyPatch()
-    patch.setattr(trainer, "compute_terms", counted)
+    patch.setattr(running, "compute_terms", counted)
     try:
         with pytest.raises(Killed):
             run(recipe)
@@ -223,7 +223,7 @@ class TestNeeds:
         self, distilling: Recipe, source: Path
     ) -> None:
         from bckd.training.data import training_data
-        from bckd.training.trainer import make_teaching
+        from bckd.training.teacher import make_teaching
 
         data = replace(distilling.data, cache=True)
         stored = replace(distilling, data=data, terms=(f"{source}:gap=1",))
