@@ -14,12 +14,12 @@ from torch import Tensor
 
 from bckd.correspondence import choose_levels
 from bckd.datasets.coco import CocoDataset
-from bckd.errors import InputError
 from bckd.models.dense import DenseDetector
 from bckd.models.grouped import NO_SCORE
 from bckd.normalisation import Normalisation, renormalise
 from bckd.structures import DenseOutput
-from bckd.telling import first_of, tell_some
+from bckd.system.errors import InputError
+from bckd.system.telling import first_of, tell_some
 
 
 class Matched(DenseDetector):

@@ -7,14 +7,14 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from bckd.datasets.coco import CocoDataset
-from bckd.distributed import process_count
-from bckd.errors import InputError, NonFiniteLossError
 from bckd.models.adopted import Adopted
 from bckd.models.backbones.base import COARSEST
 from bckd.models.dense import DenseDetector
 from bckd.recipes import Recipe
 from bckd.structures import Batch
-from bckd.telling import some
+from bckd.system.distributed import process_count
+from bckd.system.errors import InputError, NonFiniteLossError
+from bckd.system.telling import some
 from bckd.training.terms import Terms
 
 

@@ -9,10 +9,10 @@ from torch.utils.data import DataLoader
 
 from bckd.datasets.batches import TrainingBatches
 from bckd.datasets.coco import CocoDataset, collate
-from bckd.distributed import process_count, process_index
-from bckd.interruption import leave_signals, report_in_iterator
 from bckd.recipes import Recipe
 from bckd.structures import Batch
+from bckd.system.distributed import process_count, process_index
+from bckd.system.interruption import leave_signals, report_in_iterator
 
 
 def batches(recipe: Recipe, dataset: CocoDataset, first: int) -> Generator[Batch, None, None]:

@@ -19,7 +19,12 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from bckd.datasets.coco import CocoDataset
-from bckd.distributed import (
+from bckd.evaluation.average_precision import Metrics, evaluate
+from bckd.evaluation.gradient_shares import gradient_shares
+from bckd.models.dense import DenseDetector
+from bckd.recipes import Recipe
+from bckd.structures import Batch
+from bckd.system.distributed import (
     anywhere,
     from_first,
     process_count,
@@ -27,16 +32,11 @@ from bckd.distributed import (
     share_statistics,
     shared,
 )
-from bckd.errors import InputError, Interrupted
-from bckd.evaluation.average_precision import Metrics, evaluate
-from bckd.evaluation.gradient_shares import gradient_shares
-from bckd.files import finite_or_none
-from bckd.interruption import Ending, loading
-from bckd.launcher import is_first
-from bckd.models.dense import DenseDetector
-from bckd.precision import autocast_type
-from bckd.recipes import Recipe
-from bckd.structures import Batch
+from bckd.system.errors import InputError, Interrupted
+from bckd.system.files import finite_or_none
+from bckd.system.interruption import Ending, loading
+from bckd.system.launcher import is_first
+from bckd.system.precision import autocast_type
 from bckd.teachers.targets import Teaching
 from bckd.training.checks import check_finite, check_weights, own_share
 from bckd.training.loss_window import LossWindow

@@ -8,14 +8,14 @@ import torch
 from torch import nn
 
 from bckd.datasets.coco import CocoDataset
-from bckd.device import pick_device
-from bckd.errors import InputError
 from bckd.models.adopted import adopt
-from bckd.precision import autocast_type
 from bckd.recipes import Recipe
+from bckd.system.device import pick_device
+from bckd.system.errors import InputError
+from bckd.system.precision import autocast_type
+from bckd.system.telling import tell
 from bckd.teachers.matching import matched
 from bckd.teachers.targets import TeacherTargets, Teaching, live_teaching
-from bckd.telling import tell
 from bckd.training.recipe_check import distils
 from bckd.training.terms import needs_of_terms
 from bckd.zoo.checkpoints import Checkpoint, load_detector

@@ -15,27 +15,28 @@ import torch
 from torch import nn
 from torchvision.ops import StochasticDepth
 
-from bckd.device import pick_device
-from bckd.distributed import (
+from bckd.evaluation.average_precision import MAX_DETECTIONS, Metrics
+from bckd.models.dense import DenseDetector
+from bckd.models.detector import Detector
+from bckd.recipes import Recipe
+from bckd.system.device import pick_device
+from bckd.system.distributed import (
     first_process_first,
     from_first,
     own_device,
     process_count,
     processes_joined,
 )
-from bckd.evaluation.average_precision import MAX_DETECTIONS, Metrics
-from bckd.files import one_writer, write_json
-from bckd.interruption import (
+from bckd.system.files import one_writer, write_json
+from bckd.system.interruption import (
     ending,
 )
-from bckd.launcher import is_first
-from bckd.models.dense import DenseDetector
-from bckd.models.detector import Detector
-from bckd.precision import autocast_type
-from bckd.recipes import Recipe
+from bckd.system.launcher import is_first
+from bckd.system.precision import autocast_type
+from bckd.system.telling import each_once, tell
+from bckd.system.values import to_plain
 from bckd.teachers.check import check_teacher
 from bckd.teachers.targets import Teaching
-from bckd.telling import each_once, tell
 from bckd.training.build_terms import build_own_terms
 from bckd.training.checks import check_groups, learns_batch_norm, own_share
 from bckd.training.data import check_same_classes, training_data, validation_data
@@ -55,7 +56,6 @@ from bckd.training.run_log import NoLog, RunLog
 from bckd.training.schedule import build_optimizer
 from bckd.training.student import build_student, with_normalisation_of
 from bckd.training.teacher import load_teacher, teaching_of
-from bckd.values import to_plain
 from bckd.zoo.unfinished import STUDENT
 
 

@@ -18,15 +18,15 @@ import torch
 from torch import Tensor, nn
 
 from bckd.datasets.coco_classes import COCO_CLASSES
-from bckd.errors import InputError
-from bckd.files import finite_or_none, parse_json
 from bckd.image_size import ImageSize
 from bckd.models.adopted import Adopted, adopt
 from bckd.models.dense import DenseDetector
 from bckd.models.detector import Detector, DetectorConfig
 from bckd.recipes import Recipe
-from bckd.telling import first_of, tell
-from bckd.values import Fraction, Names, checked, from_plain, to_plain
+from bckd.system.errors import InputError
+from bckd.system.files import finite_or_none, parse_json
+from bckd.system.telling import first_of, tell
+from bckd.system.values import Fraction, Names, checked, from_plain, to_plain
 from bckd.weights.published import PRETRAINED, fetch
 from bckd.weights.tensor_files import fill, read_header, read_tensors, save_tensors
 from bckd.weights.torchvision_models import TorchvisionName

@@ -22,7 +22,7 @@ from bckd.datasets.annotations import read_annotations
 from bckd.image_size import ImageSize
 from bckd.models.detector import Detector
 from bckd.models.postprocess import PostProcess
-from bckd.presets import PRESETS
+from bckd.recipes.presets import PRESETS
 from bckd.training import trainer
 from bckd.training.run import snapshot
 from bckd.zoo.checkpoints import STUDENT, save_detector

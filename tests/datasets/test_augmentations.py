@@ -15,8 +15,8 @@ from torchvision.transforms import v2
 from bckd.datasets.annotations import Objects
 from bckd.datasets.augmentations import Augmentation, augment
 from bckd.datasets.coco import Key
-from bckd.errors import InputError
 from bckd.recipes import DataConfig, Recipe
+from bckd.system.errors import InputError
 from bckd.teachers.targets import TeacherTargets
 from bckd.training.data import training_data
 from bckd.training.resuming import contents_of

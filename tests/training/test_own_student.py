@@ -13,7 +13,6 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from bckd.assigners import AssignmentRules, assign_fcos
-from bckd.errors import InputError, NonFiniteLossError
 from bckd.geometry import distances_to_boxes, grid
 from bckd.losses.options import LossOptions
 from bckd.models.detector import Detector
@@ -23,6 +22,7 @@ from bckd.models.postprocess import PostProcess
 from bckd.models.supervision import supervised_losses
 from bckd.recipes import LossWeights, Recipe
 from bckd.structures import Assignment, DenseOutput, GroundTruth
+from bckd.system.errors import InputError, NonFiniteLossError
 from bckd.training.run_log import read_log
 from bckd.training.trainer import RunResult, train
 from bckd.zoo.checkpoints import STUDENT, load_detector, load_module

@@ -13,16 +13,16 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from bckd.commands.main import run as run_command
-from bckd.errors import InputError
 from bckd.image_size import ImageSize
 from bckd.losses.terms import needs
 from bckd.models.detector import Detector
 from bckd.recipes import LossWeights, Recipe
+from bckd.system.errors import InputError
+from bckd.system.values import to_plain
 from bckd.training.own_terms import OwnTerms, named_terms
 from bckd.training.resuming import STATE
 from bckd.training.run_log import read_log
 from bckd.training.trainer import train
-from bckd.values import to_plain
 from bckd.zoo.checkpoints import STUDENT, save_detector
 
 SOURCE = '''

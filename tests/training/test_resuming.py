@@ -20,8 +20,8 @@ from safetensors.torch import load_file, save_file
 
 from bckd.commands.main import run
 from bckd.datasets.scene_drawing import class_names
-from bckd.errors import InputError
 from bckd.recipes import LossWeights, Optimisation, Recipe
+from bckd.system.errors import InputError
 from bckd.training import resuming
 from bckd.training import run as running
 from bckd.training.resuming import PREVIOUS, STATE

@@ -21,9 +21,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from bckd.datasets.batches import TrainingBatches
 from bckd.datasets.coco import collate
 from bckd.datasets.scene_drawing import class_names
-from bckd.errors import InputError, NonFiniteLossError
 from bckd.evaluation.average_precision import evaluate
-from bckd.files import one_writer
 from bckd.image_size import ImageSize
 from bckd.losses.terms import TERMS
 from bckd.models.detector import Detector
@@ -32,6 +30,8 @@ from bckd.models.postprocess import PostProcess
 from bckd.normalisation import Normalisation
 from bckd.recipes import LossWeights, Optimisation, Recipe
 from bckd.structures import Batch
+from bckd.system.errors import InputError, NonFiniteLossError
+from bckd.system.files import one_writer
 from bckd.teachers.targets import TeacherTargets, live_teaching
 from bckd.training import checks, trainer
 from bckd.training import run as running

@@ -21,9 +21,9 @@ from safetensors.torch import load_file
 
 from bckd.commands.main import main
 from bckd.datasets import scenes
-from bckd.errors import InputError, Interrupted
-from bckd.interruption import ending
 from bckd.recipes import Recipe
+from bckd.system.errors import InputError, Interrupted
+from bckd.system.interruption import ending
 from bckd.training import run as running
 from bckd.training import trainer
 from bckd.training.resuming import STATE
