@@ -24,7 +24,7 @@ from bckd.training.loss_window import HeldWindow
 from bckd.training.run_log import LOG
 from bckd.weights.published import PRETRAINED
 from bckd.weights.tensor_files import fill, read_tensors, save_tensors
-from bckd.zoo.checkpoints import load_strictly
+from bckd.zoo.filling import load_strictly
 from bckd.zoo.unfinished import MODEL, STATE, STUDENT, Damaged, check_whole, checksum, is_state
 
 PREVIOUS = "resume.previous.safetensors"  # of the state before it

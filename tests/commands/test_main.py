@@ -25,7 +25,8 @@ from bckd.models.postprocess import PostProcess
 from bckd.recipes.presets import PRESETS
 from bckd.training import trainer
 from bckd.training.run import snapshot
-from bckd.zoo.checkpoints import STUDENT, save_detector
+from bckd.zoo.checkpoints import save_detector
+from bckd.zoo.unfinished import STUDENT
 
 ROOT = Path(__file__).parents[2]
 TINY = """

@@ -43,7 +43,8 @@ from bckd.training import checks, trainer
 from bckd.training.data import validation_data
 from bckd.training.resuming import STATE, agreed_state
 from bckd.training.run_log import read_log
-from bckd.zoo.checkpoints import STUDENT, load_detector
+from bckd.zoo.checkpoints import load_detector
+from bckd.zoo.unfinished import STUDENT
 
 ROOT = Path(__file__).parents[2]
 TEACHER = ROOT / "data" / "weights" / "scenes_teacher.safetensors"

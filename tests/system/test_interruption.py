@@ -30,7 +30,7 @@ from bckd.training.resuming import STATE
 from bckd.training.run import snapshot
 from bckd.training.run_log import read_log
 from bckd.training.trainer import train
-from bckd.zoo.checkpoints import STUDENT
+from bckd.zoo.unfinished import STUDENT
 
 SIGNALS = [signal.SIGTERM, signal.SIGINT]
 

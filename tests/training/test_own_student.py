@@ -25,7 +25,8 @@ from bckd.structures import Assignment, DenseOutput, GroundTruth
 from bckd.system.errors import InputError, NonFiniteLossError
 from bckd.training.run_log import read_log
 from bckd.training.trainer import RunResult, train
-from bckd.zoo.checkpoints import STUDENT, load_detector, load_module
+from bckd.zoo.checkpoints import load_detector, load_module
+from bckd.zoo.unfinished import STUDENT
 
 
 class Points(nn.Module):

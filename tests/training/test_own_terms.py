@@ -23,7 +23,8 @@ from bckd.training.own_terms import OwnTerms, named_terms
 from bckd.training.resuming import STATE
 from bckd.training.run_log import read_log
 from bckd.training.trainer import train
-from bckd.zoo.checkpoints import STUDENT, save_detector
+from bckd.zoo.checkpoints import save_detector
+from bckd.zoo.unfinished import STUDENT
 
 SOURCE = '''
 import torch

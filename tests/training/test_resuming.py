@@ -29,7 +29,8 @@ from bckd.training.run import snapshot
 from bckd.training.run_log import LOG, read_log
 from bckd.training.student import build_student
 from bckd.training.trainer import train
-from bckd.zoo.checkpoints import STUDENT, load_detector
+from bckd.zoo.checkpoints import load_detector
+from bckd.zoo.unfinished import STUDENT
 
 ROOT = Path(__file__).parents[2]
 STEPS, KILLED_AFTER = 36, 8

@@ -26,13 +26,14 @@ from bckd.training.resuming import STATE
 from bckd.training.run_log import read_log
 from bckd.training.trainer import train
 from bckd.weights import torchvision_models
-from bckd.zoo.checkpoints import STUDENT, load_detector, load_module, save_detector
+from bckd.zoo.checkpoints import load_detector, load_module, save_detector
 from bckd.zoo.torchvision_detectors import (
     TorchvisionConfig,
     TorchvisionDetector,
     TorchvisionModel,
     dense_from_torchvision,
 )
+from bckd.zoo.unfinished import STUDENT
 
 NAMES = class_names("standard")
 STRIDES = (8, 16, 32)

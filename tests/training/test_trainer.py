@@ -42,7 +42,8 @@ from bckd.training.student import build_student
 from bckd.training.teacher import load_teacher
 from bckd.training.terms import compute_terms
 from bckd.training.trainer import RunResult, train
-from bckd.zoo.checkpoints import STUDENT, load_detector, save_detector
+from bckd.zoo.checkpoints import load_detector, save_detector
+from bckd.zoo.unfinished import STUDENT
 
 NAMES = class_names("standard")
 SUPERVISED = {"qfl", "dfl", "giou"}
