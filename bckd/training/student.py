@@ -19,7 +19,7 @@ from bckd.system.errors import InputError
 from bckd.system.precision import autocast_type
 from bckd.system.telling import first_of
 from bckd.system.values import to_plain
-from bckd.teachers.matching import columns_by_name
+from bckd.teachers.matching import columns_by_name, tell_extra
 from bckd.zoo.checkpoints import load_detector, torchvision_student
 from bckd.zoo.torchvision_detectors import TorchvisionModel
 
@@ -143,6 +143,7 @@ def _renamed(detector: Detector, new: Detector, who: str, dispensable: frozenset
     if detector.class_names == new.class_names:
         return detector
     columns = columns_by_name(detector.class_names, new.class_names, who, dispensable)
+    tell_extra(detector.class_names, new.class_names, who)
     known = {row: column for row, column in enumerate(columns) if column is not None}
     weights, own = detector.state_dict(), new.state_dict()
     for name in ("head.cls.weight", "head.cls.bias"):  # all classes of an anchor, then the next
