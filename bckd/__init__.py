@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from bckd.losses.distil import distil
     from bckd.prediction import load
-    from bckd.presets import PRESETS
+    from bckd.recipes.presets import PRESETS
     from bckd.training.evaluating import evaluate_saved as evaluate
     from bckd.training.trainer import train
 
@@ -26,7 +26,7 @@ __version__ = "0.1.0"
 __all__ = ["PRESETS", "__version__", "distil", "evaluate", "load", "train"]
 
 _PLACES = {
-    "PRESETS": ("bckd.presets", "PRESETS"),
+    "PRESETS": ("bckd.recipes.presets", "PRESETS"),
     "distil": ("bckd.losses.distil", "distil"),
     "evaluate": ("bckd.training.evaluating", "evaluate_saved"),
     "load": ("bckd.prediction", "load"),

@@ -15,8 +15,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from bckd.errors import InputError
 from bckd.structures import Assignment, DenseOutput, Locations
+from bckd.system.errors import InputError
 
 
 def choose_levels(output: DenseOutput, strides: tuple[int, ...]) -> DenseOutput:

@@ -12,13 +12,13 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from bckd.distributed import (
+from bckd.system.distributed import (
     mean_over_processes,
     process_count,
     process_index,
     rows_of_all_processes,
 )
-from bckd.errors import InputError
+from bckd.system.errors import InputError
 
 
 def group_count(images: int, images_per_group: int | None) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bckd.values import Pixels, Side
+from bckd.system.values import Pixels, Side
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bckd.values import Deviation, Fraction
+from bckd.system.values import Deviation, Fraction
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,10 @@ from PIL import Image
 from torch import Tensor
 
 from bckd.datasets.plain_images import AnyImage, PlainImages, pixels_at
-from bckd.device import pick_device
-from bckd.errors import InputError
 from bckd.evaluation.average_precision import evaluation_loader, find_objects
-from bckd.telling import first_of
+from bckd.system.device import pick_device
+from bckd.system.errors import InputError
+from bckd.system.telling import first_of
 from bckd.zoo.checkpoints import Checkpoint, load_detector
 
 BATCH_SIZE = 16

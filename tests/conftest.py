@@ -24,7 +24,7 @@ from bckd.image_size import ImageSize
 from bckd.models.detector import Detector, DetectorConfig
 from bckd.recipes import DataConfig, Optimisation, Recipe
 from bckd.structures import Assignment, DenseOutput, Locations
-from bckd.training import trainer
+from bckd.training import run as running
 from bckd.zoo.checkpoints import save_detector
 
 torch.set_num_threads(1)  # tiny inputs: more threads only wait for one another
@@ -318,14 +318,14 @@ def stop_at_first_state() -> Callable[[Callable[[], object]], None]:
     """`stop_at_first_state(work)`: do what trains, until its first resume state is on disk."""
 
     def stop(work: Callable[[], object]) -> None:
-        save = trainer.save_state
+        save = running.save_state
 
         def save_and_stop(*state: object) -> None:
             save(*state)
             raise _Stopped
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(trainer, "save_state", save_and_stop)
+            patch.setattr(running, "save_state", save_and_stop)
             with pytest.raises(_Stopped):
                 work()
 

@@ -17,7 +17,8 @@ from bckd.commands.main import run as run_command
 from bckd.image_size import ImageSize
 from bckd.models.detector import Detector
 from bckd.training.run_log import read_log
-from bckd.zoo.checkpoints import STUDENT, save_detector
+from bckd.zoo.checkpoints import save_detector
+from bckd.zoo.unfinished import STUDENT
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")

@@ -24,11 +24,11 @@ from torch import Tensor
 
 import bckd
 from bckd.commands.main import main, run
-from bckd.errors import InputError
 from bckd.image_size import ImageSize
 from bckd.models.detector import Detector
 from bckd.prediction import LoadedDetector
 from bckd.recipes import Recipe
+from bckd.system.errors import InputError
 from bckd.zoo.checkpoints import save_detector
 from bckd.zoo.nanodet import SIZE as CENTRED
 
@@ -170,7 +170,7 @@ def test_the_core_alone_trains_evaluates_and_predicts(folder: Path) -> None:
                     bckd.train(replace(recipe, model=model, out="runs/timm"))
                 else:
                     import bckd.viz.explorers.base
-            except bckd.errors.InputError as error:
+            except bckd.system.errors.InputError as error:
                 print(error)
         """,
         folder,

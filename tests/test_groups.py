@@ -15,12 +15,12 @@ from torch import Tensor
 
 from bckd.datasets.batches import TrainingBatches
 from bckd.datasets.coco import CocoDataset, collate
-from bckd.distributed import mean_over_processes
-from bckd.errors import InputError
 from bckd.groups import group_count, sum_in_group
 from bckd.models.detector import Detector, HeadName
 from bckd.recipes import LossWeights, Recipe
 from bckd.structures import Batch
+from bckd.system.distributed import mean_over_processes
+from bckd.system.errors import InputError
 from bckd.teachers.targets import live_teaching
 from bckd.training.data import training_data
 from bckd.training.student import build_student

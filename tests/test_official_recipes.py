@@ -16,8 +16,8 @@ import pytest
 
 from bckd.losses.terms import TERMS
 from bckd.models.heads import HEADS
-from bckd.presets import PRESETS
-from bckd.values import to_plain
+from bckd.recipes.presets import PRESETS
+from bckd.system.values import to_plain
 
 TABLE = json.loads((Path(__file__).parent / "official_recipes.json").read_text(encoding="utf-8"))
 FAMILIES = TABLE["families"]

@@ -23,8 +23,8 @@ from bckd.commands.train import TrainOptions
 from bckd.export.exporting import ExportOptions
 from bckd.models.backbones import BACKBONES
 from bckd.models.detector import HeadName
-from bckd.presets import PRESETS
 from bckd.recipes import DataConfig
+from bckd.recipes.presets import PRESETS
 from bckd.studies.catalogue import STUDIES
 from bckd.studies.runner import StudyOptions
 from bckd.weights.published import PRETRAINED, readme_table

@@ -20,9 +20,9 @@ from bckd.assigners.shared import (
     padded,
     targets_of,
 )
-from bckd.distributed import mean_over_processes
 from bckd.geometry import box_area, box_intersection, box_similarity
 from bckd.structures import Assignment, GroundTruth, Locations
+from bckd.system.distributed import mean_over_processes
 
 CANDIDATES_PER_LEVEL = 9
 VLR_LOWER = 0.25  # the region starts at this fraction of a box's threshold

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from bckd.assigners.shared import Crowd, anchors_of, ignored_places, one_an_image, targets_of
-from bckd.distributed import mean_over_processes
 from bckd.geometry import box_similarity
 from bckd.groups import group_count, sum_in_group
 from bckd.structures import Assignment, GroundTruth, Locations
+from bckd.system.distributed import mean_over_processes
 
 POSITIVE_IOU = 0.5
 NEGATIVE_IOU = 0.4  # between the two an anchor is ignored

@@ -8,9 +8,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from bckd.errors import InputError
 from bckd.geometry import box_area, box_intersection, boxes_to_distances
 from bckd.structures import GroundTruth, Locations
+from bckd.system.errors import InputError
 
 # What a crowd region (iscrowd 1) is to a detector that learns: the official code leaves these
 # regions out of its ground truth, so that they are background.

@@ -11,22 +11,22 @@ import torch
 from bckd.commands.demo_report import report
 from bckd.commands.parsing import parse
 from bckd.datasets.scenes import write_scenes
-from bckd.device import pick_device
 from bckd.evaluation.agreement import agreement
 from bckd.evaluation.average_precision import evaluate, evaluation_loader
-from bckd.files import one_writer, write_json, write_text
-from bckd.loss_weights import LossWeights
 from bckd.models.dense import DenseDetector
-from bckd.presets import PRESETS, SCENES_TEACHER
 from bckd.recipes import Recipe
+from bckd.recipes.loss_weights import LossWeights
+from bckd.recipes.presets import PRESETS, SCENES_TEACHER
 from bckd.studies.catalogue import methods
 from bckd.studies.study import weights_of
-from bckd.telling import each_once
+from bckd.system.device import pick_device
+from bckd.system.files import one_writer, write_json, write_text
+from bckd.system.telling import each_once
+from bckd.system.values import Count, Place, Seed, checked
 from bckd.training.data import training_data, validation_data
 from bckd.training.recipe_check import check_recipe
-from bckd.training.teacher import load_teacher
-from bckd.training.trainer import make_teaching, train
-from bckd.values import Count, Place, Seed, checked
+from bckd.training.teacher import load_teacher, make_teaching
+from bckd.training.trainer import train
 from bckd.zoo.checkpoints import load_detector
 
 METHODS = ("none", "softmax", "BCKD")

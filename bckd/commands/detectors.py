@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bckd.errors import InputError
+from bckd.system.errors import InputError
 from bckd.weights.published import listing
 
 

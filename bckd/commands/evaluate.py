@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 from bckd.commands.metrics import print_metrics
 from bckd.commands.parsing import existing, parse
-from bckd.errors import InputError
-from bckd.files import check_writable, write_atomically
 from bckd.recipes import DataConfig
-from bckd.values import Count, Images, Place, checked
+from bckd.system.errors import InputError
+from bckd.system.files import check_writable, write_atomically
+from bckd.system.values import Count, Images, Place, checked
 
 if TYPE_CHECKING:
     from bckd.datasets.coco import CocoDataset

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from bckd.commands.parsing import existing, parse
-from bckd.errors import InputError
 from bckd.export.exporting import ExportOptions, run_export
+from bckd.system.errors import InputError
 
 
 def run(arguments: list[str]) -> None:

@@ -11,9 +11,9 @@ from io import TextIOWrapper
 from typing import NoReturn
 
 from bckd import __version__
-from bckd.errors import InputError, Interrupted, NonFiniteLossError, memory_wanted, reason
-from bckd.interruption import ending
-from bckd.launcher import end_under_torchrun, is_first, launched, process_name
+from bckd.system.errors import InputError, Interrupted, NonFiniteLossError, memory_wanted, reason
+from bckd.system.interruption import ending
+from bckd.system.launcher import end_under_torchrun, is_first, launched, process_name
 
 COMMANDS = {
     "scenes": "bckd.commands.scenes",

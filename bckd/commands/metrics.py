@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from bckd.telling import tell_some
+from bckd.system.telling import tell_some
 
 
 def print_metrics(metrics: dict[str, Any]) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import tyro
 
-from bckd.errors import InputError
+from bckd.system.errors import InputError
 
 
 def parse(kind: Any, arguments: list[str], name: str, **settings: Any) -> Any:

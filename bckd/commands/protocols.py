@@ -10,8 +10,6 @@ import torch
 from bckd.commands.parsing import parse
 from bckd.datasets.annotations import class_names_of
 from bckd.datasets.coco import CocoDataset
-from bckd.device import pick_device
-from bckd.errors import InputError
 from bckd.evaluation.average_precision import evaluation_loader
 from bckd.evaluation.protocol_scores import (
     DETECTED,
@@ -25,15 +23,17 @@ from bckd.evaluation.protocol_scores import (
     top_scores,
     write_scores,
 )
-from bckd.files import write_atomically, write_json
 from bckd.models.dense import DenseDetector
 from bckd.models.grouped import forward_in_groups
 from bckd.recipes import DataConfig
+from bckd.system.device import pick_device
+from bckd.system.errors import InputError
+from bckd.system.files import write_atomically, write_json
+from bckd.system.telling import first_of
+from bckd.system.values import Count, Place, checked
 from bckd.teachers.matching import with_classes_of
-from bckd.telling import first_of
 from bckd.training.data import validation_data
 from bckd.training.recipe_check import require
-from bckd.values import Count, Place, checked
 from bckd.viz.pictures import pictures_of
 from bckd.viz.protocol_maps import protocol_maps
 from bckd.zoo.checkpoints import load_detector

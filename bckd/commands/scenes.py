@@ -8,7 +8,7 @@ from typing import Literal
 
 from bckd.commands.parsing import parse
 from bckd.datasets.scenes import write_scenes
-from bckd.values import Count, Place, Seed, checked
+from bckd.system.values import Count, Place, Seed, checked
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from bckd.commands.parsing import parse
-from bckd.errors import InputError
 from bckd.studies.catalogue import STUDIES
 from bckd.studies.report import overview, summary
 from bckd.studies.runner import StudyOptions, run_study
 from bckd.studies.study import Study
 from bckd.studies.study_check import load_study
+from bckd.system.errors import InputError
 
 
 def run(arguments: list[str]) -> None:

@@ -9,10 +9,10 @@ import tyro
 
 from bckd.commands.metrics import print_metrics
 from bckd.commands.parsing import parse
-from bckd.errors import InputError
-from bckd.launcher import is_first
-from bckd.presets import PRESETS
 from bckd.recipes import Recipe
+from bckd.recipes.presets import PRESETS
+from bckd.system.errors import InputError
+from bckd.system.launcher import is_first
 
 
 @dataclass(frozen=True)

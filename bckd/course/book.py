@@ -15,9 +15,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from bckd.errors import InputError
-from bckd.extras import extra
-from bckd.files import write_text
+from bckd.system.errors import InputError
+from bckd.system.extras import extra
+from bckd.system.files import write_text
 
 with extra("notebooks", "the book"):
     import nbformat

@@ -12,10 +12,10 @@ import torch
 from bckd.datasets.coco import CocoDataset
 from bckd.datasets.photographs import fetch_photographs
 from bckd.datasets.scenes import write_scenes
-from bckd.errors import InputError
 from bckd.models.dense import DenseDetector
-from bckd.presets import PRESETS
 from bckd.recipes import DataConfig
+from bckd.recipes.presets import PRESETS
+from bckd.system.errors import InputError
 from bckd.training.data import validation_data
 from bckd.weights.published import PRETRAINED, fetch
 from bckd.zoo.checkpoints import load_detector

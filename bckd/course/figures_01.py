@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
-from bckd.errors import InputError
 from bckd.structures import Assignment, Batch, DenseOutput, Detections
+from bckd.system.errors import InputError
 from bckd.viz.score_maps import overlay, score_map
 from bckd.viz.style import SCORE_COLOURS, Style, colour, figure
 

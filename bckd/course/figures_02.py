@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from bckd.errors import InputError
 from bckd.evaluation.error_analysis import ErrorAnalysis
+from bckd.system.errors import InputError
 from bckd.viz.style import Style, colour, figure
 
 WIDTH = 9.5  # inches, as the other figures

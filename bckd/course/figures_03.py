@@ -9,10 +9,10 @@ import torch
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from bckd.errors import InputError
 from bckd.geometry import grid
 from bckd.losses import binary_classification
 from bckd.structures import Assignment, DenseOutput
+from bckd.system.errors import InputError
 from bckd.viz.style import Style, colour, figure
 
 WIDTH = 9.5  # inches, as the other figures

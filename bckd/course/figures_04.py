@@ -14,9 +14,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from torch import Tensor
 
-from bckd.errors import InputError
 from bckd.geometry import IoUKind, box_similarity
 from bckd.structures import DenseOutput
+from bckd.system.errors import InputError
 from bckd.viz.score_maps import overlay
 from bckd.viz.style import DIFFERENCE_COLOURS, Style, colour, figure
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from bckd.errors import InputError
 from bckd.studies.statistics import Line, summarise, values
+from bckd.system.errors import InputError
 from bckd.viz.methods import AP_LABEL, WIDTH, name_of, style_of
 from bckd.viz.style import Style, figure
 

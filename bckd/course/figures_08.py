@@ -8,9 +8,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from bckd.errors import InputError
 from bckd.evaluation.error_analysis import BINS, TIDE_ERRORS, ErrorAnalysis
 from bckd.studies.tables import TIDE
+from bckd.system.errors import InputError
 from bckd.viz.methods import SPARE_COLOURS, WIDTH, name_of, style_of
 from bckd.viz.style import Style, figure
 

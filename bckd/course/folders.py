@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 import bckd
-from bckd.errors import InputError
+from bckd.system.errors import InputError
 
 MARK = ".bckd-notebook"  # the file that makes a folder a notebook's own
 _FIRST = "notebooks/00_quickstart.ipynb"

@@ -13,8 +13,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from bckd.errors import InputError
 from bckd.structures import DenseOutput
+from bckd.system.errors import InputError
 from bckd.training.run_log import LOG, read_log
 from bckd.viz.curves import TITLES
 from bckd.zoo.checkpoints import load_detector

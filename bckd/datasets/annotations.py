@@ -15,9 +15,9 @@ from torch import Tensor
 
 from bckd.datasets.entries import Annotated, ImageEntry, read_boxes, read_categories, read_images
 from bckd.datasets.findings import Findings
-from bckd.errors import InputError
-from bckd.files import read_json
-from bckd.telling import first_of
+from bckd.system.errors import InputError
+from bckd.system.files import read_json
+from bckd.system.telling import first_of
 
 __all__ = ["Annotations", "ImageEntry", "Objects", "class_names_of", "read_annotations"]
 

@@ -24,7 +24,7 @@ from torchvision import tv_tensors
 from torchvision.transforms import v2
 
 from bckd.datasets.annotations import Objects
-from bckd.errors import InputError
+from bckd.system.errors import InputError
 
 Augmentation: TypeAlias = (
     Callable[[Tensor, Tensor, np.random.Generator], tuple[Tensor, Tensor]] | v2.Transform

@@ -19,10 +19,10 @@ from bckd.datasets.augmentations import Augmentation, augment
 from bckd.datasets.decoding import decode_image
 from bckd.datasets.image_files import look_at_files
 from bckd.datasets.preprocessing import Frame, normalised, resized
-from bckd.errors import InputError
 from bckd.image_size import ImageSize
 from bckd.normalisation import IMAGENET, Normalisation
 from bckd.structures import Batch, GroundTruth
+from bckd.system.errors import InputError
 
 AUGMENTED = 1  # beside (seed, epoch, index), so that a flip and an augmentation draw apart
 

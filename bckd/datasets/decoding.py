@@ -21,8 +21,8 @@ from typing import NamedTuple
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
-from bckd.errors import InputError, reason
-from bckd.files import what_it_is
+from bckd.system.errors import InputError, reason
+from bckd.system.files import what_it_is
 
 BACKGROUND = "white"  # behind transparent parts
 

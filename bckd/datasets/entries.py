@@ -25,7 +25,7 @@ from bckd.datasets.box_readings import (
 )
 from bckd.datasets.decoding import header_of
 from bckd.datasets.findings import Fault, Findings, Oddity, place, shown
-from bckd.errors import InputError
+from bckd.system.errors import InputError
 
 ROUNDING = 0.05  # pixels by which COCO's own boxes may leave their image: coordinates are rounded
 

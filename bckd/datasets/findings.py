@@ -6,8 +6,8 @@ import json
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
-from bckd.errors import InputError
-from bckd.telling import some, tell_some
+from bckd.system.errors import InputError
+from bckd.system.telling import some, tell_some
 
 _LONGEST = 60  # characters of a value that are shown
 

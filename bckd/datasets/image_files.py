@@ -20,7 +20,7 @@ from pathlib import Path
 from bckd.datasets.decoding import Header, decode_image, header_of
 from bckd.datasets.entries import ImageEntry
 from bckd.datasets.findings import Fault, Findings
-from bckd.errors import InputError, reason
+from bckd.system.errors import InputError, reason
 
 _TOGETHER = 8  # files looked at at once
 _TAIL = 4096  # bytes of a file's end

@@ -16,10 +16,10 @@ from typing import Any
 from tqdm.auto import tqdm
 
 from bckd.datasets.decoding import decode_image, header_of
-from bckd.downloads import FAILURES, Limited, download, why
-from bckd.errors import InputError
-from bckd.extras import extra
-from bckd.files import check_writable, parse_json, write_json
+from bckd.system.downloads import FAILURES, Limited, download, why
+from bckd.system.errors import InputError
+from bckd.system.extras import extra
+from bckd.system.files import check_writable, parse_json, write_json
 
 with extra("notebooks", "fetching photographs of COCO"):
     from remotezip import RemoteZip, RemoteZipError

@@ -14,9 +14,9 @@ from torch import Tensor
 from bckd.datasets.coco import Key, Sample
 from bckd.datasets.decoding import decode_image, header_of, pixels_of
 from bckd.datasets.preprocessing import normalised, resized
-from bckd.errors import InputError
 from bckd.image_size import ImageSize
 from bckd.normalisation import Normalisation
+from bckd.system.errors import InputError
 
 AnyImage = str | Path | Image.Image | np.ndarray | Tensor
 

@@ -25,9 +25,9 @@ from bckd.datasets.scene_drawing import (
     class_names,
     draw_scene,
 )
-from bckd.errors import InputError
-from bckd.files import one_maker, read_json, write_json, write_text, writing
-from bckd.values import Count, Seed, checked, to_plain
+from bckd.system.errors import InputError
+from bckd.system.files import one_maker, read_json, write_json, write_text, writing
+from bckd.system.values import Count, Seed, checked, to_plain
 
 # Run lengths alone: on such noisy pictures faster than the full search, and smaller.
 _PNG: dict[str, Any] = {"compress_level": 1, "compress_type": zlib.Z_RLE}

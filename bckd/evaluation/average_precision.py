@@ -21,12 +21,12 @@ from tqdm.auto import tqdm
 from bckd.datasets.annotations import Annotations
 from bckd.datasets.coco import CocoDataset, Key, collate
 from bckd.datasets.plain_images import PlainImages
-from bckd.distributed import from_first, joined_lists, process_count, process_index
-from bckd.errors import InputError
-from bckd.files import write_text
 from bckd.models.dense import DenseDetector
 from bckd.structures import Batch, Detections
-from bckd.telling import some
+from bckd.system.distributed import from_first, joined_lists, process_count, process_index
+from bckd.system.errors import InputError
+from bckd.system.files import write_text
+from bckd.system.telling import some
 
 MAX_DETECTIONS = 100  # of an image and class that COCO's AP judges
 Results = list[dict[str, Any]]  # COCO results: image_id, category_id, bbox (xywh), score

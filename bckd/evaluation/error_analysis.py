@@ -13,8 +13,8 @@ from typing import Any
 from hotcoco import COCO, COCOeval
 
 from bckd.datasets.annotations import Annotations
-from bckd.errors import InputError
 from bckd.evaluation.average_precision import Results
+from bckd.system.errors import InputError
 
 IOU = 0.5  # from here on a box counts as found
 BINS = 10  # of equal width, over scores from 0 to 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from bckd.errors import InputError
+from bckd.system.errors import InputError
 
 
 def gradient_shares(

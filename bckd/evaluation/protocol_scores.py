@@ -20,11 +20,11 @@ from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
 from bckd.assigners import assign_atss
-from bckd.errors import InputError
-from bckd.files import write_atomically
 from bckd.geometry import boxes_to_distances
 from bckd.models.dense import DenseDetector
 from bckd.structures import Batch, DenseOutput
+from bckd.system.errors import InputError
+from bckd.system.files import write_atomically
 
 Kind = Literal["background", "between", "objects"]
 KINDS: tuple[Kind, ...] = get_args(Kind)

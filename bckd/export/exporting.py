@@ -31,7 +31,6 @@ import torch
 from torch.export import Dim, ExportedProgram
 from torch.fx import GraphModule
 
-from bckd.errors import InputError
 from bckd.export.exportable import INPUTS, OUTPUTS, OneImage
 from bckd.export.verification import (
     Detect,
@@ -41,12 +40,13 @@ from bckd.export.verification import (
     program_detect,
     quiet,
 )
-from bckd.extras import extra
-from bckd.files import check_writable, write_atomically
 from bckd.image_size import ImageSize
 from bckd.models.dense import DenseDetector
 from bckd.models.detector import Detector
-from bckd.values import Place, checked, to_plain
+from bckd.system.errors import InputError
+from bckd.system.extras import extra
+from bckd.system.files import check_writable, write_atomically
+from bckd.system.values import Place, checked, to_plain
 from bckd.zoo.checkpoints import Checkpoint, load_detector
 from bckd.zoo.official import (
     SETTINGS,

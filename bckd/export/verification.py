@@ -15,9 +15,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bckd.datasets.scene_drawing import draw_scene
-from bckd.errors import InputError
 from bckd.export.exportable import INPUTS, OUTPUTS
 from bckd.structures import Detections
+from bckd.system.errors import InputError
 from bckd.zoo.checkpoints import Checkpoint
 
 BOX_TOLERANCE = 1e-2  # pixels by which a detection of another runtime may differ

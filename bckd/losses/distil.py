@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from bckd.correspondence import choose_levels, compared
-from bckd.errors import InputError
 from bckd.losses.options import LossOptions
 from bckd.losses.terms import TERMS
 from bckd.structures import Assignment, DenseOutput
+from bckd.system.errors import InputError
 
 
 def distil(

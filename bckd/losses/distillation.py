@@ -25,11 +25,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bckd.errors import InputError
 from bckd.geometry import IoUKind, box_similarity
 from bckd.groups import group_count, sum_in_group
 from bckd.losses.rows import Rows
 from bckd.structures import Assignment, DenseOutput, Level
+from bckd.system.errors import InputError
 
 SoftmaxPlaces = Literal["all", "positives", "background"]
 

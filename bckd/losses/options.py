@@ -8,7 +8,7 @@ from typing import Literal
 from bckd.assigners import Crowd, RegionKind
 from bckd.geometry import IoUKind
 from bckd.losses.distillation import SoftmaxPlaces
-from bckd.values import Fraction, PositiveOrZero, Scale
+from bckd.system.values import Fraction, PositiveOrZero, Scale
 
 Divisor = Literal["gfl", "bckd"]
 

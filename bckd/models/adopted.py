@@ -8,12 +8,12 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from bckd.errors import InputError
 from bckd.models.dense import DenseDetector
 from bckd.models.detector import Detector, DetectorConfig
 from bckd.models.heads import HEADS
-from bckd.precision import computing_in
 from bckd.structures import DenseOutput
+from bckd.system.errors import InputError
+from bckd.system.precision import computing_in
 
 
 class Adopted(DenseDetector):

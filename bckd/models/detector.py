@@ -14,7 +14,7 @@ from bckd.models.heads.head import HeadSettings
 from bckd.models.postprocess import PostProcess
 from bckd.normalisation import IMAGENET, Normalisation
 from bckd.structures import DenseOutput
-from bckd.values import CountOrZero, Layers, Scale, Strides, Width
+from bckd.system.values import CountOrZero, Layers, Scale, Strides, Width
 
 
 @dataclass(frozen=True)

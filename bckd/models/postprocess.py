@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from bckd.structures import DenseOutput, Detections
-from bckd.values import BelowOne, Count, Fraction
+from bckd.system.values import BelowOne, Count, Fraction
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from bckd.image_size import ImageSize
-from bckd.presets import PRESETS, SCENES_TEACHER
 from bckd.recipes import DataConfig, Recipe
+from bckd.recipes.presets import PRESETS, SCENES_TEACHER
 from bckd.studies.study import Method, Study
 
 # Softmax distillation averages over classes: the official weight 10 at 80 classes is K / 8.

@@ -13,22 +13,22 @@ import torch
 import torchvision
 
 from bckd.datasets.coco import CocoDataset
-from bckd.errors import NonFiniteLossError
 from bckd.evaluation.agreement import agreement
 from bckd.evaluation.average_precision import detect, evaluation_loader
 from bckd.evaluation.error_analysis import analyse_errors
 from bckd.models.dense import DenseDetector
 from bckd.normalisation import IMAGENET, Normalisation
-from bckd.presets import PRESETS
 from bckd.recipes import DataConfig, Recipe
+from bckd.recipes.presets import PRESETS
 from bckd.studies.study import Cell, Study, changes_from, model_path, recipe_of
+from bckd.system.errors import NonFiniteLossError
 from bckd.teachers.matching import matched
 from bckd.teachers.targets import Teaching
 from bckd.training.data import training_data, validation_data
 from bckd.training.run_log import read_log
-from bckd.training.teacher import renamed_classes
+from bckd.training.teacher import make_teaching, renamed_classes
 from bckd.training.terms import needs_of_terms
-from bckd.training.trainer import RunResult, make_teaching, train
+from bckd.training.trainer import RunResult, train
 from bckd.zoo.checkpoints import load_detector
 
 RUNS = Path("runs/study")  # folder of all studies, unless another is named

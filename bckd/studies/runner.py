@@ -23,19 +23,19 @@ import tyro
 from tqdm.auto import tqdm
 
 from bckd.datasets.scenes import write_scenes
-from bckd.errors import InputError
-from bckd.files import check_writable, one_maker
-from bckd.interruption import ending
 from bckd.studies.catalogue import MODELS
 from bckd.studies.cells import RUNS, published_changes, run_cell
 from bckd.studies.statistics import best_scale
 from bckd.studies.study import Cell, Method, Study
 from bckd.studies.study_check import prepared, source_of
 from bckd.studies.swapping import measure_swaps
-from bckd.telling import first_of
+from bckd.system.errors import InputError
+from bckd.system.files import check_writable, one_maker
+from bckd.system.interruption import ending
+from bckd.system.telling import first_of
+from bckd.system.values import Place, Processes, Seed, checked
 from bckd.training.run_log import append_line, drop_cut_line, read_lines
 from bckd.training.trainer import train
-from bckd.values import Place, Processes, Seed, checked
 from bckd.zoo.unfinished import STUDENT
 
 T = TypeVar("T")

@@ -14,7 +14,7 @@ from typing import Any
 
 from scipy import stats
 
-from bckd.errors import InputError
+from bckd.system.errors import InputError
 
 Line = dict[str, Any]
 

@@ -17,12 +17,12 @@ from itertools import product
 from pathlib import Path
 from typing import Any, Literal
 
-from bckd.errors import InputError
-from bckd.loss_weights import LossWeights
 from bckd.losses.terms import TERMS
 from bckd.recipes import Recipe
+from bckd.recipes.loss_weights import LossWeights
 from bckd.studies.statistics import Line, best_scale
-from bckd.values import from_plain, to_plain
+from bckd.system.errors import InputError
+from bckd.system.values import from_plain, to_plain
 
 Changes = dict[str, Any]  # fields of a recipe by their dotted name
 NO_DISTILLATION = LossWeights(binary=0, iou=0)

@@ -8,14 +8,14 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from bckd.errors import InputError
 from bckd.losses.terms import TERMS
-from bckd.named import load_module
 from bckd.studies.catalogue import MODELS, STUDIES
 from bckd.studies.study import Cell, Method, Study, name_of_term, recipe_of
-from bckd.telling import first_of
+from bckd.system.errors import InputError
+from bckd.system.named import load_module
+from bckd.system.telling import first_of
+from bckd.system.values import checked
 from bckd.training.recipe_check import check_recipe, require
-from bckd.values import checked
 
 
 def load_study(path: Path) -> Study:

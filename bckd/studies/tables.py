@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
-from bckd.errors import InputError
 from bckd.studies.statistics import (
     Difference,
     Line,
@@ -18,6 +17,7 @@ from bckd.studies.statistics import (
     summarise,
     values,
 )
+from bckd.system.errors import InputError
 
 # Title and number format of the fields of a comparison; others are printed as ".3f".
 FIELDS = {

@@ -11,14 +11,14 @@ import math
 from dataclasses import dataclass
 
 from bckd.datasets.coco import CocoDataset
-from bckd.distributed import process_count
-from bckd.errors import InputError
 from bckd.evaluation.average_precision import Results, detect, evaluation_loader, score
 from bckd.image_size import ImageSize
 from bckd.models.dense import DenseDetector
 from bckd.recipes import Recipe
+from bckd.system.distributed import process_count
+from bckd.system.errors import InputError
+from bckd.system.telling import tell
 from bckd.teachers.matching import Matched
-from bckd.telling import tell
 from bckd.zoo.checkpoints import Checkpoint
 
 LEAST_AP = 0.01  # of a teacher, above what it has by chance

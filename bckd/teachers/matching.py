@@ -6,7 +6,7 @@ student, and may want its images normalised in another way (`matched`).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,12 +15,12 @@ from torch import Tensor
 
 from bckd.correspondence import choose_levels
 from bckd.datasets.coco import CocoDataset
-from bckd.errors import InputError
 from bckd.models.dense import DenseDetector
 from bckd.models.grouped import NO_SCORE
 from bckd.normalisation import Normalisation, renormalise
 from bckd.structures import DenseOutput
-from bckd.telling import first_of, tell_some
+from bckd.system.errors import InputError
+from bckd.system.telling import first_of, tell_some
 
 
 class Matched(DenseDetector):
@@ -88,7 +88,15 @@ def matched(
     Raises:
         InputError: a class or a stride of the student has no counterpart.
     """
-    columns = _columns(teacher, who, class_names, renamed or {}, dispensable)
+    names, renamed = teacher.class_names, renamed or {}
+    stray = [name for name in renamed if name not in class_names]
+    if stray:
+        raise InputError(
+            f"teacher_classes renames {stray[0]!r}, which is no class of the data set; these "
+            f"are {first_of([*class_names])}"
+        )
+    advice = ": say which of these each class is (--teacher-classes '{}=NAME')"
+    columns = columns_by_name(names, class_names, who, dispensable, renamed, advice)
     absent = [stride for stride in strides if stride not in teacher.strides]
     if absent:
         raise InputError(
@@ -96,48 +104,10 @@ def matched(
             f"{_listed(strides)}: the student's {_listed(absent)} would learn nothing; give the "
             f"student strides of the teacher (--model.strides {_listed(teacher.strides, ' ')})"
         )
-    same_classes = columns == list(range(len(teacher.class_names)))
+    same_classes = columns == list(range(len(names)))
     if same_classes and (strides, normalisation) == (teacher.strides, teacher.normalisation):
         return teacher
     return Matched(teacher, class_names, columns, strides, normalisation).train(teacher.training)
-
-
-def _columns(
-    teacher: DenseDetector,
-    who: str,
-    class_names: tuple[str, ...],
-    renamed: dict[str, str],
-    dispensable: frozenset[str],
-) -> list[int | None]:
-    stray = [name for name in renamed if name not in class_names]
-    if stray:
-        raise InputError(
-            f"teacher_classes renames {stray[0]!r}, which is no class of the data set; these "
-            f"are {first_of([*class_names])}"
-        )
-    wanted = [renamed.get(name, name) for name in class_names]
-    absent = [
-        pair for pair in zip(class_names, wanted, strict=True) if pair[1] not in teacher.class_names
-    ]
-    missing = [theirs for ours, theirs in absent if ours not in dispensable]
-    if missing:
-        raise InputError(
-            f"{who} has no class {first_of(missing)}; it has "
-            f"{_listed(teacher.class_names)}: say which of these each class is "
-            f"(--teacher-classes '{missing[0]}=NAME')"
-        )
-    tell_lacking(who, [ours for ours, _ in absent])
-    places = {name: place for place, name in enumerate(teacher.class_names)}
-    return [places.get(name) for name in wanted]
-
-
-def tell_lacking(who: str, names: Sequence[str]) -> None:
-    """Tell which classes of the data a detector does not know, and need not."""
-    tell_some(f"{who} lacks {{}} of the classes, of which there is no box to learn from", names)
-
-
-def _listed(values: Sequence[object], separator: str = ", ") -> str:
-    return separator.join(str(value) for value in values)
 
 
 def with_classes_of(
@@ -158,6 +128,7 @@ def with_classes_of(
     known = tuple(name for name in names if name in detector.class_names)
     dataset = dataset.with_annotations(dataset.annotations.with_classes(known, str(path)))
     columns = columns_by_name(detector.class_names, known, str(path))
+    tell_extra(detector.class_names, known, str(path))
     chosen = (known, columns, detector.strides, detector.normalisation)
     return Matched(detector, *chosen).train(detector.training), dataset
 
@@ -167,16 +138,37 @@ def columns_by_name(
     ours: tuple[str, ...],
     who: str,
     dispensable: frozenset[str] = frozenset(),
+    renamed: Mapping[str, str] | None = None,
+    advice: str = "",
 ) -> list[int | None]:
-    """Where each of our classes is among theirs, by name; what is left out or lacks is told."""
-    absent = [name for name in ours if name not in theirs]
-    extra = [name for name in theirs if name not in ours]
-    missing = [name for name in absent if name not in dispensable]
+    """Where each of our classes is among theirs, by name; None of one that is lacking, and told.
+
+    Args:
+        who: has their classes, for messages.
+        dispensable: classes of ours that they may lack, as nothing is to be learnt of them.
+        renamed: their name of a class, by ours, where these differ.
+        advice: the end of the sentence that refuses, with `{}` for a class that is lacking.
+
+    Raises:
+        InputError: they lack a class that is not dispensable.
+    """
+    sought = {name: (renamed or {}).get(name, name) for name in ours}
+    absent = [name for name in ours if sought[name] not in theirs]
+    missing = [sought[name] for name in absent if name not in dispensable]
     if missing:
-        alone = f" and it alone has {first_of(extra)}" if extra else ""
         raise InputError(
-            f"{who} has other classes than the data set: it lacks {first_of(missing)}{alone}"
+            f"{who} has no class {first_of(missing)}; it has {_listed(theirs)}"
+            f"{advice.replace('{}', missing[0])}"
         )
+    tell_some(f"{who} lacks {{}} of the classes, of which there is no box to learn from", absent)
+    return [theirs.index(x) if x in theirs else None for x in sought.values()]
+
+
+def tell_extra(theirs: tuple[str, ...], ours: tuple[str, ...], who: str) -> None:
+    """Tell which of their classes nobody asks them for."""
+    extra = [name for name in theirs if name not in ours]
     tell_some(f"{who}: {{}} of its classes are not in the data set and left out", extra)
-    tell_lacking(who, absent)
-    return [theirs.index(name) if name in theirs else None for name in ours]
+
+
+def _listed(values: Sequence[object], separator: str = ", ") -> str:
+    return separator.join(str(value) for value in values)

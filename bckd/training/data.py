@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from bckd.datasets.annotations import read_annotations
 from bckd.datasets.coco import CocoDataset
-from bckd.errors import InputError
 from bckd.evaluation.average_precision import MAX_DETECTIONS
-from bckd.named import load_named
 from bckd.normalisation import IMAGENET, Normalisation
 from bckd.recipes import DataConfig
-from bckd.telling import tell_some
+from bckd.system.errors import InputError
+from bckd.system.named import load_named
+from bckd.system.telling import tell_some
 from bckd.training.data_told import tell_annotations, tell_shared, tell_training, tell_validation
 
 

@@ -8,7 +8,7 @@ from bckd.datasets.annotations import Annotations
 from bckd.datasets.coco import CocoDataset
 from bckd.datasets.image_files import repeated, shared
 from bckd.evaluation.average_precision import ceiling
-from bckd.telling import tell, tell_some
+from bckd.system.telling import tell, tell_some
 
 
 def tell_annotations(annotations: Annotations) -> None:

@@ -7,14 +7,14 @@ from pathlib import Path
 
 from bckd.datasets.annotations import class_names_of
 from bckd.datasets.coco import CocoDataset
-from bckd.device import pick_device
 from bckd.evaluation.average_precision import MAX_DETECTIONS, Metrics, evaluate
-from bckd.files import read_json
 from bckd.models.dense import DenseDetector
 from bckd.recipes import DataConfig, Recipe
+from bckd.system.device import pick_device
+from bckd.system.files import read_json
+from bckd.system.values import checked, from_plain
 from bckd.teachers.matching import with_classes_of
 from bckd.training.data import validation_data
-from bckd.values import checked, from_plain
 from bckd.zoo.checkpoints import load_detector, recorded_size
 
 

@@ -12,7 +12,7 @@ from bckd.models.detector import DetectorConfig
 from bckd.models.heads import HEADS
 from bckd.models.supervision import assign
 from bckd.structures import DenseOutput, GroundTruth, Locations
-from bckd.telling import tell_some
+from bckd.system.telling import tell_some
 
 IMAGES = 200  # that are looked at: an image of COCO's size takes some hundredths of a second
 

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bckd.distributed import mean_over_processes, process_count
-from bckd.values import CountOrZero
+from bckd.system.distributed import mean_over_processes, process_count
+from bckd.system.values import CountOrZero
 
 
 @dataclass(frozen=True)

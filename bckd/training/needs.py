@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from bckd.errors import InputError
 from bckd.losses.terms import Need
 from bckd.structures import Assignment, DenseOutput
+from bckd.system.errors import InputError
 
 
 def check_needs(

@@ -14,12 +14,12 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from bckd.errors import InputError
-from bckd.loss_weights import LossWeights
 from bckd.losses.terms import NEEDS, Need, TermFunction
-from bckd.named import load_named
+from bckd.recipes.loss_weights import LossWeights
 from bckd.structures import Assignment, Batch, DenseOutput
-from bckd.values import PositiveOrZero, from_plain
+from bckd.system.errors import InputError
+from bckd.system.named import load_named
+from bckd.system.values import PositiveOrZero, from_plain
 
 
 @dataclass(frozen=True)

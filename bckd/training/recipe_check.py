@@ -5,13 +5,13 @@ Kinds and ranges stand at the fields themselves; here are the rules that relate 
 
 from __future__ import annotations
 
-from bckd.errors import InputError
 from bckd.losses.terms import TERMS
 from bckd.models.detector import DetectorConfig
 from bckd.models.heads import HEADS
 from bckd.recipes import Recipe
+from bckd.system.errors import InputError
+from bckd.system.values import from_plain, to_plain
 from bckd.training.own_terms import named_terms
-from bckd.values import from_plain, to_plain
 from bckd.zoo.torchvision_detectors import FAMILIES
 
 

@@ -12,19 +12,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bckd.distributed import joined_lists, process_count
-from bckd.errors import InputError
-from bckd.files import parse_json, sha256_of
 from bckd.models.dense import DenseDetector
-from bckd.named import file_of
 from bckd.recipes import Recipe
-from bckd.telling import first_of, tell
+from bckd.system.distributed import joined_lists, process_count
+from bckd.system.errors import InputError
+from bckd.system.files import parse_json, sha256_of
+from bckd.system.named import file_of
+from bckd.system.telling import first_of, tell
+from bckd.system.values import Count, CountOrZero, PositiveOrZero, from_plain, to_plain
 from bckd.training.loss_window import HeldWindow
 from bckd.training.run_log import LOG
-from bckd.values import Count, CountOrZero, PositiveOrZero, from_plain, to_plain
 from bckd.weights.published import PRETRAINED
 from bckd.weights.tensor_files import fill, read_tensors, save_tensors
-from bckd.zoo.checkpoints import load_strictly
+from bckd.zoo.filling import load_strictly
 from bckd.zoo.unfinished import MODEL, STATE, STUDENT, Damaged, check_whole, checksum, is_state
 
 PREVIOUS = "resume.previous.safetensors"  # of the state before it

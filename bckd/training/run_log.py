@@ -13,9 +13,16 @@ from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.record_writer import RecordWriter
 
-from bckd.errors import InputError
-from bckd.files import finite_or_none, parse_json, reading, write_atomically, write_text, writing
-from bckd.telling import tell_some
+from bckd.system.errors import InputError
+from bckd.system.files import (
+    finite_or_none,
+    parse_json,
+    reading,
+    write_atomically,
+    write_text,
+    writing,
+)
+from bckd.system.telling import tell_some
 
 LOG = "log.jsonl"  # the file name in the folder of a run
 

@@ -8,18 +8,18 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from bckd.device import pick_device
-from bckd.errors import InputError
-from bckd.loss_weights import LossWeights
 from bckd.models.adopted import adopt, check_family
 from bckd.models.dense import DenseDetector
 from bckd.models.detector import Detector, DetectorConfig
 from bckd.normalisation import IMAGENET
-from bckd.precision import autocast_type
 from bckd.recipes import Recipe
-from bckd.teachers.matching import columns_by_name
-from bckd.telling import first_of
-from bckd.values import to_plain
+from bckd.recipes.loss_weights import LossWeights
+from bckd.system.device import pick_device
+from bckd.system.errors import InputError
+from bckd.system.precision import autocast_type
+from bckd.system.telling import first_of
+from bckd.system.values import to_plain
+from bckd.teachers.matching import columns_by_name, tell_extra
 from bckd.zoo.checkpoints import load_detector, torchvision_student
 from bckd.zoo.torchvision_detectors import TorchvisionModel
 
@@ -143,6 +143,7 @@ def _renamed(detector: Detector, new: Detector, who: str, dispensable: frozenset
     if detector.class_names == new.class_names:
         return detector
     columns = columns_by_name(detector.class_names, new.class_names, who, dispensable)
+    tell_extra(detector.class_names, new.class_names, who)
     known = {row: column for row, column in enumerate(columns) if column is not None}
     weights, own = detector.state_dict(), new.state_dict()
     for name in ("head.cls.weight", "head.cls.bias"):  # all classes of an anchor, then the next

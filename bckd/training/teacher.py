@@ -7,14 +7,17 @@ from dataclasses import replace
 import torch
 from torch import nn
 
-from bckd.device import pick_device
-from bckd.errors import InputError
+from bckd.datasets.coco import CocoDataset
 from bckd.models.adopted import adopt
-from bckd.precision import autocast_type
 from bckd.recipes import Recipe
+from bckd.system.device import pick_device
+from bckd.system.errors import InputError
+from bckd.system.precision import autocast_type
+from bckd.system.telling import tell
 from bckd.teachers.matching import matched
-from bckd.telling import tell
+from bckd.teachers.targets import TeacherTargets, Teaching, live_teaching
 from bckd.training.recipe_check import distils
+from bckd.training.terms import needs_of_terms
 from bckd.zoo.checkpoints import Checkpoint, load_detector
 
 
@@ -60,6 +63,32 @@ def load_teacher(
     student = (class_names, strides or model.strides, model.normalisation)
     teacher = matched(checkpoint.detector, f"teacher{who}", *student, renamed, dispensable)
     return replace(checkpoint, detector=teacher.requires_grad_(False).eval().to(device))
+
+
+def make_teaching(
+    recipe: Recipe, training: CocoDataset, device: torch.device, progress: bool = True
+) -> Teaching | None:
+    """The recipe's teacher as a function of a batch; None without a teacher.
+
+    Its answers are computed once where the data are small and of one size, images are at most
+    flipped, and no term needs its features, which would not fit in memory.
+    """
+    names = training.annotations.class_names
+    unlearnt = frozenset(names) - training.annotations.learnable_classes
+    teacher = load_teacher(recipe, names, device, unlearnt)
+    return teaching_of(teacher, recipe, training, progress)
+
+
+def teaching_of(
+    teacher: Checkpoint | None, recipe: Recipe, training: CocoDataset, progress: bool
+) -> Teaching | None:
+    if teacher is None:
+        return None
+    detector = teacher.detector.to(memory_format=torch.channels_last)
+    features = any("features" in x for _, x in needs_of_terms(recipe, recipe.weights))
+    if recipe.data.cache and training.one_size and not features and not training.augmentations:
+        return TeacherTargets(detector, training, progress=progress)
+    return live_teaching(detector)
 
 
 def renamed_classes(pairs: tuple[str, ...]) -> dict[str, str]:

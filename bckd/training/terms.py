@@ -12,14 +12,14 @@ from torch.nn.parallel import DistributedDataParallel
 
 from bckd.assigners import AssignmentRules
 from bckd.correspondence import compared
-from bckd.loss_weights import LossWeights
 from bckd.losses.options import LossOptions
 from bckd.losses.terms import TERMS, Need
 from bckd.models.grouped import forward_in_groups
 from bckd.models.heads import HEADS, HeadName
-from bckd.precision import computing_in
 from bckd.recipes import Recipe
+from bckd.recipes.loss_weights import LossWeights
 from bckd.structures import Assignment, Batch, DenseOutput
+from bckd.system.precision import computing_in
 from bckd.teachers.targets import Teaching
 from bckd.training.own_terms import named_terms
 

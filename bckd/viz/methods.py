@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from bckd.errors import InputError
 from bckd.studies.statistics import Summary
+from bckd.system.errors import InputError
 from bckd.viz.style import PALETTE, Style
 
 BLUE, ORANGE, GREEN, PINK, SKY, VERMILION, _, BLACK = PALETTE

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from bckd.correspondence import per_cell
-from bckd.errors import InputError
 from bckd.structures import DenseOutput, Level
+from bckd.system.errors import InputError
 
 Protocol = Literal["sigmoid", "softmax"]
 Kind = Literal["score", "difference", "weight"]

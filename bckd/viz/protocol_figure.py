@@ -12,10 +12,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from bckd.errors import InputError
 from bckd.geometry import grid
 from bckd.losses import binary_classification, softmax_classification
 from bckd.structures import Assignment, DenseOutput
+from bckd.system.errors import InputError
 from bckd.viz.style import colour, figure
 
 MAX_CLASSES = 8  # as many as the palette has colours, and bars a reader can compare

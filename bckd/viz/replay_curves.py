@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from bckd.errors import InputError
 from bckd.structures import DenseOutput
+from bckd.system.errors import InputError
 
 Curve = Sequence[tuple[int, float]]  # (step, value), by step
 Curves = Mapping[str, Curve]  # by title

@@ -9,7 +9,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from bckd.errors import InputError
 from bckd.studies.statistics import (
     Difference,
     Line,
@@ -20,6 +19,7 @@ from bckd.studies.statistics import (
     summarise,
     values,
 )
+from bckd.system.errors import InputError
 from bckd.viz.methods import (
     AP_LABEL,
     METHOD_COLOURS,

@@ -21,10 +21,10 @@ from urllib.parse import urlsplit
 import torch
 from torch import Tensor
 
-from bckd.downloads import download
-from bckd.errors import InputError
-from bckd.files import sha256_of, what_it_is
-from bckd.telling import tell
+from bckd.system.downloads import download
+from bckd.system.errors import InputError
+from bckd.system.files import sha256_of, what_it_is
+from bckd.system.telling import tell
 from bckd.weights.tensor_files import read_saved
 
 _ZOO = "https://download.openmmlab.com/mmdetection/v2.0"

@@ -21,9 +21,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from bckd.errors import InputError, reason
-from bckd.files import reading, what_it_is, write_atomically
-from bckd.telling import first_of
+from bckd.system.errors import InputError, reason
+from bckd.system.files import reading, what_it_is, write_atomically
+from bckd.system.telling import first_of
 
 _BEGINNING = 512  # bytes by which a file that holds no tensors is told
 _LENGTH = 8  # bytes at the start of a safetensors file: the length of its header

@@ -24,13 +24,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bckd.errors import InputError
 from bckd.models.backbones import BackboneName
 from bckd.models.detector import Detector, DetectorConfig
 from bckd.models.heads import HEADS, HeadName
 from bckd.models.heads.retinanet import OCTAVES, RATIOS
 from bckd.normalisation import CAFFE
-from bckd.telling import first_of
+from bckd.system.errors import InputError
+from bckd.system.telling import first_of
 from bckd.weights.tensor_files import check_fit, read_saved
 
 _RULES = (

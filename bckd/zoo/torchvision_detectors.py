@@ -33,7 +33,6 @@ from torchvision.models.detection import FCOS, RetinaNet
 from torchvision.models.detection.image_list import ImageList
 from torchvision.ops import FrozenBatchNorm2d
 
-from bckd.errors import InputError
 from bckd.image_size import ImageSize
 from bckd.models.dense import DenseDetector
 from bckd.models.heads import HEADS
@@ -41,7 +40,8 @@ from bckd.models.heads.layers import exact
 from bckd.models.postprocess import PostProcess
 from bckd.normalisation import Normalisation
 from bckd.structures import DenseOutput, Level, Locations
-from bckd.values import Names
+from bckd.system.errors import InputError
+from bckd.system.values import Names
 from bckd.weights.torchvision_models import TorchvisionName, with_published
 
 SIZE = ImageSize()  # torchvision's recipe: 800 by at most 1333 pixels, padded to 32

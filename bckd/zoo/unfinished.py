@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from bckd.datasets.annotations import class_names_of
-from bckd.errors import InputError
-from bckd.files import parse_json
 from bckd.recipes import Recipe
-from bckd.values import Names, from_plain
+from bckd.system.errors import InputError
+from bckd.system.files import parse_json
+from bckd.system.values import Names, from_plain
 from bckd.weights.tensor_files import read_header
 
 STUDENT = "student.safetensors"  # file names in the folder of a run

@@ -19,12 +19,12 @@ from bckd.commands import demo
 from bckd.commands.demo import DemoOptions, run_demo
 from bckd.commands.demo_report import NAMES
 from bckd.datasets.scene_drawing import class_names
-from bckd.errors import InputError
 from bckd.evaluation.agreement import Agreement
-from bckd.files import one_writer
 from bckd.image_size import ImageSize
 from bckd.models.detector import Detector
-from bckd.telling import tell
+from bckd.system.errors import InputError
+from bckd.system.files import one_writer
+from bckd.system.telling import tell
 from bckd.training import trainer
 from bckd.training.run_log import read_log
 from bckd.zoo.checkpoints import save_detector

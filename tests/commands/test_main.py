@@ -22,10 +22,11 @@ from bckd.datasets.annotations import read_annotations
 from bckd.image_size import ImageSize
 from bckd.models.detector import Detector
 from bckd.models.postprocess import PostProcess
-from bckd.presets import PRESETS
+from bckd.recipes.presets import PRESETS
 from bckd.training import trainer
-from bckd.training.trainer import snapshot
-from bckd.zoo.checkpoints import STUDENT, save_detector
+from bckd.training.run import snapshot
+from bckd.zoo.checkpoints import save_detector
+from bckd.zoo.unfinished import STUDENT
 
 ROOT = Path(__file__).parents[2]
 TINY = """

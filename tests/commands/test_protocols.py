@@ -11,9 +11,9 @@ import pytest
 from PIL import Image
 
 from bckd.commands.protocols import ProtocolOptions, run_protocols, table_of
-from bckd.errors import InputError
 from bckd.evaluation.protocol_scores import KINDS, KindNumbers, ProtocolNumbers
 from bckd.recipes import DataConfig
+from bckd.system.errors import InputError
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from nbclient.exceptions import CellExecutionError
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from bckd.course.book import index_page, write_book
-from bckd.errors import InputError
+from bckd.system.errors import InputError
 
 LAB = (
     "from bckd.viz.explorers.protocol_lab import ProtocolLab\nProtocolLab([2.0, -1.0], [0.0, 1.0])"

@@ -14,7 +14,7 @@ from PIL import Image
 from bckd.course import examples
 from bckd.course.examples import real_or_scenes
 from bckd.datasets.coco_classes import COCO_CLASSES
-from bckd.errors import InputError
+from bckd.system.errors import InputError
 from bckd.zoo.checkpoints import Checkpoint, load_detector
 from bckd.zoo.nanodet import SIZE, NanoDet
 

@@ -16,8 +16,8 @@ from bckd.course.figures_01 import (
     pictures_and_scores,
     positive_locations,
 )
-from bckd.errors import InputError
 from bckd.structures import Assignment, DenseOutput, Detections, GroundTruth
+from bckd.system.errors import InputError
 from bckd.viz.score_maps import overlay, score_map
 
 PICTURE = np.full((32, 40, 3), 128, dtype=np.uint8)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from bckd.course.figures_02 import line_panels, reliability_diagram, shift_histogram
-from bckd.errors import InputError
 from bckd.evaluation.error_analysis import ErrorAnalysis
+from bckd.system.errors import InputError
 
 ANALYSIS = ErrorAnalysis(
     tide={},

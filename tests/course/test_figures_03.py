@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from bckd.course.figures_03 import binary_curve, binary_curves, gate_curves, share_bars
-from bckd.errors import InputError
+from bckd.system.errors import InputError
 
 
 class TestBinaryCurve:

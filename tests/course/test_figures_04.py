@@ -16,8 +16,8 @@ from bckd.course.figures_04 import (
     place_maps,
     side_distributions,
 )
-from bckd.errors import InputError
 from bckd.structures import DenseOutput
+from bckd.system.errors import InputError
 from bckd.viz.explorer_figures import MODEL_COLOURS
 
 TARGET = torch.tensor([0.0, 0.0, 10.0, 10.0])

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from bckd.course.figures_05 import precision_curves, seed_lines
-from bckd.errors import InputError
 from bckd.studies.statistics import Line
+from bckd.system.errors import InputError
 
 
 def _line(method: str, seed: int, AP: float) -> Line:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from bckd.course.figures_07 import learning_rates
-from bckd.presets import PRESETS
+from bckd.recipes.presets import PRESETS
 
 
 def test_a_line_a_recipe_in_both_panels() -> None:

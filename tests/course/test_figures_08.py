@@ -11,8 +11,8 @@ from bckd.course.figures_08 import (
     reliability_diagrams,
     tide_bars,
 )
-from bckd.errors import InputError
 from bckd.evaluation.error_analysis import TIDE_ERRORS, ErrorAnalysis
+from bckd.system.errors import InputError
 from bckd.viz.methods import METHOD_COLOURS
 
 

@@ -8,7 +8,7 @@ import pytest
 
 import bckd
 from bckd.course.folders import MARK, fresh, work_in
-from bckd.errors import InputError
+from bckd.system.errors import InputError
 
 ROOT = Path(bckd.__file__).resolve().parents[1]
 

@@ -16,8 +16,8 @@ import torch
 from PIL import Image
 
 from bckd.datasets.annotations import Annotations, read_annotations
-from bckd.errors import InputError
 from bckd.evaluation.average_precision import score
+from bckd.system.errors import InputError
 
 CONTENT: dict[str, Any] = {
     "images": [

@@ -15,12 +15,12 @@ from torchvision.transforms import v2
 from bckd.datasets.annotations import Objects
 from bckd.datasets.augmentations import Augmentation, augment
 from bckd.datasets.coco import Key
-from bckd.errors import InputError
 from bckd.recipes import DataConfig, Recipe
+from bckd.system.errors import InputError
 from bckd.teachers.targets import TeacherTargets
 from bckd.training.data import training_data
 from bckd.training.resuming import contents_of
-from bckd.training.trainer import make_teaching
+from bckd.training.teacher import make_teaching
 
 IMAGE = torch.arange(3 * 20 * 30, dtype=torch.uint8).reshape(3, 20, 30)
 BOXES = torch.tensor([[2.0, 3, 12, 13], [20, 4, 28, 18]])

@@ -17,8 +17,8 @@ from torch import Tensor
 from bckd.datasets.annotations import read_annotations
 from bckd.datasets.coco import CocoDataset, collate
 from bckd.datasets.image_files import repeated, shared
-from bckd.errors import InputError
 from bckd.image_size import ImageSize
+from bckd.system.errors import InputError
 
 SIZE = ImageSize(short_side=48, long_side=80, pad_multiple=32)
 AS_IT_IS = ImageSize(short_side=64, long_side=96)  # leaves wide.png and flat.png alone

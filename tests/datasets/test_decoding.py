@@ -11,7 +11,7 @@ import pytest
 from PIL import ExifTags, Image
 
 from bckd.datasets.decoding import decode_image, header_of
-from bckd.errors import InputError
+from bckd.system.errors import InputError
 
 RED, GREEN, BLUE = (200, 30, 20), (20, 180, 40), (30, 40, 190)
 # How a stored image has to be turned to be upright, by its EXIF orientation.

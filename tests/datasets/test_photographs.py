@@ -22,7 +22,7 @@ from PIL import Image
 from bckd.datasets import photographs
 from bckd.datasets.annotations import read_annotations
 from bckd.datasets.photographs import ANNOTATIONS, ARCHIVE, IMAGES, fetch_photographs
-from bckd.errors import InputError
+from bckd.system.errors import InputError
 
 SIZES = {9: (40, 30), 3: (32, 48), 5: (50, 20)}  # (width, height) by id, in the file's order
 OTHER_PART = os.urandom(1_000_000)  # what else is in the archive; does not compress

@@ -22,8 +22,8 @@ from bckd.datasets.scene_drawing import (
     draw_scene,
 )
 from bckd.datasets.scenes import write_scenes
-from bckd.errors import InputError
-from bckd.files import one_maker
+from bckd.system.errors import InputError
+from bckd.system.files import one_maker
 
 
 def write_few(root: Path, **changes: object) -> None:

@@ -17,7 +17,6 @@ from torch import Tensor, nn
 
 from bckd.datasets.annotations import Annotations, read_annotations
 from bckd.datasets.coco import CocoDataset
-from bckd.errors import InputError
 from bckd.evaluation.average_precision import (
     ceiling,
     detect,
@@ -31,6 +30,7 @@ from bckd.image_size import ImageSize
 from bckd.models.detector import Detector, HeadName
 from bckd.models.postprocess import PostProcess, postprocess
 from bckd.structures import Detections
+from bckd.system.errors import InputError
 from bckd.zoo.checkpoints import load_detector
 
 SIZE = ImageSize(short_side=48, long_side=80)

@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from bckd.errors import InputError
 from bckd.evaluation.gradient_shares import gradient_shares
 from bckd.losses import binary_classification, iou_localisation
 from bckd.models.detector import Detector
 from bckd.models.heads.gfl import gfl_losses
+from bckd.system.errors import InputError
 
 Make = Callable[..., Any]  # a maker of inputs from conftest.py
 

@@ -14,7 +14,6 @@ from torch import Tensor
 
 from bckd.datasets.annotations import read_annotations
 from bckd.datasets.coco import CocoDataset
-from bckd.errors import InputError
 from bckd.evaluation.average_precision import evaluation_loader
 from bckd.evaluation.protocol_scores import (
     KEPT,
@@ -30,6 +29,7 @@ from bckd.image_size import ImageSize
 from bckd.models.detector import Detector
 from bckd.models.supervision import assign
 from bckd.structures import Batch, DenseOutput, GroundTruth
+from bckd.system.errors import InputError
 
 FRAME = [16, 0, 80, 56]
 BOXES = [[24.0, 8.0, 56.0, 40.0], [60.0, 30.0, 78.0, 54.0]]

@@ -11,8 +11,8 @@ from torch import nn
 
 from bckd.datasets.scene_drawing import class_names
 from bckd.models.heads.head import SupervisedTerm
-from bckd.named import load_named
 from bckd.recipes import LossWeights, Recipe
+from bckd.system.named import load_named
 from bckd.training.run_log import read_log
 from bckd.training.trainer import train
 

@@ -18,7 +18,6 @@ import torch
 from torch import Tensor
 from torch.export.passes import move_to_device_pass
 
-from bckd.errors import InputError
 from bckd.export import exporting
 from bckd.export.exporting import (
     METADATA_FILE,
@@ -35,6 +34,7 @@ from bckd.models.detector import Detector, DetectorConfig
 from bckd.models.postprocess import PostProcess
 from bckd.normalisation import CAFFE
 from bckd.structures import Detections
+from bckd.system.errors import InputError
 from bckd.zoo.checkpoints import Checkpoint, load_detector, recorded_size, save_detector
 from bckd.zoo.nanodet import NANODET, NanoDet
 from bckd.zoo.official import load_official, read_official

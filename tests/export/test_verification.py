@@ -11,12 +11,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from bckd.errors import InputError
 from bckd.export.verification import Verification, compare, quiet, verification_of
 from bckd.image_size import ImageSize
 from bckd.models.detector import Detector
 from bckd.models.postprocess import PostProcess
 from bckd.structures import Detections
+from bckd.system.errors import InputError
 from bckd.zoo.checkpoints import Checkpoint
 
 BOXES = [[0.0, 0.0, 10.0, 10.0], [5.0, 5.0, 30.0, 20.0], [40.0, 0.0, 50.0, 9.0]]

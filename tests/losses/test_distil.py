@@ -9,12 +9,12 @@ import pytest
 import torch
 
 from bckd.correspondence import choose_levels
-from bckd.errors import InputError
 from bckd.geometry import distances_to_boxes, grid, with_anchors
 from bckd.losses import binary_classification, distil, iou_localisation, softmax_classification
 from bckd.losses.distillation import check_comparable
 from bckd.losses.options import LossOptions
 from bckd.structures import Assignment, DenseOutput
+from bckd.system.errors import InputError
 
 
 @pytest.fixture

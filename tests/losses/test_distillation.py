@@ -9,7 +9,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from bckd.errors import InputError
 from bckd.geometry import box_similarity, grid
 from bckd.losses import (
     binary_classification,
@@ -19,6 +18,7 @@ from bckd.losses import (
 )
 from bckd.losses.distillation import check_comparable
 from bckd.structures import Assignment, DenseOutput
+from bckd.system.errors import InputError
 
 Term = Callable[..., Tensor]
 Make = Callable[..., Any]  # a maker of inputs from conftest.py

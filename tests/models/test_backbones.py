@@ -9,11 +9,11 @@ import torchvision
 from torch import Tensor, nn
 from torchvision.models.resnet import Bottleneck
 
-from bckd import downloads
-from bckd.errors import InputError
 from bckd.models.backbones import build_backbone
 from bckd.models.backbones.mobilenet import LEAKY_SLOPE
 from bckd.models.backbones.swin import SwinT
+from bckd.system import downloads
+from bckd.system.errors import InputError
 from bckd.weights import published
 
 CHANNELS = {

@@ -9,13 +9,13 @@ from torch import Tensor, nn
 
 from bckd.commands.parsing import parse
 from bckd.commands.train import TrainOptions
-from bckd.errors import InputError
 from bckd.models.backbones import BACKBONES
 from bckd.models.detector import Detector, DetectorConfig, HeadName
 from bckd.models.postprocess import PostProcess
 from bckd.models.supervision import assign, supervised_losses
-from bckd.presets import PRESETS
+from bckd.recipes.presets import PRESETS
 from bckd.structures import DenseOutput, GroundTruth
+from bckd.system.errors import InputError
 
 HEADS: tuple[HeadName, ...] = get_args(HeadName)
 NAMES = ("nut", "screw", "washer")

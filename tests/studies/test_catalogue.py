@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from bckd.evaluation.error_analysis import TIDE_ERRORS
-from bckd.presets import PRESETS
+from bckd.recipes.presets import PRESETS
 from bckd.studies.catalogue import CHOSEN, LD_FACTORS, MODELS, STUDIES, methods
 from bckd.studies.cells import PRESET, published_changes
 from bckd.studies.runner import StudyOptions, chosen_scales
@@ -19,8 +19,8 @@ from bckd.studies.statistics import ORDER, best_scale, summarise, values
 from bckd.studies.study import Cell, Study
 from bckd.studies.study_check import prepared
 from bckd.studies.tables import TIDE
+from bckd.system.values import to_plain
 from bckd.training.run_log import read_lines
-from bckd.values import to_plain
 
 OPTIONS = StudyOptions()
 ROOT = Path(__file__).parents[2]

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from bckd.presets import PRESETS
+from bckd.recipes.presets import PRESETS
 from bckd.studies import cells
 
 

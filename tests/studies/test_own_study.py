@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from bckd.commands.main import run as run_command
-from bckd.errors import InputError
 from bckd.image_size import ImageSize
 from bckd.models.detector import Detector
 from bckd.recipes import LossWeights, Recipe
@@ -19,6 +18,7 @@ from bckd.studies.cells import validation_of
 from bckd.studies.runner import StudyOptions, chosen_scales, run_study
 from bckd.studies.study import Cell, Method, Study, recipe_of
 from bckd.studies.study_check import load_study, prepared
+from bckd.system.errors import InputError
 from bckd.training.run_log import read_lines
 from bckd.zoo.checkpoints import save_detector
 
@@ -39,7 +39,7 @@ class Imitation(nn.Module):
 STUDY = """
 from dataclasses import replace
 from pathlib import Path
-from bckd.presets import PRESETS
+from bckd.recipes.presets import PRESETS
 from bckd.studies.study import Method, Study
 
 here = Path(__file__).parent

@@ -10,17 +10,17 @@ from typing import Any
 
 import pytest
 
-from bckd.errors import InputError
-from bckd.files import one_maker
 from bckd.image_size import ImageSize
 from bckd.models.detector import Detector
-from bckd.presets import PRESETS
 from bckd.recipes import Recipe
+from bckd.recipes.presets import PRESETS
 from bckd.studies import runner
 from bckd.studies.catalogue import methods
 from bckd.studies.cells import published_changes, run_cell
 from bckd.studies.runner import StudyOptions, chosen_scales, run_study
 from bckd.studies.study import Cell, Study, changed
+from bckd.system.errors import InputError
+from bckd.system.files import one_maker
 from bckd.training.run_log import read_lines
 from bckd.zoo.checkpoints import save_detector
 

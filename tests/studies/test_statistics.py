@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from bckd.errors import InputError
 from bckd.studies.statistics import (
     best_scale,
     holm,
@@ -20,6 +19,7 @@ from bckd.studies.statistics import (
     summarise,
     values,
 )
+from bckd.system.errors import InputError
 
 NAN = math.nan
 

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bckd.errors import InputError
-from bckd.presets import PRESETS, SCENES_TEACHER
+from bckd.recipes.presets import PRESETS, SCENES_TEACHER
 from bckd.studies.catalogue import LD_FACTORS, methods
 from bckd.studies.study import (
     NO_DISTILLATION,
@@ -20,6 +19,7 @@ from bckd.studies.study import (
     relocated,
     weights_of,
 )
+from bckd.system.errors import InputError
 
 BASE = PRESETS["scenes"][1]
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from bckd.errors import InputError
 from bckd.models.detector import Detector
 from bckd.structures import DenseOutput
 from bckd.studies.swaps import swapped, with_part_of, with_shift
+from bckd.system.errors import InputError
 from bckd.zoo.checkpoints import load_detector
 
 IMAGES = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))

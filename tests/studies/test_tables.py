@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 from scipy import stats
 
-from bckd.errors import InputError
 from bckd.studies.statistics import holm
 from bckd.studies.tables import (
     comparison_table,
@@ -17,6 +16,7 @@ from bckd.studies.tables import (
     map_table,
     sweep_table,
 )
+from bckd.system.errors import InputError
 
 APS = {
     "BCKD": (0.35, 0.37, 0.36, 0.40),

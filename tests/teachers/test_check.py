@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import torch
 
-from bckd.errors import InputError
 from bckd.image_size import ImageSize
-from bckd.presets import SCENES_TEACHER
 from bckd.recipes import Recipe
+from bckd.recipes.presets import SCENES_TEACHER
+from bckd.system.errors import InputError
 from bckd.teachers import check
 from bckd.teachers.check import Preflight, check_teacher, examine
 from bckd.training.data import validation_data

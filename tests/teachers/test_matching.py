@@ -8,13 +8,13 @@ import pytest
 import torch
 
 from bckd.correspondence import compared, per_cell
-from bckd.errors import InputError
 from bckd.losses import binary_classification, iou_localisation, softmax_classification
 from bckd.losses.distillation import check_comparable
 from bckd.models import Detector
 from bckd.models.supervision import assign
 from bckd.normalisation import CAFFE, IMAGENET
 from bckd.structures import Assignment, DenseOutput, GroundTruth
+from bckd.system.errors import InputError
 from bckd.teachers.matching import Matched, matched
 
 Make = Callable[..., Any]

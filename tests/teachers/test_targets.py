@@ -20,7 +20,7 @@ from bckd.recipes import Recipe
 from bckd.structures import Batch
 from bckd.teachers.targets import TeacherTargets, live_teaching
 from bckd.training.data import training_data
-from bckd.training.trainer import make_teaching
+from bckd.training.teacher import make_teaching
 from bckd.zoo.checkpoints import load_detector
 
 FIELDS = ("cls_logits", "boxes", "box_logits")

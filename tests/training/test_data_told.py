@@ -13,12 +13,12 @@ import pytest
 import torch
 from PIL import ExifTags, Image
 
-from bckd.errors import InputError
 from bckd.image_size import ImageSize
 from bckd.models.detector import Detector
 from bckd.models.supervision import assign
 from bckd.recipes import DataConfig, Recipe
 from bckd.structures import GroundTruth
+from bckd.system.errors import InputError
 from bckd.training.data import check_same_classes, training_data, validation_data
 from bckd.training.learnt_boxes import tell_unlearnt
 from bckd.training.trainer import train

@@ -13,7 +13,6 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from bckd.assigners import AssignmentRules, assign_fcos
-from bckd.errors import InputError, NonFiniteLossError
 from bckd.geometry import distances_to_boxes, grid
 from bckd.losses.options import LossOptions
 from bckd.models.detector import Detector
@@ -23,9 +22,11 @@ from bckd.models.postprocess import PostProcess
 from bckd.models.supervision import supervised_losses
 from bckd.recipes import LossWeights, Recipe
 from bckd.structures import Assignment, DenseOutput, GroundTruth
+from bckd.system.errors import InputError, NonFiniteLossError
 from bckd.training.run_log import read_log
 from bckd.training.trainer import RunResult, train
-from bckd.zoo.checkpoints import STUDENT, load_detector, load_module
+from bckd.zoo.checkpoints import load_detector, load_module
+from bckd.zoo.unfinished import STUDENT
 
 
 class Points(nn.Module):
@@ -135,12 +136,12 @@ class TestStudent:
     def test_a_resumed_run_ends_with_the_same_weights(
         self, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        from bckd.training import trainer
+        from bckd.training import run as running
 
         recipe = replace(recipe, steps=6, checkpoint_every=3)
         run(recipe, student=made())
         other = replace(recipe, out=tmp_path / "resumed")
-        compute, count = trainer.compute_terms, []
+        compute, count = running.compute_terms, []
 
         def killed(*arguments: object) -> object:
             count.append(1)
@@ -149,7 +150,7 @@ class TestStudent:
             return compute(*arguments)
 
         with monkeypatch.context() as patch:
-            patch.setattr(trainer, "compute_terms", killed)
+            patch.setattr(running, "compute_terms", killed)
             with pytest.raises(KeyboardInterrupt):
                 run(other, student=made())
         train(other, resume=True, progress=False, student=made(seed=9))

@@ -13,17 +13,18 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from bckd.commands.main import run as run_command
-from bckd.errors import InputError
 from bckd.image_size import ImageSize
 from bckd.losses.terms import needs
 from bckd.models.detector import Detector
 from bckd.recipes import LossWeights, Recipe
+from bckd.system.errors import InputError
+from bckd.system.values import to_plain
 from bckd.training.own_terms import OwnTerms, named_terms
 from bckd.training.resuming import STATE
 from bckd.training.run_log import read_log
 from bckd.training.trainer import train
-from bckd.values import to_plain
-from bckd.zoo.checkpoints import STUDENT, save_detector
+from bckd.zoo.checkpoints import save_detector
+from bckd.zoo.unfinished import STUDENT
 
 SOURCE = '''
 import torch
@@ -188,12 +189,12 @@ def terms_at_start(recipe: Recipe) -> dict[str, torch.Tensor]:
 
 def stop_at(recipe: Recipe, step: int) -> None:
     """Train until a step, and be killed in it."""
-    from bckd.training import trainer
+    from bckd.training import run as running
 
     class Killed(Exception):
         pass
 
-    compute, count = trainer.compute_terms, []
+    compute, count = running.compute_terms, []
 
     def counted(*arguments: object) -> object:
         count.append(1)
@@ -202,7 +203,7 @@ def stop_at(recipe: Recipe, step: int) -> None:
         return compute(*arguments)
 
     patch = pytest.MonkeyPatch()
-    patch.setattr(trainer, "compute_terms", counted)
+    patch.setattr(running, "compute_terms", counted)
     try:
         with pytest.raises(Killed):
             run(recipe)
@@ -223,7 +224,7 @@ class TestNeeds:
         self, distilling: Recipe, source: Path
     ) -> None:
         from bckd.training.data import training_data
-        from bckd.training.trainer import make_teaching
+        from bckd.training.teacher import make_teaching
 
         data = replace(distilling.data, cache=True)
         stored = replace(distilling, data=data, terms=(f"{source}:gap=1",))

@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 import torch
 
-from bckd.errors import InputError
 from bckd.losses.terms import TERMS
 from bckd.models.detector import HEADS
 from bckd.models.supervision import supervised_losses
-from bckd.presets import PRESETS
 from bckd.recipes import LossWeights, Recipe
+from bckd.recipes.presets import PRESETS
 from bckd.structures import Assignment, DenseOutput
 from bckd.studies.study import changed
+from bckd.system.errors import InputError
 from bckd.training.recipe_check import check_recipe
 
 

@@ -20,14 +20,17 @@ from safetensors.torch import load_file, save_file
 
 from bckd.commands.main import run
 from bckd.datasets.scene_drawing import class_names
-from bckd.errors import InputError
 from bckd.recipes import LossWeights, Optimisation, Recipe
-from bckd.training import resuming, trainer
+from bckd.system.errors import InputError
+from bckd.training import resuming
+from bckd.training import run as running
 from bckd.training.resuming import PREVIOUS, STATE
+from bckd.training.run import snapshot
 from bckd.training.run_log import LOG, read_log
 from bckd.training.student import build_student
-from bckd.training.trainer import snapshot, train
-from bckd.zoo.checkpoints import STUDENT, load_detector
+from bckd.training.trainer import train
+from bckd.zoo.checkpoints import load_detector
+from bckd.zoo.unfinished import STUDENT
 
 ROOT = Path(__file__).parents[2]
 STEPS, KILLED_AFTER = 36, 8
@@ -237,7 +240,7 @@ class TestDamage:
     def interrupted(self, recipe: Recipe) -> Recipe:
         """A run of two states, at steps 2 and 4 of 6."""
         recipe = replace(recipe, checkpoint_every=2)
-        save = trainer.save_state
+        save = running.save_state
 
         def stop(*state: object) -> None:
             save(*state)
@@ -245,7 +248,7 @@ class TestDamage:
                 raise InputError("stopped")
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(trainer, "save_state", stop)
+            patch.setattr(running, "save_state", stop)
             with pytest.raises(InputError, match="stopped"):
                 train(recipe, progress=False)
         return recipe
@@ -480,7 +483,7 @@ class TestEvaluationsOnTheWay:
             raise SystemExit
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(trainer, place, kill)
+            patch.setattr(running, place, kill)
             with pytest.raises(SystemExit):
                 train(recipe, progress=False)
         assert not snapshot(recipe.out, 2).exists()

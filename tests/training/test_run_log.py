@@ -9,7 +9,7 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.summary.writer.record_writer import RecordWriter
 
-from bckd.errors import InputError
+from bckd.system.errors import InputError
 from bckd.training.run_log import LOG, RunLog, read_lines, read_log
 
 

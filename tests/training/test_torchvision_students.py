@@ -16,23 +16,24 @@ from torchvision.models.detection.anchor_utils import AnchorGenerator
 
 from bckd.commands.main import run as run_command
 from bckd.datasets.scene_drawing import class_names
-from bckd.errors import InputError
 from bckd.geometry import boxes_to_deltas, boxes_to_distances
 from bckd.image_size import ImageSize
 from bckd.models.detector import Detector
 from bckd.normalisation import Normalisation
 from bckd.recipes import Recipe
+from bckd.system.errors import InputError
 from bckd.training.resuming import STATE
 from bckd.training.run_log import read_log
 from bckd.training.trainer import train
 from bckd.weights import torchvision_models
-from bckd.zoo.checkpoints import STUDENT, load_detector, load_module, save_detector
+from bckd.zoo.checkpoints import load_detector, load_module, save_detector
 from bckd.zoo.torchvision_detectors import (
     TorchvisionConfig,
     TorchvisionDetector,
     TorchvisionModel,
     dense_from_torchvision,
 )
+from bckd.zoo.unfinished import STUDENT
 
 NAMES = class_names("standard")
 STRIDES = (8, 16, 32)

@@ -21,9 +21,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from bckd.datasets.batches import TrainingBatches
 from bckd.datasets.coco import collate
 from bckd.datasets.scene_drawing import class_names
-from bckd.errors import InputError, NonFiniteLossError
 from bckd.evaluation.average_precision import evaluate
-from bckd.files import one_writer
 from bckd.image_size import ImageSize
 from bckd.losses.terms import TERMS
 from bckd.models.detector import Detector
@@ -32,8 +30,11 @@ from bckd.models.postprocess import PostProcess
 from bckd.normalisation import Normalisation
 from bckd.recipes import LossWeights, Optimisation, Recipe
 from bckd.structures import Batch
+from bckd.system.errors import InputError, NonFiniteLossError
+from bckd.system.files import one_writer
 from bckd.teachers.targets import TeacherTargets, live_teaching
-from bckd.training import trainer
+from bckd.training import checks, trainer
+from bckd.training import run as running
 from bckd.training.data import training_data, validation_data
 from bckd.training.resuming import STATE
 from bckd.training.run_log import read_log
@@ -41,7 +42,8 @@ from bckd.training.student import build_student
 from bckd.training.teacher import load_teacher
 from bckd.training.terms import compute_terms
 from bckd.training.trainer import RunResult, train
-from bckd.zoo.checkpoints import STUDENT, load_detector, save_detector
+from bckd.zoo.checkpoints import load_detector, save_detector
+from bckd.zoo.unfinished import STUDENT
 
 NAMES = class_names("standard")
 SUPERVISED = {"qfl", "dfl", "giou"}
@@ -148,13 +150,13 @@ class TestData:
     def seen(self, monkeypatch: pytest.MonkeyPatch) -> list[Batch]:
         """The batches of every step."""
         batches: list[Batch] = []
-        compute = trainer.compute_terms
+        compute = running.compute_terms
 
         def recorded(student: Detector, teaching: object, batch: Batch, *more: object) -> object:
             batches.append(batch)
             return compute(student, teaching, batch, *more)
 
-        monkeypatch.setattr(trainer, "compute_terms", recorded)
+        monkeypatch.setattr(running, "compute_terms", recorded)
         return batches
 
     def custom(self, recipe: Recipe, root: Path, **data: object) -> Recipe:
@@ -324,13 +326,13 @@ def test_the_network_is_in_channels_last_memory(
 ) -> None:
     """The layout in which convolutions are fastest, of the student and of a live teacher."""
     seen = []
-    compute = trainer.compute_terms
+    compute = running.compute_terms
 
     def recorded(student: Detector, *more: object) -> object:
         seen.append(student.backbone.stages[0].conv1[0].weight)
         return compute(student, *more)
 
-    monkeypatch.setattr(trainer, "compute_terms", recorded)
+    monkeypatch.setattr(running, "compute_terms", recorded)
     run(replace(tiny_recipe, steps=1))
     assert seen[0].is_contiguous(memory_format=torch.channels_last)
     assert not seen[0].is_contiguous()
@@ -346,19 +348,19 @@ def test_evaluation_takes_batches_of_the_images_of_a_process(
         sizes.append(batch_size)
         return evaluate(detector, dataset, batch_size, *more)
 
-    monkeypatch.setattr(trainer, "evaluate", recorded)
+    monkeypatch.setattr(running, "evaluate", recorded)
     run(replace(tiny_recipe, evaluate_every=3))
     assert sizes == [4, 4]
-    monkeypatch.setattr(trainer, "process_count", lambda: 2)
-    assert trainer._own_share(tiny_recipe) == 2
+    monkeypatch.setattr(checks, "process_count", lambda: 2)
+    assert checks.own_share(tiny_recipe) == 2
 
 
 def test_each_process_and_each_step_draw_numbers_of_their_own(
     tiny_recipe: Recipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def drawn(process: int, step: int, seed: int) -> float:
-        monkeypatch.setattr(trainer, "process_index", lambda: process)
-        trainer._seed_step(replace(tiny_recipe, seed=seed), step)
+        monkeypatch.setattr(running, "process_index", lambda: process)
+        running._seed_step(replace(tiny_recipe, seed=seed), step)
         return torch.rand(1).item()
 
     cases = [(process, step, seed) for process in (0, 1) for step in (0, 1, 5) for seed in (0, 1)]
@@ -417,14 +419,14 @@ def test_layers_that_draw_numbers_draw_them_by_seed_and_step(
     run(whole)
     torch.manual_seed(77)
     half = replace(tiny_recipe, out=tiny_recipe.out / "half")
-    save = trainer.save_state
+    save = running.save_state
 
     def save_and_stop(*state: object) -> None:
         save(*state)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(trainer, "save_state", save_and_stop)
+        patch.setattr(running, "save_state", save_and_stop)
         with pytest.raises(KeyboardInterrupt):
             run(half)
     train(half, resume=True, progress=False)
@@ -680,7 +682,7 @@ class TestStart:
         path = tmp_path / "other.safetensors"
         save_detector(path, tiny_detector(NAMES[:4]), ImageSize(64, 64), {})
         message = refusal(replace(tiny_recipe, start=path))
-        assert str(path) in message and NAMES[5] in message
+        assert f"{path} has no class {NAMES[4]}, {NAMES[5]}; it has {NAMES[0]}" in message
 
     @pytest.mark.parametrize("head", ["gfl", "retinanet"])
     def test_a_class_without_a_box_may_be_lacking(
@@ -772,14 +774,14 @@ class TestNonFinite:
         self, tiny_recipe: Recipe, monkeypatch: pytest.MonkeyPatch, value: float
     ) -> None:
         """An infinite gradient: nothing is saved that a run could go on from."""
-        update = trainer._update
+        update = running.Run._update
 
-        def overflow(student: Detector, *more: object) -> None:
-            update(student, *more)
+        def overflow(run: running.Run, total: torch.Tensor) -> None:
+            update(run, total)
             with torch.no_grad():
-                student.head.box.bias[3] = value
+                run.student.head.box.bias[3] = value
 
-        monkeypatch.setattr(trainer, "_update", overflow)
+        monkeypatch.setattr(running.Run, "_update", overflow)
         message = self.refusal(replace(tiny_recipe, checkpoint_every=1))
         assert message.startswith("weights head.box.bias are not finite after step 0")
         assert not (tiny_recipe.out / STATE).exists()

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bckd.errors import InputError
+from bckd.system.errors import InputError
 from bckd.viz.explorers import base
 from bckd.viz.explorers.base import DTYPES, MAX_BYTES, Explorer, packed
 from bckd.viz.explorers.protocol_lab import ProtocolLab

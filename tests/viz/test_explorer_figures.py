@@ -10,8 +10,8 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from bckd.errors import InputError
 from bckd.structures import DenseOutput
+from bckd.system.errors import InputError
 from bckd.viz.explorer_figures import location_panel, replay_strip, score_map_panel
 from bckd.viz.picture_outputs import outputs_of_picture
 

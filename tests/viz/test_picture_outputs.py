@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from bckd.correspondence import per_cell
-from bckd.errors import InputError
 from bckd.geometry import grid, with_anchors
 from bckd.structures import DenseOutput
+from bckd.system.errors import InputError
 from bckd.viz.picture_outputs import (
     PictureOutputs,
     checked_ground_truth,

@@ -9,7 +9,7 @@ import re
 import pytest
 from matplotlib.figure import Figure
 
-from bckd.errors import InputError
+from bckd.system.errors import InputError
 from bckd.viz.explorers.protocol_lab import TEMPERATURES, ProtocolLab
 from bckd.viz.protocol_figure import CLASS_NAMES, MAX_CLASSES, protocol_figure, protocol_values
 from bckd.viz.style import colour

@@ -13,9 +13,9 @@ import pytest
 import torch
 
 from bckd.course.replay_data import checkpoint_outputs, curves_of_run
-from bckd.errors import InputError
 from bckd.image_size import ImageSize
 from bckd.structures import DenseOutput
+from bckd.system.errors import InputError
 from bckd.viz.explorers.replay import SCORE_UNITS, TrainingReplay
 from bckd.viz.replay_curves import value_at
 from bckd.zoo.checkpoints import save_detector

@@ -14,9 +14,9 @@ import pytest
 import torch
 from PIL import Image
 
-from bckd.errors import InputError
 from bckd.geometry import box_similarity
 from bckd.structures import DenseOutput
+from bckd.system.errors import InputError
 from bckd.viz.explorers.base import MAX_BYTES
 from bckd.viz.explorers.score_maps import ScoreMapExplorer
 

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bckd.errors import InputError
 from bckd.studies.statistics import Difference, paired, summarise
+from bckd.system.errors import InputError
 from bckd.viz.methods import METHOD_COLOURS
 from bckd.viz.study_gains import difference_map, schedule_curves, sweep_curves
 

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bckd.errors import InputError
 from bckd.studies.statistics import ORDER, summarise
 from bckd.studies.tables import TIDE
+from bckd.system.errors import InputError
 from bckd.viz.methods import METHOD_COLOURS, SPARE_COLOURS
 from bckd.viz.study_reasons import (
     error_bars,

@@ -23,8 +23,8 @@ import requests
 import torch
 from torchvision.models import get_model_weights
 
-from bckd import downloads
-from bckd.errors import InputError
+from bckd.system import downloads
+from bckd.system.errors import InputError
 from bckd.weights import published
 from bckd.weights.published import PRETRAINED, Pretrained, fetch, listing, readme_table
 from bckd.zoo.torchvision_detectors import TorchvisionName

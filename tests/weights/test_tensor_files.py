@@ -17,8 +17,8 @@ from safetensors.torch import save_file
 from torch import nn
 from torchvision.models import get_model_weights
 
-from bckd.errors import InputError
 from bckd.models.backbones import build_backbone
+from bckd.system.errors import InputError
 from bckd.weights.published import PRETRAINED
 from bckd.weights.tensor_files import fill, read_saved, read_tensors
 from bckd.zoo.checkpoints import load_detector

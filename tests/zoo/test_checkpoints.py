@@ -14,21 +14,17 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from bckd.datasets.scene_drawing import class_names
-from bckd.errors import InputError
 from bckd.image_size import ImageSize
 from bckd.models.detector import Detector, DetectorConfig
 from bckd.models.postprocess import PostProcess
 from bckd.recipes import Recipe
+from bckd.system.errors import InputError
 from bckd.training import trainer
 from bckd.training.resuming import STATE
 from bckd.weights.tensor_files import read_tensors, save_tensors
-from bckd.zoo.checkpoints import (
-    STUDENT,
-    load_detector,
-    recorded_size,
-    save_detector,
-)
+from bckd.zoo.checkpoints import load_detector, recorded_size, save_detector
 from bckd.zoo.official import official_name
+from bckd.zoo.unfinished import STUDENT
 
 CLASSES = ("schraube", "ナット", 'wash"er')
 SIZE = ImageSize(short_side=96, long_side=160, pad_multiple=16)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from bckd.datasets.coco_classes import COCO_CLASSES
-from bckd.errors import InputError
+from bckd.system.errors import InputError
 from bckd.zoo.nanodet import NANODET, SIZE, NanoDet, load_nanodet
 
 

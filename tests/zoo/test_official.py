@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from bckd.errors import InputError
 from bckd.models import Detector, DetectorConfig
 from bckd.normalisation import CAFFE
+from bckd.system.errors import InputError
 from bckd.zoo.official import config_of_official, load_official, official_name, read_official
 
 GOLDEN = Path(__file__).parents[1] / "golden"

@@ -12,13 +12,13 @@ from torch import Tensor, nn
 from torchvision.models import WeightsEnum, get_model, get_model_weights
 from torchvision.ops import FrozenBatchNorm2d
 
-from bckd import downloads
-from bckd.errors import InputError
 from bckd.geometry import boxes_to_distances, deltas_to_boxes
 from bckd.image_size import ImageSize
 from bckd.models.postprocess import PostProcess
 from bckd.normalisation import IMAGENET
 from bckd.structures import DenseOutput
+from bckd.system import downloads
+from bckd.system.errors import InputError
 from bckd.weights import torchvision_models
 from bckd.zoo.torchvision_detectors import SIZE, TorchvisionDetector, TorchvisionName
 

@@ -12,13 +12,13 @@ from typing import Annotated, Literal, get_args
 import tyro
 from pydantic import AfterValidator
 
-from bckd.errors import InputError
 from bckd.models.backbones.base import Backbone
 from bckd.models.backbones.mobilenet import MobileNetV2
 from bckd.models.backbones.resnet import ResNet
 from bckd.models.backbones.small_resnet import SmallResNet
 from bckd.models.backbones.swin import SwinT
 from bckd.models.backbones.timm_models import PREFIX, TimmBackbone
+from bckd.system.errors import InputError
 
 __all__ = ["BACKBONES", "Backbone", "BackboneName", "build_backbone"]
 

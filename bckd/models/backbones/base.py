@@ -8,7 +8,7 @@ from typing import Self
 
 from torch import Tensor, nn
 
-from bckd.errors import InputError
+from bckd.system.errors import InputError
 
 COARSEST = 32  # stride of C5
 

@@ -6,9 +6,9 @@ from typing import Any
 
 from torch import Tensor
 
-from bckd.errors import InputError, reason
-from bckd.extras import extra
 from bckd.models.backbones.base import Backbone
+from bckd.system.errors import InputError, reason
+from bckd.system.extras import extra
 
 PREFIX = "timm:"
 STRIDES = (8, 16, 32)

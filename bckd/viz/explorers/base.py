@@ -23,8 +23,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from bckd.errors import InputError
-from bckd.extras import extra
+from bckd.system.errors import InputError
+from bckd.system.extras import extra
 from bckd.viz.style import PALETTE
 
 with extra("notebooks", "an explorer"):

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from bckd.errors import InputError
+from bckd.system.errors import InputError
 from bckd.viz.picture_outputs import PictureOutputs
 
 LOSSLESS_BYTES = 300_000  # a larger PNG becomes a JPEG

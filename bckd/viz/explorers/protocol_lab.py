@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from bckd.errors import InputError
+from bckd.system.errors import InputError
 from bckd.viz.explorers.base import Explorer
 from bckd.viz.protocol_figure import CLASS_NAMES, check_logits, protocol_values
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from bckd.errors import InputError
 from bckd.structures import DenseOutput
+from bckd.system.errors import InputError
 from bckd.viz.explorers.base import Explorer
 from bckd.viz.explorers.map_data import checked_opacity, map_data
 from bckd.viz.picture_outputs import outputs_of_picture

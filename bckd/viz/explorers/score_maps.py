@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bckd.errors import InputError
 from bckd.geometry import box_similarity
 from bckd.structures import DenseOutput
+from bckd.system.errors import InputError
 from bckd.viz.explorers.base import Explorer
 from bckd.viz.explorers.map_data import checked_opacity, map_data
 from bckd.viz.picture_outputs import (

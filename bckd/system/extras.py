@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from bckd.errors import InputError
+from bckd.system.errors import InputError
 
 
 @contextmanager

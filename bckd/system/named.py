@@ -10,7 +10,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from bckd.errors import InputError, reason
+from bckd.system.errors import InputError, reason
 
 
 def load_named(text: str, field: str) -> Callable[..., Any]:

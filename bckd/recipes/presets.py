@@ -1,7 +1,7 @@
 """The named presets: recipes to train by, or to start from.
 
 from dataclasses import replace
-from bckd.presets import PRESETS
+from bckd.recipes.presets import PRESETS
 recipe = replace(PRESETS["scenes"].recipe, steps=200)
 """
 
@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from bckd.image_size import ImageSize
-from bckd.loss_weights import LossWeights
 from bckd.losses.options import LossOptions
 from bckd.models.detector import DetectorConfig
 from bckd.models.heads import HeadName
 from bckd.recipes import DataConfig, Optimisation, Recipe
+from bckd.recipes.loss_weights import LossWeights
 
 
 def _coco(backbone: str, out: str, **model: Any) -> Recipe:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-from bckd.launcher import is_first
+from bckd.system.launcher import is_first
 
 _SHOWN = 3  # of many of a kind
 _told: ContextVar[set[str] | None] = ContextVar("told", default=None)  # within `each_once`

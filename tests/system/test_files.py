@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from bckd.errors import InputError
-from bckd.files import (
+from bckd.system.errors import InputError
+from bckd.system.files import (
     LOCK,
     check_writable,
     finite_or_none,
@@ -142,7 +142,7 @@ def test_a_folder_has_one_writer(tmp_path: Path) -> None:
     """The second, another process, gets a sentence; after the first it may write."""
     folder = tmp_path / "run"
     second = (
-        "import sys; from pathlib import Path; from bckd.files import one_writer\n"
+        "import sys; from pathlib import Path; from bckd.system.files import one_writer\n"
         "with one_writer(Path(sys.argv[1])): print('held')"
     )
 

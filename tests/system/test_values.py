@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from bckd.errors import InputError
 from bckd.image_size import ImageSize
 from bckd.models.detector import DetectorConfig
 from bckd.models.postprocess import PostProcess
 from bckd.recipes import DataConfig, Optimisation, Recipe
-from bckd.values import (
+from bckd.system.errors import InputError
+from bckd.system.values import (
     Count,
     CountOrZero,
     Fraction,

@@ -20,7 +20,7 @@ from uuid import uuid4
 
 from filelock import FileLock, Timeout
 
-from bckd.errors import InputError, reason
+from bckd.system.errors import InputError, reason
 
 _PART = ".bckd-{}.part"  # the mark of a file that is being written
 LOCK = ".bckd.lock"

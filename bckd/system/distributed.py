@@ -20,8 +20,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 
-from bckd.errors import InputError
-from bckd.launcher import is_first, launched
+from bckd.system.errors import InputError
+from bckd.system.launcher import is_first, launched
 
 T = TypeVar("T")
 # The longest wait for another process: the first scores all detections of COCO alone.

@@ -21,8 +21,8 @@ from tqdm.auto import tqdm
 from urllib3 import HTTPResponse
 from urllib3.exceptions import HTTPError
 
-from bckd.errors import InputError, reason
-from bckd.files import write_atomically
+from bckd.system.errors import InputError, reason
+from bckd.system.files import write_atomically
 
 SECONDS = 60.0  # without an answer, or without a byte, after which a server counts as gone
 SLOWEST = 10_000  # bytes a second on average that it may send after them

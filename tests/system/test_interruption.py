@@ -21,14 +21,16 @@ from safetensors.torch import load_file
 
 from bckd.commands.main import main
 from bckd.datasets import scenes
-from bckd.errors import InputError, Interrupted
-from bckd.interruption import ending
 from bckd.recipes import Recipe
+from bckd.system.errors import InputError, Interrupted
+from bckd.system.interruption import ending
+from bckd.training import run as running
 from bckd.training import trainer
 from bckd.training.resuming import STATE
+from bckd.training.run import snapshot
 from bckd.training.run_log import read_log
-from bckd.training.trainer import snapshot, train
-from bckd.zoo.checkpoints import STUDENT
+from bckd.training.trainer import train
+from bckd.zoo.unfinished import STUDENT
 
 SIGNALS = [signal.SIGTERM, signal.SIGINT]
 
@@ -56,7 +58,7 @@ def handlers() -> list[object]:
 
 def stop(recipe: Recipe, place: str, count: int, act: Callable[[], None]) -> BaseException:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(trainer, place, calling(getattr(trainer, place), count, act))
+        patch.setattr(running, place, calling(getattr(running, place), count, act))
         with pytest.raises((Interrupted, InputError)) as caught:
             train(recipe, progress=False)
     return caught.value
@@ -100,9 +102,9 @@ def test_a_step_is_ended_and_saved(tiny_recipe: Recipe, number: int, workers: in
 @pytest.mark.parametrize("number", SIGNALS)
 def test_an_evaluation_is_left_at_once_and_made_up_for(tiny_recipe: Recipe, number: int) -> None:
     recipe = replace(tiny_recipe, checkpoint_every=100, evaluate_every=2)
-    evaluate = trainer.evaluate
+    evaluate = running.evaluate
     error = stop(recipe, "evaluate", 1, tell(number))
-    assert isinstance(error, Interrupted) and trainer.evaluate is evaluate
+    assert isinstance(error, Interrupted) and running.evaluate is evaluate
     assert steps_done(recipe) == 2 and not snapshot(recipe.out, 2).exists()
     assert_ends_as_uninterrupted(recipe)
 
@@ -135,7 +137,7 @@ def test_loading_processes_are_of_a_group_of_their_own(tiny_recipe: Recipe) -> N
         os.kill(worker.pid, signal.SIGINT)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(trainer, "compute_terms", calling(trainer.compute_terms, 2, look))
+        patch.setattr(running, "compute_terms", calling(running.compute_terms, 2, look))
         train(recipe, progress=False)
     assert groups == [True]
 
@@ -143,8 +145,8 @@ def test_loading_processes_are_of_a_group_of_their_own(tiny_recipe: Recipe) -> N
 def test_what_comes_too_late_is_the_callers(tiny_recipe: Recipe) -> None:
     """After the last evaluation there is nothing to stop, but a demo must not go on."""
     with pytest.MonkeyPatch.context() as patch:
-        act = calling(trainer.save_detector, 1, tell(signal.SIGINT))
-        patch.setattr(trainer, "save_detector", act)
+        act = calling(running.save_detector, 1, tell(signal.SIGINT))
+        patch.setattr(running, "save_detector", act)
         with pytest.raises(KeyboardInterrupt):
             train(tiny_recipe, progress=False)
     assert (tiny_recipe.out / STUDENT).exists()

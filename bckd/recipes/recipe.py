@@ -1,7 +1,7 @@
 """The configuration of a run.
 
 One frozen dataclass, `Recipe`, serves Python, the notebooks and the command line;
-the text below a field is its help there. Presets (`bckd.presets`) are instances of it.
+the text below a field is its help there. Presets (`bckd.recipes.presets`) are instances of it.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from typing import Annotated, Literal
 import tyro
 
 from bckd.image_size import ImageSize
-from bckd.loss_weights import LossWeights
 from bckd.losses.options import LossOptions
 from bckd.models.detector import DetectorConfig
-from bckd.precision import Precision
-from bckd.values import (
+from bckd.recipes.loss_weights import LossWeights
+from bckd.system.precision import Precision
+from bckd.system.values import (
     BelowOne,
     Count,
     CountOrZero,

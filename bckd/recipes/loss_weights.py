@@ -9,7 +9,7 @@ import tyro
 
 from bckd.losses.terms import TERMS
 from bckd.models.heads import HEADS
-from bckd.values import PositiveOrZero
+from bckd.system.values import PositiveOrZero
 
 
 def supervised_titles() -> dict[str, str]:

@@ -17,8 +17,8 @@ import numpy as np
 import torch
 from pydantic import AfterValidator, Field, FiniteFloat, TypeAdapter, ValidationError
 
-from bckd.errors import InputError
-from bckd.telling import first_of
+from bckd.system.errors import InputError
+from bckd.system.telling import first_of
 
 T = TypeVar("T")
 

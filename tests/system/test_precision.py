@@ -8,9 +8,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from bckd.errors import NonFiniteLossError
-from bckd.precision import autocast_type
 from bckd.recipes import Recipe
+from bckd.system.errors import NonFiniteLossError
+from bckd.system.precision import autocast_type
 from bckd.training.run_log import read_log
 from bckd.training.student import build_student
 from bckd.training.trainer import train

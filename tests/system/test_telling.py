@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bckd.telling import each_once, tell
+from bckd.system.telling import each_once, tell
 
 
 def test_a_sentence_is_told_once_within_a_block(capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from bckd.errors import InputError
+from bckd.system.errors import InputError
 
 
 def pick_device(name: str) -> torch.device:

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
-from bckd.errors import InputError, Interrupted
+from bckd.system.errors import InputError, Interrupted
 
 
 class Ending:

@@ -1,0 +1,7 @@
+"""The configuration of a run: every setting, the weights of its loss terms, and the presets."""
+
+from bckd.losses.options import LossOptions
+from bckd.recipes.loss_weights import LossWeights
+from bckd.recipes.recipe import DataConfig, Optimisation, Recipe
+
+__all__ = ["DataConfig", "LossOptions", "LossWeights", "Optimisation", "Recipe"]

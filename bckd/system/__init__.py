@@ -1,0 +1,1 @@
+"""The machine under everything: errors, files, values, devices, processes, downloads, messages."""

@@ -1,0 +1,93 @@
+"""What a run refuses: images that can't be shared or grouped, and numbers that are not finite."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from bckd.datasets.coco import CocoDataset
+from bckd.models.adopted import Adopted
+from bckd.models.backbones.base import COARSEST
+from bckd.models.dense import DenseDetector
+from bckd.recipes import Recipe
+from bckd.structures import Batch
+from bckd.system.distributed import process_count
+from bckd.system.errors import InputError, NonFiniteLossError
+from bckd.system.telling import some
+from bckd.training.terms import Terms
+
+
+def own_share(recipe: Recipe) -> int:
+    """Images of a step that are this process's."""
+    if recipe.batch_size % process_count():
+        raise InputError(
+            f"batch_size is {recipe.batch_size}; expected a multiple of the {process_count()} "
+            f"processes that share it"
+        )
+    return recipe.batch_size // process_count()
+
+
+def check_groups(
+    recipe: Recipe, student: DenseDetector, own_images: int, training: CocoDataset
+) -> None:
+    """A BatchNorm that learns takes its statistics over a group.
+
+    No two processes can share one, and one image that is a single cell has none.
+    """
+    if not learns_batch_norm(student):
+        return
+    size = recipe.images_per_group
+    if size and own_images % size:
+        raise InputError(
+            f"images_per_group is {size} where a process has {own_images} images of a step; "
+            f"expected a divisor, since BatchNorm learns (--model.norm-eval fixes it)"
+        )
+    if (size or own_images) > 1:
+        return
+    canvases = enumerate(map(training.canvas, range(len(training))))
+    small = [training.images[n].file_name for n, sides in canvases if max(sides) <= COARSEST]
+    if small:
+        what = (
+            f"images that are {COARSEST} pixels or less at this --data.size ({{}}) have one value "
+            f"a channel, too few for a BatchNorm that learns on one image at a time (expected "
+            f"larger images, more of them, or --model.norm-eval)"
+        )
+        raise InputError(f"{training.annotations.path}: {some(what, small)}")
+
+
+def learns_batch_norm(student: DenseDetector) -> bool:
+    norms = [module for module in student.train().modules() if isinstance(module, _BatchNorm)]
+    return any(norm.training for norm in norms)
+
+
+def check_finite(
+    total: Tensor, terms: Terms, student: DenseDetector, step: int, batch: Batch
+) -> None:
+    if torch.isfinite(total):
+        return
+    named = [name for name, term in terms.values.items() if not torch.isfinite(term)]
+    said = terms.output.per_location()
+    broken = ", ".join(name for name, x in said.items() if not torch.isfinite(x).all())
+    who = type(student.network if isinstance(student, Adopted) else student).__name__
+    of_student = f" (nor is what the student, a {who}, gives as {broken})" if broken else ""
+    raise NonFiniteLossError(
+        f"loss term {' and '.join(named) or 'sum'} is not finite at step {step}{of_student}, "
+        f"images {', '.join(batch.file_names)}; a smaller learning rate may help"
+    )
+
+
+def check_weights(
+    student: nn.Module, terms: nn.Module, scaler: torch.amp.GradScaler, step: int
+) -> None:
+    """A finite loss can have an infinite gradient: never save what can't be resumed."""
+    if scaler.get_scale() < 1:
+        raise NonFiniteLossError(
+            f"gradients overflow fp16 at every step up to {step}, however small the loss is made; "
+            f"--precision float32 or a smaller learning rate may help"
+        )
+    for name, value in [*student.state_dict().items(), *terms.state_dict().items()]:
+        if not torch.isfinite(value).all():
+            raise NonFiniteLossError(
+                f"weights {name} are not finite after step {step}; a smaller learning rate may help"
+            )

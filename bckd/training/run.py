@@ -1,0 +1,225 @@
+"""A run under way: its steps, and what they leave behind.
+
+A step reads from top to bottom in `Run._step`: forward passes and terms, their weighted sum, and
+what the optimiser makes of its gradient.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from bckd.datasets.coco import CocoDataset
+from bckd.evaluation.average_precision import Metrics, evaluate
+from bckd.evaluation.gradient_shares import gradient_shares
+from bckd.models.dense import DenseDetector
+from bckd.recipes import Recipe
+from bckd.structures import Batch
+from bckd.system.distributed import (
+    anywhere,
+    from_first,
+    process_count,
+    process_index,
+    share_statistics,
+    shared,
+)
+from bckd.system.errors import InputError, Interrupted
+from bckd.system.files import finite_or_none
+from bckd.system.interruption import Ending, loading
+from bckd.system.launcher import is_first
+from bckd.system.precision import autocast_type
+from bckd.teachers.targets import Teaching
+from bckd.training.checks import check_finite, check_weights, own_share
+from bckd.training.loss_window import LossWindow
+from bckd.training.own_terms import OwnTerms
+from bckd.training.resuming import save_state
+from bckd.training.run_log import NoLog, RunLog, read_log
+from bckd.training.schedule import learning_rate, set_learning_rate
+from bckd.training.terms import Terms, compute_terms, supervision_of, term_weights, weights_at
+from bckd.zoo.checkpoints import save_detector
+
+
+@dataclass
+class Run:
+    """A run under way: what its steps work on, and where they tell of it.
+
+    Attributes:
+        contents: see `contents_of`.
+        terms: the recipe's own.
+        window: what the next line of the log will say.
+        told: whether the run shall end.
+        seconds: how long it has trained.
+    """
+
+    recipe: Recipe
+    contents: dict[str, str]
+    student: DenseDetector
+    terms: OwnTerms
+    teaching: Teaching | None
+    optimizer: torch.optim.Optimizer
+    scaler: torch.amp.GradScaler
+    validation: CocoDataset
+    log: RunLog | NoLog
+    window: LossWindow
+    told: Ending
+    progress: bool
+    seconds: float
+
+    def train(self, batches: Iterator[Batch], first: int) -> None:
+        """Steps `first` to `recipe.steps`, with log, resume states and evaluations on their way.
+
+        Raises:
+            Interrupted: the run was told to end; its state is saved.
+        """
+        recipe = self.recipe
+        if from_first(lambda: self._owes_evaluation(first)):
+            self._evaluate_on_the_way(first)
+        self.student.train()
+        network = shared(self.student)
+        own = shared(self.terms) if self.terms.learns else self.terms
+        device = next(self.student.parameters()).device
+        before, start = self.seconds, time.perf_counter()
+        steps = {"total": recipe.steps, "initial": first, "desc": "train", "unit": "step"}
+        with tqdm(**steps, disable=not self.progress) as bar, _own_randomness(device):
+            for step in range(first, recipe.steps):
+                batch = self._next(batches, step, first)
+                ends = self._step(network, own, batch.to(device), step, bar)
+                done = step + 1
+                self.seconds = before + time.perf_counter() - start
+                if ends or self._evaluates(done) or self._is_saved(done):
+                    share_statistics(self.student)
+                    self._save(done)
+                if ends:
+                    raise self.told.interrupted()
+                if self._evaluates(done):
+                    self._evaluate_on_the_way(done)
+        self.seconds = before + time.perf_counter() - start
+
+    def evaluate(self) -> Metrics:
+        """The metrics of the student as it is; raises as `train` does."""
+        share, workers = own_share(self.recipe), self.recipe.data.workers
+        check = self.student.register_forward_pre_hook(lambda *_: self.told.raise_if_told())
+        with check, self.told.at_once(), loading(self.told):
+            return evaluate(self.student, self.validation, share, workers, self.progress)[0]
+
+    def save_student(self, path: Path, metrics: Metrics, steps: int) -> None:
+        """Write the student as it is, with what it scored after so many steps."""
+        record = {"AP": round(metrics.AP, 4), "seed": self.recipe.seed, "steps": steps}
+        save_detector(path, self.student, self.recipe.data.size, finite_or_none(record))
+
+    def _next(self, batches: Iterator[Batch], step: int, first: int) -> Batch:
+        """The batch of a step; where a process that loads them is gone, the run ends in order."""
+        try:
+            with loading(self.told):
+                return next(batches)
+        except (InputError, Interrupted):
+            if process_count() == 1 and step > first:
+                self._save(step)
+            raise
+
+    def _step(
+        self, network: nn.Module, own: nn.Module, batch: Batch, step: int, bar: tqdm[Any]
+    ) -> bool:
+        """Learn from a batch, and log it where it is time; whether the run shall end with it."""
+        recipe = self.recipe
+        autocast = autocast_type(recipe.precision, batch.images.device)
+        weights = weights_at(recipe, step)
+        _seed_step(recipe, step)
+        terms = compute_terms(network, self.teaching, batch, recipe, weights, autocast, own)
+        factors = term_weights(recipe, supervision_of(self.student, recipe), step)
+        weighted = {name: factors[name] * x for name, x in terms.values.items()}
+        total = torch.stack(list(weighted.values())).sum()
+        check_finite(total, terms, self.student, step, batch)
+        ends = anywhere(self.told.told is not None, batch.images.device)
+        logs = (step + 1) % recipe.log_every == 0 or step + 1 == recipe.steps
+        gradients = _gradients(weighted, terms) if logs and recipe.log_gradients else {}
+        rate = learning_rate(recipe.optimisation, step, recipe.steps, recipe.batch_size)
+        set_learning_rate(self.optimizer, rate)
+        self._update(total)
+        self.window.add(terms.values, weighted, len(batch.images))
+        bar.update()
+        if logs:
+            self._log_window(step, {**gradients, "learning_rate": rate}, bar)
+        return ends
+
+    def _update(self, total: Tensor) -> None:
+        """A step of the optimiser; in fp16 by a scaled loss, left out where gradients overflow."""
+        self.optimizer.zero_grad()
+        self.scaler.scale(total).backward()
+        clip_norm = self.recipe.optimisation.clip_norm
+        if clip_norm is not None:
+            self.scaler.unscale_(self.optimizer)
+            learning = [*self.student.parameters(), *self.terms.parameters()]
+            torch.nn.utils.clip_grad_norm_(learning, clip_norm)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+
+    def _log_window(self, step: int, told: dict[str, Any], bar: tqdm[Any]) -> None:
+        """A line of the log, of the steps since the last one, and the end of the bar."""
+        record = self.window.close()
+        self.log.write(step, {**record, **told})
+        shown = {name: f"{value:.3f}" for name, value in record["weighted"].items()}
+        bar.set_postfix({**shown, "images/s": f"{record['images_per_second']:.0f}"})
+
+    def _is_saved(self, done: int) -> bool:
+        return done % self.recipe.checkpoint_every == 0 or done == self.recipe.steps
+
+    def _save(self, done: int) -> None:
+        """Write the state after so many steps; all processes take part."""
+        check_weights(self.student, self.terms, self.scaler, done - 1)
+        window = self.window.held()
+        if is_first():
+            parts = (self.student, self.terms, self.optimizer, self.scaler)
+            save_state(self.recipe, self.contents, *parts, done, self.seconds, window)
+
+    def _evaluates(self, done: int) -> bool:
+        every = self.recipe.evaluate_every
+        return every is not None and done % every == 0 and done < self.recipe.steps
+
+    def _owes_evaluation(self, done: int) -> bool:
+        """Whether the evaluation after so many steps was cut; its line of the log comes last."""
+        lines = read_log(self.recipe.out) if done and self._evaluates(done) else []
+        return bool(lines) and not any("metrics" in x and x["step"] == done - 1 for x in lines)
+
+    def _evaluate_on_the_way(self, done: int) -> None:
+        began = time.perf_counter()
+        metrics = self.evaluate()
+        self.window.skip(time.perf_counter() - began)
+        if is_first():
+            self.save_student(snapshot(self.recipe.out, done), metrics, done)
+        self.log.write(done - 1, {"metrics": asdict(metrics)})
+
+
+def snapshot(out: Path, step: int) -> Path:
+    """Where a run keeps its student as it was after `step` steps, at an evaluation on the way."""
+    return out / "snapshots" / f"{step:06d}.safetensors"
+
+
+def _own_randomness(device: torch.device) -> AbstractContextManager[None]:
+    """Leaves the random states outside as they were: the CPU's, and the device's own."""
+    return torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
+
+
+def _seed_step(recipe: Recipe, step: int) -> None:
+    """Swin's stochastic depth is random within a step; each process has other images.
+
+    Mixed into the 32 bits that a generator on the CPU looks at.
+    """
+    mixed = np.random.SeedSequence((recipe.seed, step, process_index()))
+    torch.manual_seed(int(mixed.generate_state(1)[0]))
+
+
+def _gradients(weighted: dict[str, Tensor], terms: Terms) -> dict[str, Any]:
+    """What the log says of the gradient on the class logits."""
+    logits, assignment = terms.output.cls_logits, terms.assignment
+    shares = gradient_shares(weighted, logits, assignment.positive, assignment.valid)
+    return {"gradients": shares}
