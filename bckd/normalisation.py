@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -26,6 +27,19 @@ class Normalisation:
         mean, deviation = self._shaped(pixels)
         return ((pixels.flip(-3) if self.bgr else pixels) - mean) / deviation
 
+    def images_of(self, pixels: Tensor, sizes: Tensor) -> Tensor:
+        """Normalised images (N, 3, H, W) float32 of a batch's pixels, made where these are.
+
+        Args:
+            pixels: (N, 3, H, W) uint8 RGB.
+            sizes: (N, 2) height and width of each image; beyond them is padding, which is 0.
+        """
+        shares = pixels.to(torch.float32, memory_format=torch.contiguous_format).mul_(1 / 255)
+        rows, columns = (torch.arange(side, device=pixels.device) for side in pixels.shape[2:])
+        padding = rows[:, None] >= sizes[:, 0, None, None, None]
+        padding = padding | (columns >= sizes[:, 1, None, None, None])
+        return self.apply(shares).masked_fill_(padding, 0)
+
     def undo(self, images: Tensor) -> Tensor:
         """RGB pixels in 0..1 of normalised images (..., 3, H, W)."""
         mean, deviation = self._shaped(images)
@@ -33,12 +47,15 @@ class Normalisation:
         return pixels.flip(-3) if self.bgr else pixels
 
     def _shaped(self, like: Tensor) -> tuple[Tensor, Tensor]:
-        # Filled in on the device: for a copy of what the host has made, the host would wait.
-        mean, deviation = (
-            torch.stack([like.new_full((1, 1), value) for value in values])
-            for values in (self.mean, self.deviation)
-        )
-        return mean, deviation
+        return _filled(self.mean, like), _filled(self.deviation, like)
+
+
+def _filled(values: Sequence[float], like: Tensor) -> Tensor:
+    """(3, 1, 1) of these values, filled in on the device: a copy from the host would wait."""
+    found = torch.empty(len(values), 1, 1, dtype=like.dtype, device=like.device)
+    for row, value in zip(found, values, strict=True):
+        row.fill_(value)
+    return found
 
 
 # Of torchvision's ImageNet weights.

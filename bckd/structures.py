@@ -8,12 +8,16 @@ Boxes are xyxy in pixels of the padded batch unless a docstring says otherwise.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from bckd.normalisation import Normalisation
 
 
 @dataclass(frozen=True)
@@ -176,17 +180,26 @@ class GroundTruth:
 
     def to(self, device: torch.device | str) -> Self:
         """The same ground truth on another device."""
-        boxes, labels, crowd = (x.to(device) for x in (self.boxes, self.labels, self.crowd))
+        return self.with_each(_mover(device))
+
+    def pin_memory(self) -> Self:
+        """The same ground truth in page-locked memory."""
+        return self.with_each(Tensor.pin_memory)
+
+    def with_each(self, change: Callable[[Tensor], Tensor]) -> Self:
+        """The same ground truth with what `change` makes of each tensor."""
+        boxes, labels, crowd = (change(x) for x in (self.boxes, self.labels, self.crowd))
         return replace(self, boxes=boxes, labels=labels, crowd=crowd)
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Images ready for the network, with what is needed to undo the resizing.
+    """Images brought to size, with what is needed to undo the resizing.
 
     Attributes:
-        images: (N, 3, H, W) float32, normalised, zero-padded on the right and bottom to the
-            largest canvas.
+        pixels: (N, 3, H, W) uint8 RGB, zero-padded on the right and bottom to the largest canvas;
+            in memory the channels of a pixel lie together. `images` is what a network takes.
+        normalisation: of the detector that the images are for.
         sizes: (N, 2) height and width of each image after resizing, before padding on the
             right and bottom.
         padded_sizes: (N, 2) each image's own size rounded up to the padding
@@ -203,7 +216,8 @@ class Batch:
         file_names: for messages.
     """
 
-    images: Tensor
+    pixels: Tensor
+    normalisation: Normalisation
     sizes: Tensor
     padded_sizes: Tensor
     canvases: tuple[tuple[int, int], ...]
@@ -215,17 +229,43 @@ class Batch:
     image_ids: tuple[int | str, ...]
     file_names: tuple[str, ...]
 
+    @cached_property
+    def images(self) -> Tensor:
+        """(N, 3, H, W) float32: the pixels normalised, padding 0; on the device of the pixels.
+
+        Computed when first asked for, and kept.
+        """
+        return self.normalisation.images_of(self.pixels, self.sizes)
+
     def to(self, device: torch.device | str) -> Self:
-        """The same batch on another device; sizes follow."""
+        """The same batch with what a training step reads on another device.
+
+        `original_sizes` and `frames` stay on the host. A GPU copies from page-locked memory (see
+        `pin_memory`) while the host goes on.
+        """
+        return self._with_each_of_a_step(_mover(device))
+
+    def pin_memory(self) -> Self:
+        """The same batch with all that `to` moves in page-locked memory.
+
+        A DataLoader calls it where it is told to pin.
+        """
+        return self._with_each_of_a_step(Tensor.pin_memory)
+
+    def _with_each_of_a_step(self, change: Callable[[Tensor], Tensor]) -> Self:
         return replace(
             self,
-            images=self.images.to(device),
-            sizes=self.sizes.to(device),
-            padded_sizes=self.padded_sizes.to(device),
-            original_sizes=self.original_sizes.to(device),
-            frames=self.frames.to(device),
-            ground_truth=self.ground_truth.to(device),
+            pixels=change(self.pixels),
+            sizes=change(self.sizes),
+            padded_sizes=change(self.padded_sizes),
+            ground_truth=self.ground_truth.with_each(change),
         )
+
+
+def _mover(device: torch.device | str) -> Callable[[Tensor], Tensor]:
+    # Towards the host a copy that is not waited for could be read before it is there.
+    ahead = torch.device(device).type == "cuda"
+    return lambda tensor: tensor.to(device, non_blocking=ahead)
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
 from torchvision.transforms.v2 import functional as F
 
 from bckd.normalisation import CAFFE, IMAGENET, Normalisation, renormalise
@@ -43,6 +47,50 @@ def test_undo_gives_the_pixels_back(kind: Normalisation, shape: tuple[int, ...])
     before = images.clone()
     torch.testing.assert_close(kind.undo(kind.apply(images)), images, atol=1e-5, rtol=1e-5)
     assert torch.equal(images, before)
+
+
+class TestImagesOf:
+    sizes = torch.tensor([[4, 5], [3, 6], [6, 2]])
+
+    @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+    @pytest.mark.parametrize("kind", KINDS, ids=["imagenet", "caffe", "uneven"])
+    def test_is_each_image_normalised_and_its_padding_0(
+        self, kind: Normalisation, layout: torch.memory_format
+    ) -> None:
+        batch = (255 * pixels(3, 3, 6, 6)).round().byte().contiguous(memory_format=layout)
+        before = batch.clone()
+        found = kind.images_of(batch, self.sizes)
+        assert found.is_contiguous() and torch.equal(batch, before)
+        for image, raw, (height, width) in zip(found, batch, self.sizes.tolist(), strict=True):
+            expected = kind.apply(F.to_dtype(raw[:, :height, :width], scale=True))
+            assert torch.equal(image[:, :height, :width], expected)
+            assert not image[:, height:].any() and not image[:, :, width:].any()
+
+    def test_nothing_comes_from_the_host(self) -> None:
+        with FakeTensorMode(), Operations() as operations:
+            with torch.device("cuda"):
+                batch, sizes = torch.zeros(3, 3, 6, 6, dtype=torch.uint8), self.sizes.shape
+                sizes = torch.ones(sizes, dtype=torch.long)
+            assert CAFFE.images_of(batch, sizes).device.type == "cuda"
+            assert not operations.copies
+            torch.tensor(CAFFE.mean, device="cuda")  # what this test is to see
+            assert operations.copies
+
+
+class Operations(TorchDispatchMode):
+    """Lists what brings a tensor from the host to a device."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.copies: list[str] = []
+
+    def __torch_dispatch__(self, operation: Any, types: Any, args: Any = (), kwargs: Any = None):
+        found = operation(*args, **(kwargs or {}))
+        name = operation.overloadpacket.__name__
+        given = [x for x in args if isinstance(x, Tensor) and x.device.type == "cpu"]
+        if name == "lift_fresh" or (given and getattr(found, "is_cuda", False)):
+            self.copies.append(name)
+        return found
 
 
 class TestRenormalise:

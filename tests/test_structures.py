@@ -4,8 +4,11 @@ from dataclasses import fields
 
 import pytest
 import torch
+from torch import Tensor
+from torch.utils.data._utils.pin_memory import pin_memory
 
 from bckd.geometry import grid
+from bckd.normalisation import IMAGENET
 from bckd.structures import Batch, GroundTruth, Level
 
 
@@ -82,11 +85,13 @@ class TestGroundTruth:
         assert truth.has_crowd == bool(truth.crowd.any())
 
 
-def test_a_batch_moves_with_its_ground_truth() -> None:
+def small_batch() -> Batch:
+    """One image of a batch, with a box."""
     sizes = torch.tensor([[30, 40]])
     truth = GroundTruth.from_lists([torch.ones(1, 4)], [torch.zeros(1, dtype=torch.int64)])
-    batch = Batch(
-        images=torch.zeros(1, 3, 32, 64),
+    return Batch(
+        pixels=torch.zeros(1, 3, 32, 64, dtype=torch.uint8),
+        normalisation=IMAGENET,
         sizes=sizes,
         padded_sizes=sizes,
         canvases=((32, 64),),
@@ -98,12 +103,47 @@ def test_a_batch_moves_with_its_ground_truth() -> None:
         image_ids=(7,),
         file_names=("a.jpg",),
     )
+
+
+def test_a_batch_moves_with_its_ground_truth() -> None:
+    batch = small_batch()
     moved = batch.to("meta")
     tensors = {x.name: getattr(moved, x.name) for x in fields(moved)}
     found = {name for name, value in tensors.items() if isinstance(value, torch.Tensor)}
-    assert found == {"images", "sizes", "padded_sizes", "original_sizes", "frames"}
-    assert all(tensors[name].device.type == "meta" for name in found)
+    on_the_host = {"original_sizes", "frames"}  # no step reads these
+    assert found == {"pixels", "sizes", "padded_sizes", *on_the_host}
+    assert all((tensors[name].device.type == "meta") != (name in on_the_host) for name in found)
+    assert moved.images.device.type == "meta"
     assert moved.canvases == ((32, 64),)
     assert moved.ground_truth.boxes.device.type == "meta"
     assert (moved.image_ids, moved.file_names) == ((7,), ("a.jpg",))
     assert (moved.indices, moved.flipped) == ((4,), (True,))
+
+
+def test_all_that_a_batch_moves_is_pinned_and_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Pinned where a DataLoader pins, which calls the method of that name."""
+    pinned: list[int] = []
+
+    def pin(tensor: Tensor) -> Tensor:
+        copied = tensor.clone()
+        pinned.append(id(copied))
+        return copied
+
+    moves: list[tuple[int, str, bool]] = []
+
+    def move(tensor: Tensor, device: str, non_blocking: bool = False) -> Tensor:
+        moves.append((id(tensor), device, non_blocking))
+        return tensor
+
+    monkeypatch.setattr(Tensor, "pin_memory", pin)
+    batch = pin_memory(small_batch())
+    assert isinstance(batch, Batch)
+    monkeypatch.setattr(Tensor, "to", move)
+    batch.to("cuda:0")
+    assert sorted(moves) == sorted((name, "cuda:0", True) for name in pinned)
+    assert len(moves) == 6
+    moves.clear()
+    batch.to("cpu")
+    assert len(moves) == 6 and not any(waits for *_, waits in moves)

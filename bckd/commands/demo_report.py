@@ -125,8 +125,7 @@ def _score_maps(
 ) -> Figure:
     outputs = {}
     for name, detector in detectors.items():
-        images = batch.images.to(next(detector.parameters()).device)
-        outputs[NAMES[name]] = detector(images)
+        outputs[NAMES[name]] = detector(batch.to(next(detector.parameters()).device).images)
     return score_map_grid(pictures, outputs, NAMES["teacher"])
 
 
@@ -142,8 +141,8 @@ def _detections(
         ]
     }
     for name, detector in detectors.items():
-        device = next(detector.parameters()).device
-        found = detector.detect(batch.images.to(device), batch.sizes.to(device))
+        moved = batch.to(next(detector.parameters()).device)
+        found = detector.detect(moved.images, moved.sizes)
         columns[NAMES[name]] = [(d.boxes.cpu(), d.labels.cpu(), d.scores.cpu()) for d in found]
     return detection_grid(pictures, columns, detectors["teacher"].class_names)
 

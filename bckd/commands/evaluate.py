@@ -89,9 +89,9 @@ def _draw_score_maps(detector: DenseDetector, dataset: CocoDataset, path: Path) 
     from bckd.viz.score_maps import score_map_grid
 
     batch = dataset.batch(range(min(4, len(dataset))))
-    images = batch.images.to(next(detector.parameters()).device)
+    moved = batch.to(next(detector.parameters()).device)
     with torch.no_grad():
-        output = forward_in_groups(detector, images, batch.canvases)
+        output = forward_in_groups(detector, moved.images, moved.canvases)
     pictures = pictures_of(batch, dataset.normalisation)
     drawing = score_map_grid(pictures, {"detector": output}, "detector")
     write_atomically(path, lambda part: drawing.savefig(part, format="png"))

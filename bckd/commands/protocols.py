@@ -144,8 +144,8 @@ def _draw(
     options: ProtocolOptions,
 ) -> None:
     batch = dataset.batch(range(min(options.images, len(dataset))))
-    images = batch.images.to(next(detector.parameters()).device)
-    output = forward_in_groups(detector, images, batch.canvases)
+    moved = batch.to(next(detector.parameters()).device)
+    output = forward_in_groups(detector, moved.images, moved.canvases)
     pictures = pictures_of(batch, dataset.normalisation)
     tops = {kind: (found.softmax, found.sigmoid) for kind, found in scores.items()}
     drawing = protocol_maps(pictures, batch, output, options.stride, tops, (NAMED, DETECTED))

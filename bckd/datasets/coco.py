@@ -18,7 +18,7 @@ from bckd.datasets.annotations import Annotations, Objects
 from bckd.datasets.augmentations import Augmentation, augment
 from bckd.datasets.decoding import decode_image
 from bckd.datasets.image_files import look_at_files
-from bckd.datasets.preprocessing import Frame, normalised, resized
+from bckd.datasets.preprocessing import Frame, channels_first, resized, with_margins
 from bckd.image_size import ImageSize
 from bckd.normalisation import IMAGENET, Normalisation
 from bckd.structures import Batch, GroundTruth
@@ -43,12 +43,13 @@ class Key(NamedTuple):
 
 @dataclass(frozen=True)
 class Sample:
-    """One image, resized and normalised: image (3, H, W), boxes in its pixels.
+    """One image, brought to size: image (3, H, W) uint8 RGB, boxes in its pixels.
 
     `frame` is the part of it that is the file's picture, xyxy: all but the margins.
     """
 
     image: Tensor
+    normalisation: Normalisation
     boxes: Tensor
     labels: Tensor
     crowd: Tensor
@@ -62,7 +63,7 @@ class Sample:
 
 
 class CocoDataset(torch.utils.data.Dataset[Sample]):
-    """Images of a COCO annotation file, resized, perhaps flipped, normalised.
+    """Images of a COCO annotation file, resized and perhaps flipped.
 
     Args:
         folder: where the files are.
@@ -128,11 +129,12 @@ class CocoDataset(torch.utils.data.Dataset[Sample]):
         image = self._resized(index, flipped)
         objects = self._objects_in_picture(index, flipped)
         if drawn is not None:
-            image, objects = augment(image, objects, self.augmentations, drawn)
-        image, frame = normalised(image, self.size, self.normalisation)
+            image, objects = augment(image.contiguous(), objects, self.augmentations, drawn)
+        image, frame = with_margins(image, self.size)
         objects = _moved(objects, *frame[:2])
         return Sample(
             image,
+            self.normalisation,
             objects.boxes,
             objects.labels,
             objects.crowd,
@@ -190,7 +192,7 @@ class CocoDataset(torch.utils.data.Dataset[Sample]):
         return len({self.size.resized(image.height, image.width) for image in self.images}) == 1
 
     def pixels(self, index: int) -> Tensor:
-        """The decoded file, (3, H, W) uint8 RGB."""
+        """The decoded file, (3, H, W) uint8 RGB; the channels of a pixel lie together in memory."""
         if self._cached is None:
             return self._decode(index)
         if index not in self._cached:
@@ -211,7 +213,7 @@ class CocoDataset(torch.utils.data.Dataset[Sample]):
                 f"image {path} is {pixels.shape[1]}x{pixels.shape[0]} pixels, but "
                 f"{self.annotations.path} says {entry.width}x{entry.height}"
             )
-        return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
+        return channels_first(pixels)
 
     def _has_objects(self, image_id: int | str) -> bool:
         return bool((~self.annotations.objects_of(image_id).crowd).any())
@@ -234,11 +236,13 @@ def collate(samples: Sequence[Sample], size: ImageSize) -> Batch:
     padded = [(size.padded(height), size.padded(width)) for height, width in sizes]
     largest = max(h for h, _ in padded), max(w for _, w in padded)
     canvases = [sample.canvas or largest for sample in samples]
-    images = torch.zeros(len(samples), 3, max(h for h, _ in canvases), max(w for _, w in canvases))
-    for image, sample in zip(images, samples, strict=True):
+    rows, columns = (max(sides) for sides in zip(*canvases, strict=True))
+    pixels = torch.zeros(len(samples), rows, columns, 3, dtype=torch.uint8).permute(0, 3, 1, 2)
+    for image, sample in zip(pixels, samples, strict=True):
         image[:, : sample.image.shape[1], : sample.image.shape[2]] = sample.image
     return Batch(
-        images=images,
+        pixels=pixels,
+        normalisation=samples[0].normalisation,
         sizes=torch.tensor(sizes),
         padded_sizes=torch.tensor(padded),
         canvases=tuple(canvases),

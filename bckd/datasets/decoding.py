@@ -161,7 +161,7 @@ def _check_depth(image: Image.Image, name: str) -> None:
 
 def _on_background(image: Image.Image) -> Image.Image:
     if not image.has_transparency_data:
-        return image.convert("RGB")
+        return image if image.mode == "RGB" else image.convert("RGB")
     image = image.convert("RGBA")
     below = Image.new("RGBA", image.size, BACKGROUND)
     return Image.alpha_composite(below, image).convert("RGB")

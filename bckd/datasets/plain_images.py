@@ -13,7 +13,7 @@ from torch import Tensor
 
 from bckd.datasets.coco import Key, Sample
 from bckd.datasets.decoding import decode_image, header_of, pixels_of
-from bckd.datasets.preprocessing import normalised, resized
+from bckd.datasets.preprocessing import channels_first, resized, with_margins
 from bckd.image_size import ImageSize
 from bckd.normalisation import Normalisation
 from bckd.system.errors import InputError
@@ -47,9 +47,10 @@ class PlainImages(torch.utils.data.Dataset[Sample]):
         """The sample of a key, whose image id is its index; raises as `pixels_at` does."""
         _, index, canvas = Key(*key)
         pixels = pixels_at(self.images[index])
-        image, frame = normalised(resized(pixels, self.size), self.size, self.normalisation)
+        image, frame = with_margins(resized(pixels, self.size), self.size)
         return Sample(
             image,
+            self.normalisation,
             boxes=torch.zeros(0, 4),
             labels=torch.zeros(0, dtype=torch.long),
             crowd=torch.zeros(0, dtype=torch.bool),
@@ -81,7 +82,7 @@ def pixels_at(image: Path | Tensor) -> Tensor:
     Raises:
         InputError: the file can't be decoded.
     """
-    return _channels_first(decode_image(image)) if isinstance(image, Path) else image
+    return channels_first(decode_image(image)) if isinstance(image, Path) else image
 
 
 def _path_or_pixels(image: AnyImage, number: int) -> Path | Tensor:
@@ -92,9 +93,9 @@ def _path_or_pixels(image: AnyImage, number: int) -> Path | Tensor:
         case str() | Path():
             return Path(image)
         case Image.Image():
-            return _channels_first(pixels_of(image, f"number {number}"))
+            return channels_first(pixels_of(image, f"number {number}"))
         case np.ndarray(dtype=np.uint8, shape=(_, _, 3)) if image.size:
-            return _channels_first(image)
+            return channels_first(np.ascontiguousarray(image))
         case Tensor(dtype=torch.uint8, shape=(3, _, _)) if image.numel():
             return image.cpu()
     kind = type(image).__name__
@@ -104,7 +105,3 @@ def _path_or_pixels(image: AnyImage, number: int) -> Path | Tensor:
         f"image number {number} is {kind}; expected a path, a PIL image, an array (H, W, 3) of "
         f"uint8 or a tensor (3, H, W) of uint8"
     )
-
-
-def _channels_first(pixels: np.ndarray) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1).contiguous()

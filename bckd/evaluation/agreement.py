@@ -64,9 +64,9 @@ def agreement(
     teacher.eval()
     running = {field.name: _Running() for field in fields(Agreement)}
     for batch in loader:
-        images = batch.images.to(device)
-        ours, theirs = student(images), teacher(images)
-        valid = ours.locations.inside(batch.padded_sizes.to(device))
+        batch = batch.to(device)
+        ours, theirs = student(batch.images), teacher(batch.images)
+        valid = ours.locations.inside(batch.padded_sizes)
         a, b = (x.cls_logits[valid].cpu().double() for x in (ours, theirs))
         for name, values in _differences(a, b).items():
             running[name].add(values)

@@ -120,7 +120,8 @@ def find_objects(
     results = []
     broken = []
     for batch in tqdm(loader, desc="evaluate", leave=False, disable=not progress):
-        found = detector.detect(batch.images.to(device), batch.sizes.to(device))
+        batch = batch.to(device)
+        found = detector.detect(batch.images, batch.sizes)
         for n, detections in enumerate(found):
             if not detections.finite:
                 broken.append(batch.file_names[n])

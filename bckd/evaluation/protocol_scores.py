@@ -111,7 +111,7 @@ def kinds_of(output: DenseOutput, batch: Batch) -> dict[Kind, Tensor]:
         raise InputError("the detector has no anchors or several a cell; expected one a cell")
     assignment = assign_atss(locations, truth, batch.padded_sizes, output.cls_logits.shape[-1])
     positive, centres = assignment.positive, locations.centres
-    sides = boxes_to_distances(centres, batch.frames[:, None])  # (N, A, 4)
+    sides = boxes_to_distances(centres, batch.frames[:, None].to(centres))  # (N, A, 4)
     in_picture = (sides[..., :2] >= 0).all(-1) & (sides[..., 2:] > 0).all(-1)
     other = in_picture & assignment.counted & ~positive
     in_box = boxes_to_distances(centres, truth.boxes[:, :, None]).amin(-1) > 0  # (N, G, A)

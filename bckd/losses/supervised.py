@@ -23,9 +23,7 @@ def focal_term(output: DenseOutput, assignment: Assignment) -> Tensor:
     return assignment.over_positives(per_location * assignment.counted)
 
 
-def centerness_term(
-    logits: Tensor, targets: Tensor, rows: Rows, assignment: Assignment
-) -> Tensor:
+def centerness_term(logits: Tensor, targets: Tensor, rows: Rows, assignment: Assignment) -> Tensor:
     """Cross-entropy of the positives' centerness (P,) over their number.
 
     Args:

@@ -57,7 +57,7 @@ class TeacherTargets:
         for start in tqdm(starts, desc="teacher", leave=False, disable=not progress):
             samples = [dataset.sample(*key) for key in keys[start : start + batch_size]]
             with torch.no_grad():
-                output = teacher(collate(samples, dataset.size).images.to(device))
+                output = teacher(collate(samples, dataset.size).to(device).images)
             outputs.append(replace(output, features=()))
         self.count = len(dataset)
         self.locations = outputs[0].locations

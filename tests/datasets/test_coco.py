@@ -13,11 +13,13 @@ import pytest
 import torch
 from PIL import ExifTags, Image
 from torch import Tensor
+from torchvision.transforms.v2 import functional as F
 
 from bckd.datasets.annotations import read_annotations
 from bckd.datasets.coco import CocoDataset, collate
 from bckd.datasets.image_files import repeated, shared
 from bckd.image_size import ImageSize
+from bckd.normalisation import IMAGENET
 from bckd.system.errors import InputError
 
 SIZE = ImageSize(short_side=48, long_side=80, pad_multiple=32)
@@ -31,14 +33,6 @@ def dataset(root: Path, size: ImageSize = SIZE, **options: object) -> CocoDatase
 
 def position(data: CocoDataset, file_name: str) -> int:
     return [image.file_name for image in data.images].index(file_name)
-
-
-def uint8_pixels(image: Tensor) -> Tensor:
-    """The image before it was normalised."""
-    mean, deviation = (
-        torch.tensor(v)[:, None, None] for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-    )
-    return ((image * deviation + mean) * 255).round().to(torch.uint8)
 
 
 class TestImageSize:
@@ -85,11 +79,11 @@ class TestImageSize:
 
 
 class TestSample:
-    def test_an_image_of_the_right_size_is_only_normalised(self, custom_root: Path) -> None:
+    def test_an_image_of_the_right_size_is_the_files(self, custom_root: Path) -> None:
         data = dataset(custom_root, AS_IT_IS)
         sample = data.sample(position(data, "wide.png"), flipped=False)
         expected = np.array(Image.open(custom_root / "train" / "wide.png"))
-        assert torch.equal(uint8_pixels(sample.image).permute(1, 2, 0), torch.tensor(expected))
+        assert torch.equal(sample.image.permute(1, 2, 0), torch.tensor(expected))
         assert sample.boxes.tolist() == [[8, 8, 38, 48], [50, 20, 90, 50]]
         assert type(sample.image) is Tensor and type(sample.boxes) is Tensor
 
@@ -109,7 +103,7 @@ class TestSample:
         pixels = np.random.default_rng(0).integers(0, 255, (30, 40, 3), np.uint8)
         Image.fromarray(pixels).save(tmp_path / "image.png")
         data = one_image(tmp_path, "image.png", ImageSize(10, 80))()
-        found = uint8_pixels(data.sample(0, False).image)
+        found = data.sample(0, False).image
         assert found.shape == (3, 10, 13)
         at_row, at_column = (np.arange(10) + 0.5) * 3 - 0.5, (np.arange(13) + 0.5) * 40 / 13 - 0.5
         top, left = np.floor(at_row).astype(int), np.floor(at_column).astype(int)
@@ -147,7 +141,7 @@ class TestSample:
             assert (left, top) == ((80 - width) // 2, (80 - height) // 2)
             assert sample.image.shape == (3, 80, 80)
             assert torch.equal(sample.image[:, top:bottom, left:right], plain.image)
-            pixels = uint8_pixels(sample.image)
+            pixels = sample.image.clone()
             pixels[:, top:bottom, left:right] = 0
             assert not pixels.any()
             shifted = plain.boxes + torch.tensor([left, top, left, top])
@@ -157,7 +151,7 @@ class TestSample:
     def test_the_drawn_object_lies_in_its_box(self, custom_root: Path) -> None:
         data = dataset(custom_root, AS_IT_IS)
         sample = data.sample(position(data, "flat.png"), flipped=True)
-        bright = uint8_pixels(sample.image)[20 % 3] == 250
+        bright = sample.image[20 % 3] == 250
         rows, columns = bright.nonzero(as_tuple=True)
         extent = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
         assert sample.boxes[0].tolist() == [int(side) for side in extent]
@@ -365,9 +359,11 @@ class TestCollate:
         assert batch.images.shape == (5, 3, 96, 96)
         for n, sample in enumerate(samples):
             height, width = sample.image.shape[1:]
-            assert torch.equal(batch.images[n, :, :height, :width], sample.image)
-            assert not batch.images[n, :, height:].any()
-            assert not batch.images[n, :, :, width:].any()
+            assert torch.equal(batch.pixels[n, :, :height, :width], sample.image)
+            expected = IMAGENET.apply(F.to_dtype(sample.image, scale=True))
+            assert torch.equal(batch.images[n, :, :height, :width], expected)
+            for padded in (batch.pixels, batch.images):
+                assert not padded[n, :, height:].any() and not padded[n, :, :, width:].any()
             assert batch.sizes[n].tolist() == [height, width]
             assert batch.padded_sizes[n].tolist() == [SIZE.padded(height), SIZE.padded(width)]
         assert (batch.padded_sizes % 32 == 0).all()
@@ -395,4 +391,4 @@ class TestCollate:
         size = replace(SIZE, pad_multiple=1)
         data = dataset(custom_root, size)
         sample = data[0, 0]
-        assert torch.equal(collate([sample], size).images[0], sample.image)
+        assert torch.equal(collate([sample], size).pixels[0], sample.image)

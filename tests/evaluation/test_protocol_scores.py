@@ -28,6 +28,7 @@ from bckd.geometry import grid, with_anchors
 from bckd.image_size import ImageSize
 from bckd.models.detector import Detector
 from bckd.models.supervision import assign
+from bckd.normalisation import IMAGENET
 from bckd.structures import Batch, DenseOutput, GroundTruth
 from bckd.system.errors import InputError
 
@@ -50,7 +51,8 @@ def batch_of(boxes: list[list[float]], crowd: list[bool]) -> Batch:
     size = torch.tensor([[64, 96]])
     frames = torch.tensor([FRAME])
     return Batch(
-        images=torch.zeros(1, 3, 64, 96),
+        pixels=torch.zeros(1, 3, 64, 96, dtype=torch.uint8),
+        normalisation=IMAGENET,
         sizes=size,
         padded_sizes=size,
         canvases=((64, 96),),

@@ -84,7 +84,8 @@ class TestQualityFocal:
     def test_background_has_no_quality(self) -> None:
         logits, background = torch.linspace(-2, 2, 8).view(4, 2), torch.full((4,), 2)
         one, other = (
-            quality_focal_loss(with_logits(logits), background, torch.full((4,), value)) for value in (0.0, 0.9)
+            quality_focal_loss(with_logits(logits), background, torch.full((4,), value))
+            for value in (0.0, 0.9)
         )
         assert torch.equal(one, other)
 

@@ -27,7 +27,7 @@ from torch.overrides import TorchFunctionMode
 
 from bckd.models.dense import DenseDetector
 from bckd.models.detector import Detector, DetectorConfig
-from bckd.normalisation import CAFFE
+from bckd.normalisation import CAFFE, IMAGENET
 from bckd.recipes import LossWeights, Recipe
 from bckd.structures import Batch, GroundTruth
 from bckd.teachers.matching import matched
@@ -54,9 +54,11 @@ def batch_on(device: str) -> Batch:
     labels = torch.tensor([[0, 2]]).repeat(4, 1)
     crowd = torch.tensor([[False, True]]).repeat(4, 1)
     sizes = torch.tensor(CANVASES)
-    images = torch.randn(4, 3, 96, 96, generator=torch.Generator().manual_seed(0))
+    generator = torch.Generator().manual_seed(0)
+    pixels = torch.randint(256, (4, 3, 96, 96), dtype=torch.uint8, generator=generator)
     return Batch(
-        images=images,
+        pixels=pixels,
+        normalisation=IMAGENET,
         sizes=sizes,
         padded_sizes=sizes,
         canvases=CANVASES,
