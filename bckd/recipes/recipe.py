@@ -138,6 +138,11 @@ class Recipe:
     precision: Precision = "auto"
     """autocast of the networks (losses stay float32); auto: bf16 on a GPU that has it, fp16 on
     an older one with tensor cores (V100, T4, RTX 20), else float32"""
+    teacher_precision: Precision | None = None
+    """likewise for the teacher alone; None: as the student"""
+    compile: bool = False
+    """compile networks and losses by torch.compile: minutes at the start, then faster steps (needs
+    a C++ compiler on a CPU)"""
     device: str = "auto"
     """cpu, cuda, cuda:1, mps; auto: cuda where there is one, else cpu"""
     log_every: Count = 20

@@ -21,6 +21,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 
 from bckd.system.errors import InputError
+from bckd.system.late import Coming
 from bckd.system.launcher import is_first, launched
 
 T = TypeVar("T")
@@ -165,17 +166,24 @@ def from_first(work: Callable[[], T]) -> T:
     return result
 
 
-def anywhere(holds: bool, device: torch.device) -> bool:
-    """Whether it holds in any process.
+class Anywhere:
+    """Whether something holds in any process; all of them learn it after the same step."""
 
-    Args:
-        device: this process's own.
-    """
-    if not _joined():
-        return holds
-    value = torch.tensor(float(holds), device=device)
-    dist.all_reduce(value, dist.ReduceOp.MAX)
-    return bool(value)
+    def __init__(self) -> None:
+        self._coming: Coming | None = None
+
+    def after_a_step(self, holds: bool, device: torch.device) -> bool:
+        """Whether it holds here, where there is one process; else, held anywhere a step ago.
+
+        Args:
+            device: this process's own.
+        """
+        if not _joined():
+            return holds
+        value = torch.full((), float(holds), device=device)
+        dist.all_reduce(value, dist.ReduceOp.MAX)
+        before, self._coming = self._coming, Coming.of(value)
+        return before is not None and bool(before.read())
 
 
 def _joined() -> bool:

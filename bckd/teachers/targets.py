@@ -11,19 +11,33 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import torch
+from torch import Tensor
 from tqdm.auto import tqdm
 
 from bckd.datasets.coco import CocoDataset, collate
 from bckd.models.dense import DenseDetector
 from bckd.models.grouped import forward_in_groups
 from bckd.structures import Batch, DenseOutput
+from bckd.system.precision import computing_in
 
 Teaching = Callable[[Batch], DenseOutput]
 
 
-def live_teaching(teacher: DenseDetector) -> Teaching:
-    """Run the teacher on every batch."""
-    return lambda batch: forward_in_groups(teacher, batch.images, batch.canvases)
+def live_teaching(
+    teacher: Callable[[Tensor], DenseOutput], autocast: torch.dtype | None = None
+) -> Teaching:
+    """Run the teacher on every batch.
+
+    Args:
+        autocast: what it computes in; None: float32.
+    """
+
+    @torch.no_grad()
+    def teach(batch: Batch) -> DenseOutput:
+        with computing_in(autocast, batch.images.device):
+            return forward_in_groups(teacher, batch.images, batch.canvases)
+
+    return teach
 
 
 class TeacherTargets:

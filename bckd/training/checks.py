@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -14,6 +16,7 @@ from bckd.recipes import Recipe
 from bckd.structures import Batch
 from bckd.system.distributed import process_count
 from bckd.system.errors import InputError, NonFiniteLossError
+from bckd.system.late import Coming
 from bckd.system.telling import some
 from bckd.training.terms import Terms
 
@@ -61,20 +64,69 @@ def learns_batch_norm(student: DenseDetector) -> bool:
     return any(norm.training for norm in norms)
 
 
-def check_finite(
-    total: Tensor, terms: Terms, student: DenseDetector, step: int, batch: Batch
-) -> None:
-    if torch.isfinite(total):
-        return
-    named = [name for name, term in terms.values.items() if not torch.isfinite(term)]
-    said = terms.output.per_location()
-    broken = ", ".join(name for name, x in said.items() if not torch.isfinite(x).all())
-    who = type(student.network if isinstance(student, Adopted) else student).__name__
-    of_student = f" (nor is what the student, a {who}, gives as {broken})" if broken else ""
-    raise NonFiniteLossError(
-        f"loss term {' and '.join(named) or 'sum'} is not finite at step {step}{of_student}, "
-        f"images {', '.join(batch.file_names)}; a smaller learning rate may help"
-    )
+class FiniteCheck:
+    """Refuses a step whose loss is not finite, one step later, when the host knows."""
+
+    def __init__(self, student: DenseDetector) -> None:
+        self.student_type = type(student.network if isinstance(student, Adopted) else student)
+        self.pending: _Sums | None = None
+
+    def add(self, total: Tensor, terms: Terms, step: int, batch: Batch) -> None:
+        """Take note of a step, and settle the one before.
+
+        Args:
+            total: the loss.
+
+        Raises:
+            NonFiniteLossError: the step before had a loss that is not finite.
+        """
+        before, self.pending = self.pending, _Sums.of(total, terms, step, batch)
+        self._refuse(before)
+
+    def settle(self) -> None:
+        """As `add` does, of the last step."""
+        before, self.pending = self.pending, None
+        self._refuse(before)
+
+    def _refuse(self, step: _Sums | None) -> None:
+        if step is None or not (broken := step.not_finite()):
+            return
+        terms = " and ".join(name for name in step.terms if name in broken)
+        fields = ", ".join(name for name in step.fields if name in broken)
+        who = self.student_type.__name__
+        of_student = f" (nor is what the student, a {who}, gives as {fields})" if fields else ""
+        raise NonFiniteLossError(
+            f"loss term {terms or 'sum'} is not finite at step {step.number}{of_student}, "
+            f"images {', '.join(step.file_names)}; a smaller learning rate may help"
+        )
+
+
+@dataclass(frozen=True)
+class _Sums:
+    """What tells of a step whether it was finite: its loss, its terms, sums of the output."""
+
+    coming: Coming
+    terms: tuple[str, ...]
+    fields: tuple[str, ...]
+    number: int
+    file_names: tuple[str, ...]
+
+    @classmethod
+    def of(cls, total: Tensor, terms: Terms, number: int, batch: Batch) -> _Sums:
+        said = terms.output.per_location()
+        sums = [x.detach().sum() for x in said.values()]
+        numbers = torch.stack([total.detach(), *(x.detach() for x in terms.values.values()), *sums])
+        return cls(Coming.of(numbers), (*terms.values,), (*said,), number, batch.file_names)
+
+    def not_finite(self) -> set[str]:
+        """Names of terms and fields, if the loss is not finite; "" is the loss."""
+        names = ("", *self.terms, *self.fields)
+        finite = self.coming.read().isfinite().tolist()
+        return (
+            {n for n, holds in zip(names, finite, strict=True) if not holds}
+            if not finite[0]
+            else set()
+        )
 
 
 def check_weights(

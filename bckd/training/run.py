@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from bckd.models.dense import DenseDetector
 from bckd.recipes import Recipe
 from bckd.structures import Batch
 from bckd.system.distributed import (
-    anywhere,
+    Anywhere,
     from_first,
     process_count,
     process_index,
@@ -38,7 +38,7 @@ from bckd.system.interruption import Ending, loading
 from bckd.system.launcher import is_first
 from bckd.system.precision import autocast_type
 from bckd.teachers.targets import Teaching
-from bckd.training.checks import check_finite, check_weights, own_share
+from bckd.training.checks import FiniteCheck, check_weights, own_share
 from bckd.training.loss_window import LossWindow
 from bckd.training.own_terms import OwnTerms
 from bckd.training.resuming import save_state
@@ -73,6 +73,10 @@ class Run:
     told: Ending
     progress: bool
     seconds: float
+    told_anywhere: Anywhere = field(default_factory=Anywhere)
+
+    def __post_init__(self) -> None:
+        self.finite = FiniteCheck(self.student)
 
     def train(self, batches: Iterator[Batch], first: int) -> None:
         """Steps `first` to `recipe.steps`, with log, resume states and evaluations on their way.
@@ -85,6 +89,8 @@ class Run:
             self._evaluate_on_the_way(first)
         self.student.train()
         network = shared(self.student)
+        if recipe.compile:
+            network = torch.compile(network)
         own = shared(self.terms) if self.terms.learns else self.terms
         device = next(self.student.parameters()).device
         before, start = self.seconds, time.perf_counter()
@@ -138,8 +144,8 @@ class Run:
         factors = term_weights(recipe, supervision_of(self.student, recipe), step)
         weighted = {name: factors[name] * x for name, x in terms.values.items()}
         total = torch.stack(list(weighted.values())).sum()
-        check_finite(total, terms, self.student, step, batch)
-        ends = anywhere(self.told.told is not None, batch.images.device)
+        self.finite.add(total, terms, step, batch)
+        ends = self.told_anywhere.after_a_step(self.told.told is not None, total.device)
         logs = (step + 1) % recipe.log_every == 0 or step + 1 == recipe.steps
         gradients = _gradients(weighted, terms) if logs and recipe.log_gradients else {}
         rate = learning_rate(recipe.optimisation, step, recipe.steps, recipe.batch_size)
@@ -175,6 +181,7 @@ class Run:
 
     def _save(self, done: int) -> None:
         """Write the state after so many steps; all processes take part."""
+        self.finite.settle()
         check_weights(self.student, self.terms, self.scaler, done - 1)
         window = self.window.held()
         if is_first():

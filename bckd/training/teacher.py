@@ -9,6 +9,8 @@ from torch import nn
 
 from bckd.datasets.coco import CocoDataset
 from bckd.models.adopted import adopt
+from bckd.models.dense import DenseDetector
+from bckd.models.folding import folded, keeping_type
 from bckd.recipes import Recipe
 from bckd.system.device import pick_device
 from bckd.system.errors import InputError
@@ -88,7 +90,17 @@ def teaching_of(
     features = any("features" in x for _, x in needs_of_terms(recipe, recipe.weights))
     if recipe.data.cache and training.one_size and not features and not training.augmentations:
         return TeacherTargets(detector, training, progress=progress)
-    return live_teaching(detector)
+    return _live(detector, recipe)
+
+
+def _live(teacher: DenseDetector, recipe: Recipe) -> Teaching:
+    """The teacher made ready to answer every batch, and nothing else, as fast as it can."""
+    device = next(teacher.parameters()).device
+    autocast = autocast_type(recipe.teacher_precision or recipe.precision, device)
+    side = 2 * max(teacher.strides)
+    images = torch.randn(1, 3, side, side, generator=torch.Generator().manual_seed(0)).to(device)
+    network = keeping_type(folded(teacher, images), autocast)
+    return live_teaching(torch.compile(network) if recipe.compile else network, autocast)
 
 
 def renamed_classes(pairs: tuple[str, ...]) -> dict[str, str]:

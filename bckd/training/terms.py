@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from functools import cache
 from typing import Any
 
 import torch
@@ -18,7 +19,7 @@ from bckd.models.grouped import forward_in_groups
 from bckd.models.heads import HEADS, HeadName
 from bckd.recipes import Recipe
 from bckd.recipes.loss_weights import LossWeights
-from bckd.structures import Assignment, Batch, DenseOutput
+from bckd.structures import Assignment, Batch, DenseOutput, GroundTruth
 from bckd.system.precision import computing_in
 from bckd.teachers.targets import Teaching
 from bckd.training.own_terms import named_terms
@@ -101,19 +102,40 @@ def compute_terms(
     """
     with computing_in(autocast, batch.images.device):
         output = forward_in_groups(student, batch.images, batch.canvases, recipe.images_per_group)
-        with torch.no_grad():
-            target = None if teaching is None else teaching(batch)
-    output = output.keeping_scores()
+    target = None if teaching is None else teaching(batch)
     supervision = supervision_of(student, recipe)
     rules = assignment_rules(recipe, None if teaching is None else weights)
-    assignment = supervision.assign(output, batch.ground_truth, batch.padded_sizes, rules)
-    values = dict(supervision.losses(output, assignment, recipe.losses))
+    truth = batch.ground_truth, batch.padded_sizes
+    compute = _compiled() if recipe.compile else _from_outputs
+    terms = compute(output, target, *truth, supervision, rules, weights, recipe.losses)
+    if own is not None and target is not None:
+        terms.values.update(own(*compared(output, target, terms.assignment), batch))
+    return terms
+
+
+def _from_outputs(
+    output: DenseOutput,
+    target: DenseOutput | None,
+    ground_truth: GroundTruth,
+    padded_sizes: Tensor,
+    supervision: Any,
+    rules: AssignmentRules,
+    weights: LossWeights,
+    options: LossOptions,
+) -> Terms:
+    """The terms of a batch from what student and teacher say of it, without a recipe's own."""
+    output = output.keeping_scores()
+    assignment = supervision.assign(output, ground_truth, padded_sizes, rules)
+    values = dict(supervision.losses(output, assignment, options))
     if target is not None:
-        pair = (*compared(output, target, assignment), batch)
-        values |= distillation_terms(*pair, weights, recipe.losses)
-        if own is not None:
-            values |= own(*pair)
+        pair = compared(output, target, assignment)
+        values |= distillation_terms(*pair, None, weights, options)
     return Terms(values, output, assignment)
+
+
+@cache
+def _compiled() -> Callable[..., Terms]:
+    return torch.compile(_from_outputs)
 
 
 def supervision_of(student: Callable[..., DenseOutput], recipe: Recipe) -> Any:
@@ -122,7 +144,8 @@ def supervision_of(student: Callable[..., DenseOutput], recipe: Recipe) -> Any:
     Returns:
         An object with `assign`, `losses` and `terms`, as `bckd.models.heads.head.Head` has them.
     """
-    alone = student.module if isinstance(student, DistributedDataParallel) else student
+    alone = getattr(student, "_orig_mod", student)  # of one that is compiled
+    alone = alone.module if isinstance(alone, DistributedDataParallel) else alone
     return getattr(alone, "supervision", None) or HEADS[recipe.model.head]
 
 

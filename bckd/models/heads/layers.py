@@ -25,11 +25,23 @@ class Scale(nn.Module):
 class GroupNorm(nn.GroupNorm):
     """PyTorch's, also where a group is one channel and the map one cell: 0, and then the bias.
 
-    PyTorch's own refuses that of a single image, though no image sees another one here.
+    PyTorch's own refuses that of a single image, though no image sees another one here. In a
+    compiled graph it gives the type that it takes, with sums in float32, where autocast would
+    give float32: it is fused with what stands around it, and moves half the bytes.
     """
 
     def forward(self, x: Tensor) -> Tensor:
+        if torch.compiler.is_compiling():
+            return self._in_primitives(x)
         return torch.group_norm(x, self.num_groups, self.weight, self.bias, self.eps)
+
+    def _in_primitives(self, x: Tensor) -> Tensor:
+        # PyTorch's own operation would have its backward pass bring maps into another memory
+        # format and back; these keep the one that the convolutions have.
+        grouped = x.float().unflatten(1, (self.num_groups, -1))
+        variance, mean = torch.var_mean(grouped, dim=(2, 3, 4), keepdim=True, correction=0)
+        normal = ((grouped - mean) * (variance + self.eps).rsqrt()).flatten(1, 2)
+        return (normal * self.weight[:, None, None] + self.bias[:, None, None]).to(x.dtype)
 
 
 def tower(channels: int, convs: int, groups: int | None) -> nn.Sequential:
