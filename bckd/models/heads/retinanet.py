@@ -116,6 +116,7 @@ def decode(
     return DenseOutput(cls_logits, boxes, locations, deltas=deltas, features=features)
 
 
+@torch.compiler.assume_constant_result
 def anchor_shapes(scale: float) -> list[tuple[float, float]]:
     """(width, height) of a cell's nine anchors in strides: each ratio in all sizes.
 
