@@ -1,9 +1,7 @@
-"""Average precision by pycocotools, and detections as COCO results."""
+"""Average precision, and detections as COCO results."""
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
 import math
 from dataclasses import dataclass
@@ -13,8 +11,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from pycocotools.coco import COCO
-from pycocotools.cocoeval import COCOeval
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
@@ -23,13 +19,14 @@ from bckd.datasets.coco import CocoDataset, Key, collate
 from bckd.datasets.plain_images import PlainImages
 from bckd.distributed import from_first, joined_lists, process_count, process_index
 from bckd.errors import InputError
+from bckd.evaluation.scorers import Results, precision_curves
 from bckd.files import write_text
 from bckd.models.dense import DenseDetector
+from bckd.recipes import Scorer
 from bckd.structures import Batch, Detections
 from bckd.telling import some
 
 MAX_DETECTIONS = 100  # of an image and class that COCO's AP judges
-Results = list[dict[str, Any]]  # COCO results: image_id, category_id, bbox (xywh), score
 
 
 @dataclass(frozen=True)
@@ -175,46 +172,39 @@ def to_results(
 
 
 def score(
-    results: Results, annotations: Annotations, max_detections: int = MAX_DETECTIONS
+    results: Results,
+    annotations: Annotations,
+    max_detections: int = MAX_DETECTIONS,
+    scorer: Scorer = "hotcoco",
 ) -> Metrics:
-    """Average precision of COCO results against the annotations, by pycocotools.
+    """Average precision of COCO results against the annotations.
 
     Args:
         max_detections: of an image and class that are judged, the best.
+        scorer: who judges; the numbers are the same.
 
     Raises:
-        InputError: a box or a score is no finite number: no threshold would be above it.
+        InputError: a box or a score is no finite number: no threshold would be above it; or a
+            detection is of an image or a category that is not annotated.
     """
     _check_finite(results)
-    truth = annotations.to_pycocotools()
-    with contextlib.redirect_stdout(io.StringIO()):
-        found = truth.loadRes([dict(entry) for entry in results]) if results else _nothing(truth)
-        evaluation = COCOeval(truth, found, "bbox")
-        evaluation.params.maxDets = [max_detections]
-        for name in (
-            "imgIds",
-            "catIds",
-        ):  # numpy would make floats of 64 bits with and without sign
-            ids = getattr(evaluation.params, name)
-            setattr(evaluation.params, name, np.array(ids, dtype=object))
-        evaluation.evaluate()
-        evaluation.accumulate()
-    # (IoU, recall, class, area, detections), -1 where nothing is to be found
-    precision, areas = evaluation.eval["precision"], evaluation.params.areaRngLbl
-    at = {round(float(iou), 2): n for n, iou in enumerate(evaluation.params.iouThrs)}
-    everywhere, row = precision[..., areas.index("all"), 0], evaluation.params.catIds.index
-    ids = zip(annotations.class_names, annotations.category_ids, strict=True)
-    small, medium, large = (
-        _mean(precision[..., areas.index(name), 0]) for name in ("small", "medium", "large")
+    curves = precision_curves(results, annotations, max_detections, scorer)
+    small, medium, large, everywhere = (
+        curves.precision[..., curves.areas.index(name)]
+        for name in ("small", "medium", "large", "all")
     )
+    row = curves.category_ids.index
+    ids = zip(annotations.class_names, annotations.category_ids, strict=True)
     return Metrics(
-        _mean(everywhere),
-        _mean(everywhere[at[0.5]]),
-        _mean(everywhere[at[0.75]]),
-        small,
-        medium,
-        large,
-        {name: math.nan if i is None else _mean(everywhere[:, :, row(i)]) for name, i in ids},
+        AP=_mean(everywhere),
+        AP50=_mean(everywhere[curves.ious.index(0.5)]),
+        AP75=_mean(everywhere[curves.ious.index(0.75)]),
+        APs=_mean(small),
+        APm=_mean(medium),
+        APl=_mean(large),
+        per_class={
+            name: math.nan if i is None else _mean(everywhere[..., row(i)]) for name, i in ids
+        },
     )
 
 
@@ -240,14 +230,6 @@ def _check_finite(results: Results) -> None:
         images = list(dict.fromkeys(str(row["image_id"]) for row in broken))
         what = "detections have boxes or scores that are no numbers on {} images, with ids"
         raise InputError(some(what, images))
-
-
-def _nothing(truth: COCO) -> COCO:
-    """No detections on these images; pycocotools' `loadRes` can't say that."""
-    found = COCO()
-    found.dataset = {**truth.dataset, "annotations": []}
-    found.createIndex()
-    return found
 
 
 def evaluate(

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from bckd.datasets.coco import CocoDataset
 from bckd.distributed import process_count
 from bckd.errors import InputError
-from bckd.evaluation.average_precision import Results, detect, evaluation_loader, score
+from bckd.evaluation.average_precision import detect, evaluation_loader, score
+from bckd.evaluation.scorers import Results
 from bckd.image_size import ImageSize
 from bckd.models.dense import DenseDetector
 from bckd.recipes import Recipe

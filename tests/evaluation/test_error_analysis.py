@@ -14,8 +14,9 @@ import pytest
 
 from bckd.datasets.annotations import Annotations, read_annotations
 from bckd.errors import InputError
-from bckd.evaluation.average_precision import Results, score
+from bckd.evaluation.average_precision import score
 from bckd.evaluation.error_analysis import THRESHOLDS, TIDE_ERRORS, analyse_errors, match_detections
+from bckd.evaluation.scorers import Results
 
 NUT, SCREW = 3, 7
 HERE, SHIFTED, FAR = [10, 10, 52, 40], [38, 10, 52, 40], [120, 120, 30, 30]
