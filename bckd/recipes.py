@@ -104,9 +104,9 @@ class EvaluationConfig:
     """How average precision is measured."""
 
     batch_size: Images | None = None
-    """images a forward pass of a process; None: as many as in a step"""
+    """images a forward pass of a process; None: its share of a step, or 16 without a run"""
     precision: Precision = "float32"
-    """autocast of the network"""
+    """autocast of the network, as in training"""
     scorer: Scorer = "hotcoco"
     """who judges the detections: hotcoco, or pycocotools, which is slower and gives the same"""
 

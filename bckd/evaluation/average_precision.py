@@ -22,6 +22,7 @@ from bckd.errors import InputError
 from bckd.evaluation.scorers import Results, precision_curves
 from bckd.files import write_text
 from bckd.models.dense import DenseDetector
+from bckd.precision import Precision, autocast_type, computing_in
 from bckd.recipes import Scorer
 from bckd.structures import Batch, Detections
 from bckd.telling import some
@@ -53,6 +54,7 @@ def evaluation_loader(
     batch_size: int,
     workers: int = 0,
     share: tuple[int, int] = (0, 1),
+    pinned: bool = False,
 ) -> DataLoader[Batch]:
     """Every image of the data set once, in batches of images that are padded to one size.
 
@@ -62,6 +64,7 @@ def evaluation_loader(
 
     Args:
         share: (process, processes): that process's images, each `processes`-th one.
+        pinned: batches lie in page-locked memory, from which a GPU copies by itself.
     """
     same_canvas: dict[tuple[int, int], list[Key]] = {}
     for index in range(share[0], len(dataset), share[1]):
@@ -77,6 +80,7 @@ def evaluation_loader(
         batch_sampler=sorted(batches, key=lambda keys: keys[0].image),
         num_workers=workers,
         collate_fn=partial(collate, size=dataset.size),
+        pin_memory=pinned,
     )
 
 
@@ -86,10 +90,11 @@ def detect(
     annotations: Annotations,
     progress: bool = True,
     who: str = "the detector",
+    precision: Precision = "float32",
 ) -> Results:
     """Detections on every image, as COCO results; arguments and errors as of `find_objects`."""
     results: Results = []
-    for image_id, found in find_objects(detector, loader, progress, who):
+    for image_id, found in find_objects(detector, loader, progress, who, precision):
         results += to_results(found, image_id, annotations.category_ids)
     return results
 
@@ -100,6 +105,7 @@ def find_objects(
     loader: DataLoader[Batch],
     progress: bool = True,
     who: str = "the detector",
+    precision: Precision = "float32",
 ) -> list[tuple[int | str, Detections]]:
     """Image ids and detections, on the CPU and in pixels of the original files.
 
@@ -108,6 +114,7 @@ def find_objects(
 
     Args:
         who: the detector's name, for the message.
+        precision: what the network computes in; detections are picked in float32.
 
     Raises:
         InputError: a box or a score is nan, on which images.
@@ -117,8 +124,10 @@ def find_objects(
     results = []
     broken = []
     for batch in tqdm(loader, desc="evaluate", leave=False, disable=not progress):
-        found = detector.detect(batch.images.to(device), batch.sizes.to(device))
-        for n, detections in enumerate(found):
+        moved = batch.to(device)
+        with computing_in(autocast_type(precision, device), device):
+            found = detector.detect(moved.images, moved.sizes)
+        for n, detections in enumerate(_on_host(found)):
             if not detections.finite:
                 broken.append(batch.file_names[n])
                 continue
@@ -131,20 +140,31 @@ def find_objects(
     return results
 
 
+def _on_host(found: list[Detections]) -> list[Detections]:
+    """The detections of a batch on the CPU; the host waits once for all of its images."""
+    counts = [len(image.scores) for image in found]
+    boxes, scores, labels = (
+        torch.cat([getattr(image, name) for image in found]).cpu().split(counts)
+        for name in ("boxes", "scores", "labels")
+    )
+    return [Detections(*values) for values in zip(boxes, scores, labels, strict=True)]
+
+
 def _in_file(
     detections: Detections, frame: torch.Tensor, original_size: torch.Tensor
 ) -> Detections:
-    """Detections on the CPU, in pixels of the file, whose picture the network saw in a frame.
+    """Detections in pixels of the file, whose picture the network saw in a frame.
 
     Args:
+        detections: on the CPU, in pixels of the batch.
         frame: (4,) xyxy.
         original_size: (2,) height and width of the file.
     """
     start, end = frame[:2], frame[2:]
-    boxes = detections.boxes.cpu()
+    boxes = detections.boxes
     boxes = boxes.clamp(start.repeat(2).to(boxes), end.repeat(2).to(boxes)) - start.repeat(2)
     ratio = (original_size.flip(0) / (end - start)).repeat(2)
-    return Detections(boxes.double() * ratio, detections.scores.cpu(), detections.labels.cpu())
+    return Detections(boxes.double() * ratio, detections.scores, detections.labels)
 
 
 def to_results(
@@ -239,6 +259,8 @@ def evaluate(
     workers: int = 0,
     progress: bool = True,
     max_detections: int = MAX_DETECTIONS,
+    precision: Precision = "float32",
+    scorer: Scorer = "hotcoco",
 ) -> tuple[Metrics, Results]:
     """Detect on the data set and score: what `bckd eval` does.
 
@@ -247,16 +269,20 @@ def evaluate(
 
     Args:
         max_detections: see `score`; the detector keeps as many as its own settings say.
+        precision: see `find_objects`.
+        scorer: see `score`.
 
     Raises:
         InputError: a box or a score is nan, on which images.
     """
     share = (process_index(), process_count())
-    loader = evaluation_loader(dataset, batch_size, workers, share)
-    results = joined_lists(detect(detector, loader, dataset.annotations, progress))
+    pinned = next(detector.parameters()).is_cuda
+    loader = evaluation_loader(dataset, batch_size, workers, share, pinned)
+    own = detect(detector, loader, dataset.annotations, progress, precision=precision)
+    results = joined_lists(own)
     position = {image.id: n for n, image in enumerate(dataset.images)}
     results.sort(key=lambda entry: position[entry["image_id"]])
-    metrics = from_first(lambda: score(results, dataset.annotations, max_detections))
+    metrics = from_first(lambda: score(results, dataset.annotations, max_detections, scorer))
     return metrics, results
 
 

@@ -350,10 +350,20 @@ class _Run:
 
     def evaluate(self) -> Metrics:
         """The metrics of the student as it is; raises as `train` does."""
-        share, workers = _own_share(self.recipe), self.recipe.data.workers
+        settings, workers = self.recipe.evaluation, self.recipe.data.workers
+        size = settings.batch_size or _own_share(self.recipe)
         check = self.student.register_forward_pre_hook(lambda *_: self.told.raise_if_told())
         with check, self.told.at_once(), loading(self.told):
-            return evaluate(self.student, self.validation, share, workers, self.progress)[0]
+            metrics, _ = evaluate(
+                self.student,
+                self.validation,
+                size,
+                workers,
+                self.progress,
+                precision=settings.precision,
+                scorer=settings.scorer,
+            )
+            return metrics
 
     def save_student(self, path: Path, metrics: Metrics, steps: int) -> None:
         """Write the student as it is, with what it scored after so many steps."""
