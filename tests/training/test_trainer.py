@@ -9,6 +9,7 @@ import statistics
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -30,7 +31,7 @@ from bckd.models.detector import Detector
 from bckd.models.heads import HEADS
 from bckd.models.postprocess import PostProcess
 from bckd.normalisation import Normalisation
-from bckd.recipes import LossWeights, Optimisation, Recipe
+from bckd.recipes import EvaluationConfig, LossWeights, Optimisation, Recipe
 from bckd.structures import Batch
 from bckd.teachers.targets import TeacherTargets, live_teaching
 from bckd.training import trainer
@@ -342,15 +343,32 @@ def test_evaluation_takes_batches_of_the_images_of_a_process(
     """What fits a card in training fits it then."""
     sizes = []
 
-    def recorded(detector: Detector, dataset: object, batch_size: int, *more: object) -> object:
-        sizes.append(batch_size)
-        return evaluate(detector, dataset, batch_size, *more)
+    def recorded(*given: Any, **named: Any) -> object:
+        sizes.append(given[2])
+        return evaluate(*given, **named)
 
     monkeypatch.setattr(trainer, "evaluate", recorded)
     run(replace(tiny_recipe, evaluate_every=3))
     assert sizes == [4, 4]
     monkeypatch.setattr(trainer, "process_count", lambda: 2)
     assert trainer._own_share(tiny_recipe) == 2
+
+
+def test_evaluation_goes_by_settings_of_its_own(
+    tiny_recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+
+    def recorded(*given: Any, **named: Any) -> object:
+        seen.append((given[2], named))
+        return evaluate(*given, **named)
+
+    monkeypatch.setattr(trainer, "evaluate", recorded)
+    settings = EvaluationConfig(batch_size=3, precision="bf16", scorer="pycocotools")
+    run(replace(tiny_recipe, out=tmp_path / "own", evaluation=settings))
+    assert seen == [(3, {"precision": "bf16", "scorer": "pycocotools"})]
+    run(replace(tiny_recipe, out=tmp_path / "usual"))
+    assert same_weights(tmp_path / "own", tmp_path / "usual")
 
 
 def test_each_process_and_each_step_draw_numbers_of_their_own(
