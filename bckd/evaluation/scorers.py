@@ -64,7 +64,8 @@ def hotcoco_evaluation(results: Results, annotations: Annotations) -> hotcoco.CO
     """What hotcoco is to match.
 
     It takes ids from 0 to 2^64 - 1. Ours may be text, or less, so images and categories are
-    numbered here, in the order of their ids, in which pycocotools takes them.
+    numbered here, in the order of their ids, in which pycocotools takes them. hotcoco works in
+    threads of its own: once it has, a fork of the process can't score (a spawned one can).
 
     Raises:
         InputError: a detection is of an image or a category that is not annotated.

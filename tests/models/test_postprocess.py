@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -254,6 +255,27 @@ def test_the_host_waits_no_more_for_more_images_and_levels() -> None:
         assert len(found) == images and all(len(image.scores) for image in found)
         counts.append(waits.count)
     assert counts == [3, 3, 3]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+def test_a_gpu_is_waited_for_no_more_for_more_levels() -> None:
+    def waits(images: int, levels: int) -> int:
+        locations = grid([(6, 7)] * levels, [8 * 2**n for n in range(levels)])
+        boxes = torch.rand(images, 42 * levels, 4) + torch.tensor([0, 0, 9, 9])
+        output = DenseOutput(torch.randn(images, 42 * levels, 3).cuda(), boxes.cuda(), locations)
+        sizes = torch.full((images, 2), 64, device="cuda")
+        postprocess(output, sizes, PostProcess())
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            torch.cuda.set_sync_debug_mode("warn")
+            try:
+                postprocess(output, sizes, PostProcess())
+            finally:
+                torch.cuda.set_sync_debug_mode("default")
+        return sum("synchroniz" in str(entry.message) for entry in told)
+
+    assert 0 < waits(4, 1) == waits(4, 5)
+    assert waits(9, 5) - waits(8, 5) == waits(5, 5) - waits(4, 5) <= 2
 
 
 def test_images_do_not_mix() -> None:

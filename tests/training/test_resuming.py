@@ -21,7 +21,7 @@ from safetensors.torch import load_file, save_file
 from bckd.commands.main import run
 from bckd.datasets.scene_drawing import class_names
 from bckd.errors import InputError
-from bckd.recipes import LossWeights, Optimisation, Recipe
+from bckd.recipes import EvaluationConfig, LossWeights, Optimisation, Recipe
 from bckd.training import resuming, trainer
 from bckd.training.resuming import PREVIOUS, STATE
 from bckd.training.run_log import LOG, read_log
@@ -206,6 +206,7 @@ class TestResume:
 
     def test_what_does_not_touch_the_weights_may_differ(self, stopped: Recipe) -> None:
         changed = replace(stopped, log_every=2, checkpoint_every=100, evaluate_every=4)
+        changed = replace(changed, evaluation=EvaluationConfig(3, "bf16", "pycocotools"))
         assert_equal(finish(changed), uninterrupted(stopped))
 
     def test_a_finished_run_is_only_evaluated_again(self, tiny_recipe: Recipe) -> None:
@@ -476,7 +477,7 @@ class TestEvaluationsOnTheWay:
     def test_a_kill_in_one(self, tiny_recipe: Recipe, place: str) -> None:
         recipe = replace(tiny_recipe, evaluate_every=2, checkpoint_every=2)
 
-        def kill(*_: object) -> None:
+        def kill(*_: object, **__: object) -> None:
             raise SystemExit
 
         with pytest.MonkeyPatch.context() as patch:
