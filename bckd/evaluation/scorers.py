@@ -46,7 +46,6 @@ def precision_curves(
     Raises:
         InputError: a detection is of an image or a category that is not annotated.
     """
-    _check_known(results, annotations)
     evaluation = _SCORERS[scorer](results, annotations)
     evaluation.params.maxDets = [max_detections]
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools tells every step
@@ -102,6 +101,7 @@ def _pycocotools_evaluation(results: Results, annotations: Annotations) -> Any:
     from pycocotools.coco import COCO  # late: it is not asked as a rule
     from pycocotools.cocoeval import COCOeval
 
+    _check_known(results, annotations)
     truth, found = annotations.to_pycocotools(), COCO()
     with contextlib.redirect_stdout(io.StringIO()):
         if results:

@@ -2,17 +2,20 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import pytest
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 from torch.overrides import TorchFunctionMode
 from torchvision.ops import batched_nms
 
 from bckd.geometry import grid
 from bckd.models import PostProcess, postprocess
+from bckd.models.detector import Detector, HeadName
 from bckd.structures import DenseOutput, Detections
 
 SIZE = torch.tensor([[64, 96]])
@@ -255,6 +258,20 @@ def test_the_host_waits_no_more_for_more_images_and_levels() -> None:
         assert len(found) == images and all(len(image.scores) for image in found)
         counts.append(waits.count)
     assert counts == [3, 3, 3]
+
+
+@pytest.mark.parametrize("head", get_args(HeadName))
+def test_the_first_wait_is_for_the_number_of_candidates(
+    tiny_detector: Callable[..., Detector], head: str
+) -> None:
+    """On fake CUDA tensors, which have no values: any read of one raises, as does a stray one."""
+    with FakeTensorMode(), torch.device("cuda"):
+        detector = tiny_detector(head=head).eval()
+        images, sizes = torch.zeros(2, 3, 64, 96), torch.zeros(2, 2)
+        with pytest.raises(DataDependentOutputException) as caught:
+            detector.detect(images, sizes)
+    ours = [entry.name for entry in caught.traceback if entry.path.name == "postprocess.py"]
+    assert ours[-1] == "_candidates"
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
