@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
 
 from bckd.commands.metrics import print_metrics
 from bckd.commands.parsing import existing, parse
-from bckd.recipes import DataConfig
+from bckd.recipes import DataConfig, EvaluationConfig
 from bckd.system.errors import InputError
 from bckd.system.files import check_writable, write_atomically
-from bckd.system.values import Count, Images, Place, checked
+from bckd.system.values import Count, Place, checked
 
 if TYPE_CHECKING:
     from bckd.datasets.coco import CocoDataset
@@ -20,13 +22,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class EvalOptions:
-    """Average precision by pycocotools."""
+    """Average precision of a run's student, or of any weights."""
 
     data: DataConfig
     device: str = "auto"
     """cpu, cuda, cuda:1, mps; auto: cuda where there is one, else cpu"""
-    batch_size: Images = 16
-    """images a forward pass"""
+    evaluation: Annotated[EvaluationConfig, tyro.conf.OmitArgPrefixes] = field(
+        default_factory=EvaluationConfig
+    )
     detections: Place | None = None
     """also write the detections, as a COCO results JSON file"""
     max_detections: Count | None = None
@@ -44,7 +47,7 @@ def run(arguments: list[str]) -> None:
         arguments, data, path = ["--help"], DataConfig(), Path("RUN")
     else:
         path = existing(arguments[0])
-        from bckd.training.evaluating import recorded_data  # late: no help and no typo needs it
+        from bckd.training.recorded import recorded_data  # late: no help and no typo needs it
 
         data, arguments = recorded_data(path), arguments[1:]
 
@@ -67,9 +70,16 @@ def _evaluate(path: Path, options: EvalOptions) -> None:
     for file in filter(Path.exists, written):
         check_writable(file, *(dataset.folder / image.file_name for image in dataset.images))
     detector, dataset = with_classes_of(detector, path, dataset)
-    loading = (options.batch_size, options.data.workers)
-    limit = MAX_DETECTIONS if options.max_detections is None else options.max_detections
-    metrics, results = evaluate(detector, dataset, *loading, max_detections=limit)
+    settings = options.evaluation
+    metrics, results = evaluate(
+        detector,
+        dataset,
+        settings.batch_size or 16,
+        options.data.workers,
+        max_detections=options.max_detections or MAX_DETECTIONS,
+        precision=settings.precision,
+        scorer=settings.scorer,
+    )
     if not results:
         print("nothing was found on these images")
     if options.detections is not None:

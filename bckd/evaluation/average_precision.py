@@ -1,9 +1,7 @@
-"""Average precision by pycocotools, and detections as COCO results."""
+"""Average precision, and detections as COCO results."""
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
 import math
 from dataclasses import dataclass
@@ -13,23 +11,23 @@ from typing import Any
 
 import numpy as np
 import torch
-from pycocotools.coco import COCO
-from pycocotools.cocoeval import COCOeval
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
 from bckd.datasets.annotations import Annotations
 from bckd.datasets.coco import CocoDataset, Key, collate
 from bckd.datasets.plain_images import PlainImages
+from bckd.evaluation.scorers import Results, precision_curves
 from bckd.models.dense import DenseDetector
+from bckd.recipes import Scorer
 from bckd.structures import Batch, Detections
 from bckd.system.distributed import from_first, joined_lists, process_count, process_index
 from bckd.system.errors import InputError
 from bckd.system.files import write_text
+from bckd.system.precision import Precision, autocast_type, computing_in
 from bckd.system.telling import some
 
 MAX_DETECTIONS = 100  # of an image and class that COCO's AP judges
-Results = list[dict[str, Any]]  # COCO results: image_id, category_id, bbox (xywh), score
 
 
 @dataclass(frozen=True)
@@ -56,6 +54,7 @@ def evaluation_loader(
     batch_size: int,
     workers: int = 0,
     share: tuple[int, int] = (0, 1),
+    pinned: bool = False,
 ) -> DataLoader[Batch]:
     """Every image of the data set once, in batches of images that are padded to one size.
 
@@ -65,6 +64,7 @@ def evaluation_loader(
 
     Args:
         share: (process, processes): that process's images, each `processes`-th one.
+        pinned: batches lie in page-locked memory, from which a GPU copies by itself.
     """
     same_canvas: dict[tuple[int, int], list[Key]] = {}
     for index in range(share[0], len(dataset), share[1]):
@@ -80,6 +80,7 @@ def evaluation_loader(
         batch_sampler=sorted(batches, key=lambda keys: keys[0].image),
         num_workers=workers,
         collate_fn=partial(collate, size=dataset.size),
+        pin_memory=pinned,
     )
 
 
@@ -89,10 +90,11 @@ def detect(
     annotations: Annotations,
     progress: bool = True,
     who: str = "the detector",
+    precision: Precision = "float32",
 ) -> Results:
     """Detections on every image, as COCO results; arguments and errors as of `find_objects`."""
     results: Results = []
-    for image_id, found in find_objects(detector, loader, progress, who):
+    for image_id, found in find_objects(detector, loader, progress, who, precision):
         results += to_results(found, image_id, annotations.category_ids)
     return results
 
@@ -103,6 +105,7 @@ def find_objects(
     loader: DataLoader[Batch],
     progress: bool = True,
     who: str = "the detector",
+    precision: Precision = "float32",
 ) -> list[tuple[int | str, Detections]]:
     """Image ids and detections, on the CPU and in pixels of the original files.
 
@@ -111,6 +114,7 @@ def find_objects(
 
     Args:
         who: the detector's name, for the message.
+        precision: what the network computes in; detections are picked in float32.
 
     Raises:
         InputError: a box or a score is nan, on which images.
@@ -120,9 +124,10 @@ def find_objects(
     results = []
     broken = []
     for batch in tqdm(loader, desc="evaluate", leave=False, disable=not progress):
-        batch = batch.to(device)
-        found = detector.detect(batch.images, batch.sizes)
-        for n, detections in enumerate(found):
+        moved = batch.to(device)
+        with computing_in(autocast_type(precision, device), device):
+            found = detector.detect(moved.images, moved.sizes)
+        for n, detections in enumerate(_on_host(found)):
             if not detections.finite:
                 broken.append(batch.file_names[n])
                 continue
@@ -135,20 +140,31 @@ def find_objects(
     return results
 
 
+def _on_host(found: list[Detections]) -> list[Detections]:
+    """The detections of a batch on the CPU; the host waits once for all of its images."""
+    counts = [len(image.scores) for image in found]
+    boxes, scores, labels = (
+        torch.cat([getattr(image, name) for image in found]).cpu().split(counts)
+        for name in ("boxes", "scores", "labels")
+    )
+    return [Detections(*values) for values in zip(boxes, scores, labels, strict=True)]
+
+
 def _in_file(
     detections: Detections, frame: torch.Tensor, original_size: torch.Tensor
 ) -> Detections:
-    """Detections on the CPU, in pixels of the file, whose picture the network saw in a frame.
+    """Detections in pixels of the file, whose picture the network saw in a frame.
 
     Args:
+        detections: on the CPU, in pixels of the batch.
         frame: (4,) xyxy.
         original_size: (2,) height and width of the file.
     """
     start, end = frame[:2], frame[2:]
-    boxes = detections.boxes.cpu()
+    boxes = detections.boxes
     boxes = boxes.clamp(start.repeat(2).to(boxes), end.repeat(2).to(boxes)) - start.repeat(2)
     ratio = (original_size.flip(0) / (end - start)).repeat(2)
-    return Detections(boxes.double() * ratio, detections.scores.cpu(), detections.labels.cpu())
+    return Detections(boxes.double() * ratio, detections.scores, detections.labels)
 
 
 def to_results(
@@ -176,46 +192,39 @@ def to_results(
 
 
 def score(
-    results: Results, annotations: Annotations, max_detections: int = MAX_DETECTIONS
+    results: Results,
+    annotations: Annotations,
+    max_detections: int = MAX_DETECTIONS,
+    scorer: Scorer = "hotcoco",
 ) -> Metrics:
-    """Average precision of COCO results against the annotations, by pycocotools.
+    """Average precision of COCO results against the annotations.
 
     Args:
         max_detections: of an image and class that are judged, the best.
+        scorer: who judges; the numbers are the same.
 
     Raises:
-        InputError: a box or a score is no finite number: no threshold would be above it.
+        InputError: a box or a score is no finite number: no threshold would be above it; or a
+            detection is of an image or a category that is not annotated.
     """
     _check_finite(results)
-    truth = annotations.to_pycocotools()
-    with contextlib.redirect_stdout(io.StringIO()):
-        found = truth.loadRes([dict(entry) for entry in results]) if results else _nothing(truth)
-        evaluation = COCOeval(truth, found, "bbox")
-        evaluation.params.maxDets = [max_detections]
-        for name in (
-            "imgIds",
-            "catIds",
-        ):  # numpy would make floats of 64 bits with and without sign
-            ids = getattr(evaluation.params, name)
-            setattr(evaluation.params, name, np.array(ids, dtype=object))
-        evaluation.evaluate()
-        evaluation.accumulate()
-    # (IoU, recall, class, area, detections), -1 where nothing is to be found
-    precision, areas = evaluation.eval["precision"], evaluation.params.areaRngLbl
-    at = {round(float(iou), 2): n for n, iou in enumerate(evaluation.params.iouThrs)}
-    everywhere, row = precision[..., areas.index("all"), 0], evaluation.params.catIds.index
-    ids = zip(annotations.class_names, annotations.category_ids, strict=True)
-    small, medium, large = (
-        _mean(precision[..., areas.index(name), 0]) for name in ("small", "medium", "large")
+    curves = precision_curves(results, annotations, max_detections, scorer)
+    small, medium, large, everywhere = (
+        curves.precision[..., curves.areas.index(name)]
+        for name in ("small", "medium", "large", "all")
     )
+    row = curves.category_ids.index
+    ids = zip(annotations.class_names, annotations.category_ids, strict=True)
     return Metrics(
-        _mean(everywhere),
-        _mean(everywhere[at[0.5]]),
-        _mean(everywhere[at[0.75]]),
-        small,
-        medium,
-        large,
-        {name: math.nan if i is None else _mean(everywhere[:, :, row(i)]) for name, i in ids},
+        AP=_mean(everywhere),
+        AP50=_mean(everywhere[curves.ious.index(0.5)]),
+        AP75=_mean(everywhere[curves.ious.index(0.75)]),
+        APs=_mean(small),
+        APm=_mean(medium),
+        APl=_mean(large),
+        per_class={
+            name: math.nan if i is None else _mean(everywhere[..., row(i)]) for name, i in ids
+        },
     )
 
 
@@ -243,14 +252,6 @@ def _check_finite(results: Results) -> None:
         raise InputError(some(what, images))
 
 
-def _nothing(truth: COCO) -> COCO:
-    """No detections on these images; pycocotools' `loadRes` can't say that."""
-    found = COCO()
-    found.dataset = {**truth.dataset, "annotations": []}
-    found.createIndex()
-    return found
-
-
 def evaluate(
     detector: DenseDetector,
     dataset: CocoDataset,
@@ -258,6 +259,8 @@ def evaluate(
     workers: int = 0,
     progress: bool = True,
     max_detections: int = MAX_DETECTIONS,
+    precision: Precision = "float32",
+    scorer: Scorer = "hotcoco",
 ) -> tuple[Metrics, Results]:
     """Detect on the data set and score: what `bckd eval` does.
 
@@ -266,16 +269,20 @@ def evaluate(
 
     Args:
         max_detections: see `score`; the detector keeps as many as its own settings say.
+        precision: see `find_objects`.
+        scorer: see `score`.
 
     Raises:
         InputError: a box or a score is nan, on which images.
     """
     share = (process_index(), process_count())
-    loader = evaluation_loader(dataset, batch_size, workers, share)
-    results = joined_lists(detect(detector, loader, dataset.annotations, progress))
+    pinned = next(detector.parameters()).is_cuda
+    loader = evaluation_loader(dataset, batch_size, workers, share, pinned)
+    own = detect(detector, loader, dataset.annotations, progress, precision=precision)
+    results = joined_lists(own)
     position = {image.id: n for n, image in enumerate(dataset.images)}
     results.sort(key=lambda entry: position[entry["image_id"]])
-    metrics = from_first(lambda: score(results, dataset.annotations, max_detections))
+    metrics = from_first(lambda: score(results, dataset.annotations, max_detections, scorer))
     return metrics, results
 
 

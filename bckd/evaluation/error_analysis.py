@@ -8,13 +8,11 @@ good is what is left above one fixed score (F1)?
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
-from hotcoco import COCO, COCOeval
+from hotcoco import COCOeval
 
 from bckd.datasets.annotations import Annotations
-from bckd.evaluation.average_precision import Results
-from bckd.system.errors import InputError
+from bckd.evaluation.scorers import Results, hotcoco_evaluation
 
 IOU = 0.5  # from here on a box counts as found
 BINS = 10  # of equal width, over scores from 0 to 1
@@ -84,39 +82,9 @@ def match_detections(results: Results, annotations: Annotations) -> COCOeval:
     Raises:
         InputError: a detection is of an image or a category that is not annotated.
     """
-    _check_known(results, annotations)
-    content = annotations.content
-    # Only what boxes need: hotcoco is stricter than we are about the other fields.
-    truth = COCO(
-        {
-            "images": _only(content["images"], ("id", "width", "height")),
-            "categories": _only(content["categories"], ("id", "name")),
-            "annotations": _only(
-                content["annotations"], ("id", "image_id", "category_id", "bbox", "area", "iscrowd")
-            ),
-        }
-    )
-    evaluation = COCOeval(truth, truth.load_res(results), "bbox")
+    evaluation = hotcoco_evaluation(results, annotations)
     evaluation.evaluate()
     return evaluation
-
-
-def _check_known(results: Results, annotations: Annotations) -> None:
-    known: dict[str, set[Any]] = {
-        "image_id": {image.id for image in annotations.images},
-        "category_id": set(annotations.category_ids),
-    }
-    for field, values in known.items():
-        strange = {row[field] for row in results} - values
-        if strange:
-            raise InputError(
-                f"results name {field} {min(strange)}, which {annotations.path} does not list; "
-                f"expected detections on its images"
-            )
-
-
-def _only(rows: list[dict[str, Any]], names: tuple[str, ...]) -> list[dict[str, Any]]:
-    return [{name: row[name] for name in names} for row in rows]
 
 
 def _f1(evaluation: COCOeval, results: Results) -> dict[str, float]:

@@ -30,6 +30,8 @@ class PostProcess:
 def postprocess(output: DenseOutput, sizes: Tensor, settings: PostProcess) -> list[Detections]:
     """Detections of every image, best first, clipped to the image.
 
+    The host waits for the device three times, and once an image for its NMS.
+
     Follows mmdetection 2.28 `core/utils/misc.py: filter_scores_and_topk` and
     `models/dense_heads/base_dense_head.py`; what a centerness does, `settings.quality` says.
 
@@ -46,41 +48,59 @@ def postprocess(output: DenseOutput, sizes: Tensor, settings: PostProcess) -> li
     quality = None if output.quality is None else output.quality.sigmoid()
     if quality is not None and settings.quality == "geometric_mean":
         scores, quality = (scores * quality[..., None]).sqrt(), None
-    found = []
-    for n in range(len(scores)):
-        limit = sizes[n].flip(0).repeat(2).to(output.boxes)  # width, height, width, height
-        boxes = output.boxes[n].clamp(min=0).minimum(limit)
-        found.append(
-            _one_image(scores[n], None if quality is None else quality[n], boxes, output, settings)
+    places, counts = _candidates(scores, output.locations.counts, settings)
+    image, row, label = places.unbind(dim=1)
+    score = scores[image, row, label]
+    if quality is not None:
+        score = score * quality[image, row]
+    limits = sizes.flip(1).repeat(1, 2).to(output.boxes)  # width, height, width, height
+    boxes = output.boxes[image, row].clamp(min=0).minimum(limits[image])
+    finite = Detections(boxes, score, label).finite
+    parts = zip(*(x.split(counts) for x in (boxes, score, label)), strict=True)
+    return [_kept(Detections(*values), finite, settings) for values in parts]
+
+
+def _candidates(
+    scores: Tensor, levels: list[int], settings: PostProcess
+) -> tuple[Tensor, list[int]]:
+    """What enters NMS: the best of those of each image and level that pass the threshold.
+
+    Args:
+        scores: (N, A, K).
+        levels: number of locations of each level.
+
+    Returns:
+        (M, 3) image, location and class, image by image; and how many each image has.
+    """
+    # A score that is nan passes, so that whoever takes the detections sees it.
+    passed = ~(scores <= settings.score_threshold)
+    by_level = [level.sum(dim=(1, 2)) for level in passed.split(levels, dim=1)]
+    counts = torch.stack(by_level, dim=1).tolist()  # (N, L) at once: each read is a wait
+    places = passed.nonzero()
+    groups = [count for image in counts for count in image]
+    limit = settings.candidates_per_level
+    best = [
+        place[value.topk(min(limit, len(value))).indices]
+        for place, value in zip(
+            places.split(groups), scores[places.unbind(dim=1)].split(groups), strict=True
         )
-    return found
+    ]
+    return torch.cat(best), [sum(min(limit, count) for count in image) for image in counts]
 
 
-def _one_image(
-    scores: Tensor,
-    quality: Tensor | None,
-    boxes: Tensor,
-    output: DenseOutput,
-    settings: PostProcess,
-) -> Detections:
-    """NMS over the best (location, class) pairs of each level: scores (A, K), boxes (A, 4)."""
+def _kept(found: Detections, finite: bool, settings: PostProcess) -> Detections:
+    """NMS over the candidates of an image.
+
+    Args:
+        finite: whether all candidates of the batch are numbers.
+    """
     from torchvision.ops import batched_nms  # late: see bckd.models.backbones.base
 
-    rows, labels, kept_scores, start = [], [], [], 0
-    for level in scores.split(output.locations.counts):
-        # A score that is nan passes, so that whoever takes the detections sees it.
-        row, label = (~(level <= settings.score_threshold)).nonzero(as_tuple=True)
-        value = level[row, label]
-        best = value.topk(min(settings.candidates_per_level, len(value))).indices
-        rows.append(row[best] + start)
-        labels.append(label[best])
-        kept_scores.append(value[best])
-        start += len(level)
-    row, label, score = torch.cat(rows), torch.cat(labels), torch.cat(kept_scores)
-    if quality is not None:
-        score = score * quality[row]
-    broken = (~(score.isfinite() & boxes[row].isfinite().all(dim=-1))).nonzero().flatten()
+    boxes, scores, labels = found.boxes, found.scores, found.labels
     # NMS can make nothing of what is no number, which is then all that is returned.
-    kept = broken if len(broken) else batched_nms(boxes[row], score, label, settings.nms_iou)
-    keep = kept[: settings.max_detections]
-    return Detections(boxes[row[keep]], score[keep], label[keep])
+    if finite or found.finite:
+        keep = batched_nms(boxes, scores, labels, settings.nms_iou)
+    else:
+        keep = (~(scores.isfinite() & boxes.isfinite().all(dim=-1))).nonzero().flatten()
+    keep = keep[: settings.max_detections]
+    return Detections(boxes[keep], scores[keep], labels[keep])

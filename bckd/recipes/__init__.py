@@ -2,6 +2,14 @@
 
 from bckd.losses.options import LossOptions
 from bckd.recipes.loss_weights import LossWeights
-from bckd.recipes.recipe import DataConfig, Optimisation, Recipe
+from bckd.recipes.recipe import DataConfig, EvaluationConfig, Optimisation, Recipe, Scorer
 
-__all__ = ["DataConfig", "LossOptions", "LossWeights", "Optimisation", "Recipe"]
+__all__ = [
+    "DataConfig",
+    "EvaluationConfig",
+    "LossOptions",
+    "LossWeights",
+    "Optimisation",
+    "Recipe",
+    "Scorer",
+]

@@ -96,6 +96,21 @@ class Optimisation:
     """largest norm of the gradient; None does not clip"""
 
 
+Scorer = Literal["hotcoco", "pycocotools"]
+
+
+@dataclass(frozen=True)
+class EvaluationConfig:
+    """How average precision is measured."""
+
+    batch_size: Images | None = None
+    """images a forward pass of a process; None: its share of a step, or 16 without a run"""
+    precision: Precision = "float32"
+    """autocast of the network, as in training"""
+    scorer: Scorer = "hotcoco"
+    """who judges the detections: hotcoco, or pycocotools, which is slower and gives the same"""
+
+
 @dataclass(frozen=True)
 class Recipe:
     """Everything that decides the outcome of a run."""
@@ -126,6 +141,7 @@ class Recipe:
     weights (IMAGENET1K_V1 of its backbone, or COCO_V1 of all but its class outputs)"""
     out: Place = Path("runs/run")
     """folder of the run: student, log, resume state"""
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     steps: Count = 87_960
     """training steps; 87,960 are 12 epochs of COCO at batch 16"""
     batch_size: Images = 16

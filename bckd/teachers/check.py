@@ -11,7 +11,8 @@ import math
 from dataclasses import dataclass
 
 from bckd.datasets.coco import CocoDataset
-from bckd.evaluation.average_precision import Results, detect, evaluation_loader, score
+from bckd.evaluation.average_precision import detect, evaluation_loader, score
+from bckd.evaluation.scorers import Results
 from bckd.image_size import ImageSize
 from bckd.models.dense import DenseDetector
 from bckd.recipes import Recipe
@@ -116,6 +117,9 @@ def examine(
         loader = evaluation_loader(dataset, min(BATCH_SIZE, share))
         return detect(detector, loader, annotations, progress=False, who=who)
 
+    def measure(results: Results) -> float:
+        return score(results, annotations, scorer=recipe.evaluation.scorer).AP
+
     results = detections(teacher.detector, _name(recipe))
     ids = [image.id for image in annotations.images]
     moved = dict(zip(ids, [*ids[1:], *ids[:1]], strict=True))
@@ -123,9 +127,9 @@ def examine(
     started = recipe.start is not None
     return Preflight(
         images=len(ids),
-        AP=score(results, annotations).AP,
-        chance=score(wrong, annotations).AP if len(ids) > 1 else 0.0,
-        student=score(detections(student, "student"), annotations).AP if started else None,
+        AP=measure(results),
+        chance=measure(wrong) if len(ids) > 1 else 0.0,
+        student=measure(detections(student, "student")) if started else None,
         recorded=_recorded(teacher),
     )
 

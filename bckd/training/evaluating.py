@@ -9,9 +9,10 @@ from bckd.datasets.annotations import class_names_of
 from bckd.datasets.coco import CocoDataset
 from bckd.evaluation.average_precision import MAX_DETECTIONS, Metrics, evaluate
 from bckd.models.dense import DenseDetector
-from bckd.recipes import DataConfig, Recipe
+from bckd.recipes import DataConfig, Recipe, Scorer
 from bckd.system.device import pick_device
 from bckd.system.files import read_json
+from bckd.system.precision import Precision
 from bckd.system.values import checked, from_plain
 from bckd.teachers.matching import with_classes_of
 from bckd.training.data import validation_data
@@ -24,6 +25,8 @@ def evaluate_saved(
     device: str = "auto",
     batch_size: int = 16,
     progress: bool = True,
+    precision: Precision = "float32",
+    scorer: Scorer = "hotcoco",
 ) -> Metrics:
     """The metrics that `bckd eval` prints, of a run or of weights.
 
@@ -34,6 +37,8 @@ def evaluate_saved(
         device: cpu, cuda, cuda:1, mps; auto: cuda where there is one, else cpu.
         batch_size: images a forward pass.
         progress: show a bar.
+        precision: what the network computes in (see `bckd.system.precision`).
+        scorer: who judges the detections; the numbers are the same.
 
     Raises:
         InputError: weights or data are absent or something else, or do not fit one another.
@@ -44,7 +49,8 @@ def evaluate_saved(
     data = checked(data)
     detector, dataset = saved_and_data(source, data, device)
     detector, dataset = with_classes_of(detector, Path(source), dataset)
-    return evaluate(detector, dataset, batch_size, data.workers, progress)[0]
+    loading = (batch_size, data.workers, progress)
+    return evaluate(detector, dataset, *loading, precision=precision, scorer=scorer)[0]
 
 
 def saved_and_data(

@@ -42,6 +42,7 @@ FREE_FIELDS = {
     "data.val_images",
     "data.val_annotations",
     "data.first_val",
+    "evaluation",
     "model.postprocess",
 }
 ABSENT = "absent"  # in place of a file's SHA-256

@@ -41,7 +41,7 @@ from bckd.teachers.targets import Teaching
 from bckd.training.checks import FiniteCheck, check_weights, own_share
 from bckd.training.loss_window import LossWindow
 from bckd.training.own_terms import OwnTerms
-from bckd.training.resuming import save_state
+from bckd.training.resume_state import save_state
 from bckd.training.run_log import NoLog, RunLog, read_log
 from bckd.training.schedule import learning_rate, set_learning_rate
 from bckd.training.terms import Terms, compute_terms, supervision_of, term_weights, weights_at
@@ -112,10 +112,20 @@ class Run:
 
     def evaluate(self) -> Metrics:
         """The metrics of the student as it is; raises as `train` does."""
-        share, workers = own_share(self.recipe), self.recipe.data.workers
+        settings, workers = self.recipe.evaluation, self.recipe.data.workers
+        size = settings.batch_size or own_share(self.recipe)
         check = self.student.register_forward_pre_hook(lambda *_: self.told.raise_if_told())
         with check, self.told.at_once(), loading(self.told):
-            return evaluate(self.student, self.validation, share, workers, self.progress)[0]
+            metrics, _ = evaluate(
+                self.student,
+                self.validation,
+                size,
+                workers,
+                self.progress,
+                precision=settings.precision,
+                scorer=settings.scorer,
+            )
+            return metrics
 
     def save_student(self, path: Path, metrics: Metrics, steps: int) -> None:
         """Write the student as it is, with what it scored after so many steps."""

@@ -22,6 +22,7 @@ from bckd.evaluation.average_precision import (
     detect,
     evaluate,
     evaluation_loader,
+    find_objects,
     score,
     to_results,
     write_results,
@@ -29,8 +30,10 @@ from bckd.evaluation.average_precision import (
 from bckd.image_size import ImageSize
 from bckd.models.detector import Detector, HeadName
 from bckd.models.postprocess import PostProcess, postprocess
+from bckd.recipes import Scorer
 from bckd.structures import Detections
 from bckd.system.errors import InputError
+from bckd.system.precision import Precision
 from bckd.zoo.checkpoints import load_detector
 
 SIZE = ImageSize(short_side=48, long_side=80)
@@ -120,6 +123,46 @@ class TestDetect:
         for a, b in zip(one, all_at_once, strict=True):
             assert a["image_id"] == b["image_id"]
             assert a["score"] == pytest.approx(b["score"], abs=1e-5)
+
+
+class TestPrecision:
+    """The network computes in what is asked for; what it finds is float32."""
+
+    @pytest.mark.parametrize(
+        ("precision", "dtype"), [("float32", torch.float32), ("bf16", torch.bfloat16)]
+    )
+    def test_of_convolutions_and_of_detections(
+        self,
+        scenes_root: Path,
+        tiny_detector: Callable[..., Detector],
+        precision: Precision,
+        dtype: torch.dtype,
+    ) -> None:
+        annotations = read_annotations(scenes_root / "annotations" / "instances_val.json")
+        scenes = CocoDataset(scenes_root / "val", annotations, ImageSize(64, 64))
+        detector = tiny_detector()
+        with torch.no_grad():
+            detector.head.cls.bias += 3
+        seen = []
+        detector.head.cls.register_forward_hook(lambda *given: seen.append(given[2].dtype))
+        found = find_objects(
+            detector, evaluation_loader(scenes, 4), progress=False, precision=precision
+        )
+        assert set(seen) == {dtype}
+        assert {image.scores.dtype for _, image in found} == {torch.float32}
+        assert sum(len(image.scores) for _, image in found) > 50
+
+    @pytest.mark.parametrize("scorer", get_args(Scorer))
+    def test_ap_in_bfloat16(self, scenes_root: Path, scorer: Scorer) -> None:
+        annotations = read_annotations(scenes_root / "annotations" / "instances_val.json").first(8)
+        scenes = CocoDataset(scenes_root / "val", annotations, ImageSize(128, 128))
+        detector = load_detector(TEACHER).detector
+        (exact, some), (half, others) = (
+            evaluate(detector, scenes, progress=False, precision=precision, scorer=scorer)
+            for precision in ("float32", "bf16")
+        )
+        assert some != others
+        assert exact.AP > 0.3 and half.AP == pytest.approx(exact.AP, abs=0.02)
 
 
 class TestCompany:

@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 
 from bckd.datasets.annotations import Annotations, read_annotations
-from bckd.evaluation.average_precision import Results, score
+from bckd.evaluation.average_precision import score
 from bckd.evaluation.error_analysis import THRESHOLDS, TIDE_ERRORS, analyse_errors, match_detections
+from bckd.evaluation.scorers import Results
 from bckd.system.errors import InputError
 
 NUT, SCREW = 3, 7

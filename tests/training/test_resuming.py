@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 
 from bckd.commands.main import run
 from bckd.datasets.scene_drawing import class_names
-from bckd.recipes import LossWeights, Optimisation, Recipe
+from bckd.recipes import EvaluationConfig, LossWeights, Optimisation, Recipe
 from bckd.system.errors import InputError
 from bckd.training import resuming
 from bckd.training import run as running
@@ -209,6 +209,7 @@ class TestResume:
 
     def test_what_does_not_touch_the_weights_may_differ(self, stopped: Recipe) -> None:
         changed = replace(stopped, log_every=2, checkpoint_every=100, evaluate_every=4)
+        changed = replace(changed, evaluation=EvaluationConfig(3, "bf16", "pycocotools"))
         assert_equal(finish(changed), uninterrupted(stopped))
 
     def test_a_finished_run_is_only_evaluated_again(self, tiny_recipe: Recipe) -> None:
@@ -479,7 +480,7 @@ class TestEvaluationsOnTheWay:
     def test_a_kill_in_one(self, tiny_recipe: Recipe, place: str) -> None:
         recipe = replace(tiny_recipe, evaluate_every=2, checkpoint_every=2)
 
-        def kill(*_: object) -> None:
+        def kill(*_: object, **__: object) -> None:
             raise SystemExit
 
         with pytest.MonkeyPatch.context() as patch:

@@ -9,6 +9,7 @@ import statistics
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,7 +29,7 @@ from bckd.models.detector import Detector
 from bckd.models.heads import HEADS
 from bckd.models.postprocess import PostProcess
 from bckd.normalisation import Normalisation
-from bckd.recipes import LossWeights, Optimisation, Recipe
+from bckd.recipes import EvaluationConfig, LossWeights, Optimisation, Recipe
 from bckd.structures import Batch
 from bckd.system.errors import InputError, NonFiniteLossError
 from bckd.system.files import one_writer
@@ -36,14 +37,13 @@ from bckd.teachers.targets import TeacherTargets, live_teaching
 from bckd.training import checks, trainer
 from bckd.training import run as running
 from bckd.training.data import training_data, validation_data
-from bckd.training.resuming import STATE
 from bckd.training.run_log import read_log
 from bckd.training.student import build_student
 from bckd.training.teacher import load_teacher
 from bckd.training.terms import compute_terms
 from bckd.training.trainer import RunResult, train
 from bckd.zoo.checkpoints import load_detector, save_detector
-from bckd.zoo.unfinished import STUDENT
+from bckd.zoo.unfinished import STATE, STUDENT
 
 NAMES = class_names("standard")
 SUPERVISED = {"qfl", "dfl", "giou"}
@@ -344,15 +344,32 @@ def test_evaluation_takes_batches_of_the_images_of_a_process(
     """What fits a card in training fits it then."""
     sizes = []
 
-    def recorded(detector: Detector, dataset: object, batch_size: int, *more: object) -> object:
-        sizes.append(batch_size)
-        return evaluate(detector, dataset, batch_size, *more)
+    def recorded(*given: Any, **named: Any) -> object:
+        sizes.append(given[2])
+        return evaluate(*given, **named)
 
     monkeypatch.setattr(running, "evaluate", recorded)
     run(replace(tiny_recipe, evaluate_every=3))
     assert sizes == [4, 4]
     monkeypatch.setattr(checks, "process_count", lambda: 2)
     assert checks.own_share(tiny_recipe) == 2
+
+
+def test_evaluation_goes_by_settings_of_its_own(
+    tiny_recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+
+    def recorded(*given: Any, **named: Any) -> object:
+        seen.append((given[2], named))
+        return evaluate(*given, **named)
+
+    monkeypatch.setattr(running, "evaluate", recorded)
+    settings = EvaluationConfig(batch_size=3, precision="bf16", scorer="pycocotools")
+    run(replace(tiny_recipe, out=tmp_path / "own", evaluation=settings))
+    assert seen == [(3, {"precision": "bf16", "scorer": "pycocotools"})]
+    run(replace(tiny_recipe, out=tmp_path / "usual"))
+    assert same_weights(tmp_path / "own", tmp_path / "usual")
 
 
 def test_each_process_and_each_step_draw_numbers_of_their_own(
