@@ -12,6 +12,7 @@ from bckd.recipes import DataConfig
 from bckd.system.errors import InputError
 from bckd.system.files import check_writable, write_atomically
 from bckd.system.values import Count, Images, Place, checked
+from bckd.training.recorded import recorded_data
 
 if TYPE_CHECKING:
     from bckd.datasets.coco import CocoDataset
@@ -44,8 +45,6 @@ def run(arguments: list[str]) -> None:
         arguments, data, path = ["--help"], DataConfig(), Path("RUN")
     else:
         path = existing(arguments[0])
-        from bckd.training.evaluating import recorded_data  # late: no help and no typo needs it
-
         data, arguments = recorded_data(path), arguments[1:]
 
     options = checked(parse(EvalOptions, arguments, f"eval {path}", default=EvalOptions(data)))
