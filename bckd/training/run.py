@@ -41,7 +41,7 @@ from bckd.teachers.targets import Teaching
 from bckd.training.checks import check_finite, check_weights, own_share
 from bckd.training.loss_window import LossWindow
 from bckd.training.own_terms import OwnTerms
-from bckd.training.resuming import save_state
+from bckd.training.resume_state import save_state
 from bckd.training.run_log import NoLog, RunLog, read_log
 from bckd.training.schedule import learning_rate, set_learning_rate
 from bckd.training.terms import Terms, compute_terms, supervision_of, term_weights, weights_at

@@ -19,7 +19,7 @@ from bckd.recipes import DataConfig, Recipe
 from bckd.system.errors import InputError
 from bckd.teachers.targets import TeacherTargets
 from bckd.training.data import training_data
-from bckd.training.resuming import contents_of
+from bckd.training.run_contents import contents_of
 from bckd.training.teacher import make_teaching
 
 IMAGE = torch.arange(3 * 20 * 30, dtype=torch.uint8).reshape(3, 20, 30)

@@ -26,11 +26,10 @@ from bckd.system.errors import InputError, Interrupted
 from bckd.system.interruption import ending
 from bckd.training import run as running
 from bckd.training import trainer
-from bckd.training.resuming import STATE
 from bckd.training.run import snapshot
 from bckd.training.run_log import read_log
 from bckd.training.trainer import train
-from bckd.zoo.unfinished import STUDENT
+from bckd.zoo.unfinished import STATE, STUDENT
 
 SIGNALS = [signal.SIGTERM, signal.SIGINT]
 

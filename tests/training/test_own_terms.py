@@ -20,11 +20,10 @@ from bckd.recipes import LossWeights, Recipe
 from bckd.system.errors import InputError
 from bckd.system.values import to_plain
 from bckd.training.own_terms import OwnTerms, named_terms
-from bckd.training.resuming import STATE
 from bckd.training.run_log import read_log
 from bckd.training.trainer import train
 from bckd.zoo.checkpoints import save_detector
-from bckd.zoo.unfinished import STUDENT
+from bckd.zoo.unfinished import STATE, STUDENT
 
 SOURCE = '''
 import torch

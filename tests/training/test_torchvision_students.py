@@ -22,7 +22,6 @@ from bckd.models.detector import Detector
 from bckd.normalisation import Normalisation
 from bckd.recipes import Recipe
 from bckd.system.errors import InputError
-from bckd.training.resuming import STATE
 from bckd.training.run_log import read_log
 from bckd.training.trainer import train
 from bckd.weights import torchvision_models
@@ -33,7 +32,7 @@ from bckd.zoo.torchvision_detectors import (
     TorchvisionModel,
     dense_from_torchvision,
 )
-from bckd.zoo.unfinished import STUDENT
+from bckd.zoo.unfinished import STATE, STUDENT
 
 NAMES = class_names("standard")
 STRIDES = (8, 16, 32)

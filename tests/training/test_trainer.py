@@ -36,14 +36,13 @@ from bckd.teachers.targets import TeacherTargets, live_teaching
 from bckd.training import checks, trainer
 from bckd.training import run as running
 from bckd.training.data import training_data, validation_data
-from bckd.training.resuming import STATE
 from bckd.training.run_log import read_log
 from bckd.training.student import build_student
 from bckd.training.teacher import load_teacher
 from bckd.training.terms import compute_terms
 from bckd.training.trainer import RunResult, train
 from bckd.zoo.checkpoints import load_detector, save_detector
-from bckd.zoo.unfinished import STUDENT
+from bckd.zoo.unfinished import STATE, STUDENT
 
 NAMES = class_names("standard")
 SUPERVISED = {"qfl", "dfl", "giou"}

@@ -20,11 +20,10 @@ from bckd.models.postprocess import PostProcess
 from bckd.recipes import Recipe
 from bckd.system.errors import InputError
 from bckd.training import trainer
-from bckd.training.resuming import STATE
 from bckd.weights.tensor_files import read_tensors, save_tensors
 from bckd.zoo.checkpoints import load_detector, recorded_size, save_detector
 from bckd.zoo.official import official_name
-from bckd.zoo.unfinished import STUDENT
+from bckd.zoo.unfinished import STATE, STUDENT
 
 CLASSES = ("schraube", "ナット", 'wash"er')
 SIZE = ImageSize(short_side=96, long_side=160, pad_multiple=16)
