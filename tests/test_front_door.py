@@ -29,6 +29,8 @@ from bckd.models.detector import Detector
 from bckd.prediction import LoadedDetector
 from bckd.recipes import Recipe
 from bckd.system.errors import InputError
+from bckd.system.files import write_json
+from bckd.system.values import to_plain
 from bckd.zoo.checkpoints import save_detector
 from bckd.zoo.nanodet import SIZE as CENTRED
 
@@ -88,21 +90,42 @@ def test_nothing_is_loaded_before_it_is_asked_for(tmp_path: Path) -> None:
         _ = bckd.trian
 
 
-@pytest.mark.parametrize(
-    "arguments", [["train", "scenes", "--help"], ["eval", "--help"], ["train", "--stepz"]]
-)
-def test_help_loads_none_of_what_runs(arguments: list[str], tmp_path: Path) -> None:
+def test_help_and_refusals_load_none_of_what_runs(tmp_path: Path) -> None:
+    write_json(tmp_path / "recipe.json", to_plain(bckd.PRESETS["scenes"].recipe))
+    lines = [
+        "train scenes --help",
+        "train scenes --stepz 1",
+        "eval --help",
+        f"eval {tmp_path} --dataa x",
+        f"export {tmp_path} --help",
+        f"export {tmp_path} --onx x",
+        "detectors",
+        "demo --help",
+        "demo --stepz 1",
+        "scenes --help",
+        "protocols --help",
+        "protocols --imagez 1",
+        "study",
+        "study base --help",
+        "study base --seedz 1",
+    ]
     heavy = ["torchvision", "scipy", "matplotlib", "tensorboard", "pycocotools", "torch._dynamo"]
     code = f"""
         import sys
         from bckd.commands.main import run
-        try:
-            run({arguments})
-        except (SystemExit, ValueError):
-            pass
-        print("loaded:", [name for name in {heavy} if name in sys.modules])
+        from bckd.system.errors import InputError
+        loaded = {{}}
+        for line in {lines}:
+            try:
+                run(line.split())
+            except SystemExit as stop:
+                assert not stop.code
+            except InputError as error:
+                assert "is unknown" in str(error) or "nrecognized" in str(error), error
+            loaded[line] = [name for name in {heavy} if name in sys.modules]
+        print("loaded:", {{line: names for line, names in loaded.items() if names}})
     """
-    assert python(code, tmp_path).endswith("loaded: []\n")
+    assert python(code, tmp_path).endswith("loaded: {}\n")
 
 
 def test_version(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,21 +11,21 @@ from typing import get_args
 from urllib.parse import unquote
 
 import pytest
-from bckd.commands.options import DemoOptions, ProtocolOptions
-from bckd.export.options import ExportOptions
-from bckd.studies.options import StudyOptions
 
 import bckd
 from bckd.commands.evaluate import EvalOptions
 from bckd.commands.main import COMMANDS
+from bckd.commands.options import DemoOptions, ProtocolOptions
 from bckd.commands.parsing import parse
 from bckd.commands.scenes import ScenesOptions
 from bckd.commands.train import TrainOptions
+from bckd.export.options import ExportOptions
 from bckd.models.backbones import BACKBONES
 from bckd.models.detector import HeadName
 from bckd.recipes import DataConfig
 from bckd.recipes.presets import PRESETS
 from bckd.studies.catalogue import STUDIES
+from bckd.studies.options import StudyOptions
 from bckd.weights.published import PRETRAINED, readme_table
 from bckd.zoo.torchvision_detectors import TorchvisionName
 

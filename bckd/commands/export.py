@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bckd.commands.parsing import existing, parse
-from bckd.export.exporting import ExportOptions, run_export
+from bckd.export.options import ExportOptions
 from bckd.system.errors import InputError
 
 
@@ -18,4 +18,6 @@ def run(arguments: list[str]) -> None:
         arguments = ["RUN", "--help"]
     source, *rest = arguments
     options = parse(ExportOptions, rest, f"export {source}")
+    from bckd.export.exporting import run_export  # late: no help and no typo needs it
+
     run_export(existing(source), options)

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Literal
 
 from bckd.commands.parsing import parse
-from bckd.datasets.scenes import write_scenes
 from bckd.system.values import Count, Place, Seed, checked
 
 
@@ -30,5 +29,7 @@ class ScenesOptions:
 def run(arguments: list[str]) -> None:
     """Write the scenes."""
     options = checked(parse(ScenesOptions, arguments, "scenes"))
+    from bckd.datasets.scenes import write_scenes  # late: no help and no typo needs it
+
     write_scenes(options.root, options.train, options.val, options.seed, options.variant)
     print(f"scenes are in {options.root}")

@@ -6,10 +6,9 @@ from pathlib import Path
 
 from bckd.commands.parsing import parse
 from bckd.studies.catalogue import STUDIES
+from bckd.studies.options import StudyOptions
 from bckd.studies.report import overview, summary
-from bckd.studies.runner import StudyOptions, run_study
 from bckd.studies.study import Study
-from bckd.studies.study_check import load_study
 from bckd.system.errors import InputError
 
 
@@ -24,12 +23,16 @@ def run(arguments: list[str]) -> None:
     study, default = _study(name)
     text = f"Run what is missing of a study, and print its tables: {study.title}."
     options = parse(StudyOptions, rest, f"study {name}", default=default, description=text)
+    from bckd.studies.runner import run_study  # late: no help and no typo needs it
+
     print(summary(study, run_study(study, options)))
 
 
 def _study(name: str) -> tuple[Study, StudyOptions]:
     """The study of that name, or of that file, and its options unless others are given."""
     if name.endswith(".py"):
+        from bckd.studies.study_check import load_study
+
         path = Path(name)
         return load_study(path), StudyOptions(results=path.parent / "results")
     if name not in STUDIES:

@@ -23,7 +23,7 @@ import importlib.util
 import io
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,6 +32,7 @@ from torch.export import Dim, ExportedProgram
 from torch.fx import GraphModule
 
 from bckd.export.exportable import INPUTS, OUTPUTS, OneImage
+from bckd.export.options import ExportOptions
 from bckd.export.verification import (
     Detect,
     Verification,
@@ -46,7 +47,7 @@ from bckd.models.detector import Detector
 from bckd.system.errors import InputError
 from bckd.system.extras import extra
 from bckd.system.files import check_writable, write_atomically
-from bckd.system.values import Place, checked, to_plain
+from bckd.system.values import checked, to_plain
 from bckd.zoo.checkpoints import Checkpoint, load_detector
 from bckd.zoo.official import (
     SETTINGS,
@@ -67,20 +68,6 @@ ENDINGS = {"onnx": ".onnx", "program": ".pt2", "official": ".pth"}
 MISSED_SHARE = 0.05
 # What the official layout leaves to the reader's configuration, and inference does not need.
 _TRAINING_ONLY = ("pretrained", "weights", "width", "frozen_stages", "norm_eval")
-
-
-@dataclass(frozen=True)
-class ExportOptions:
-    """Write a detector, with its post-processing, for other programs."""
-
-    onnx: Place | None = None
-    """an ONNX file (.onnx), for ONNX Runtime and other engines"""
-    program: Place | None = None
-    """a torch.export program (.pt2), for PyTorch without this package, on the CPU: after `import
-    torchvision`, torch.export.load reads it; torch.export.passes.move_to_device_pass (.to
-    leaves constants behind) moves it to another device"""
-    official: Place | None = None
-    """a checkpoint (.pth) in the official code's and mmdetection's key layout: weights alone"""
 
 
 def run_export(source: Path | str, options: ExportOptions) -> dict[str, Verification]:

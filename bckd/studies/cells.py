@@ -20,6 +20,7 @@ from bckd.models.dense import DenseDetector
 from bckd.normalisation import IMAGENET, Normalisation
 from bckd.recipes import DataConfig, Recipe
 from bckd.recipes.presets import PRESETS
+from bckd.studies.options import RUNS
 from bckd.studies.study import Cell, Study, changes_from, model_path, recipe_of
 from bckd.system.errors import NonFiniteLossError
 from bckd.teachers.matching import matched
@@ -31,7 +32,6 @@ from bckd.training.terms import needs_of_terms
 from bckd.training.trainer import RunResult, train
 from bckd.zoo.checkpoints import load_detector
 
-RUNS = Path("runs/study")  # folder of all studies, unless another is named
 PRESET = "scenes"  # that lines name their changes to
 
 

@@ -12,19 +12,19 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import product
 from multiprocessing import active_children, get_context
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Any, TypeVar
 
 import torch
-import tyro
 from tqdm.auto import tqdm
 
 from bckd.datasets.scenes import write_scenes
 from bckd.studies.catalogue import MODELS
-from bckd.studies.cells import RUNS, published_changes, run_cell
+from bckd.studies.cells import published_changes, run_cell
+from bckd.studies.options import StudyOptions
 from bckd.studies.statistics import best_scale
 from bckd.studies.study import Cell, Method, Study
 from bckd.studies.study_check import prepared, source_of
@@ -33,7 +33,7 @@ from bckd.system.errors import InputError
 from bckd.system.files import check_writable, one_maker
 from bckd.system.interruption import ending
 from bckd.system.telling import first_of
-from bckd.system.values import Place, Processes, Seed, checked
+from bckd.system.values import checked
 from bckd.training.run_log import append_line, drop_cut_line, read_lines
 from bckd.training.trainer import train
 from bckd.zoo.unfinished import STUDENT
@@ -47,32 +47,6 @@ SCENES: dict[Path, dict[str, Any]] = {
     Path("data/scenes-fresh"): {"train": 1, "seed": 1},
     Path("data/scenes12"): {"variant": "twelve"},
 }
-
-
-PUBLISHED = Path("notebooks/results")  # of the catalogue's studies
-
-
-@dataclass(frozen=True)
-class StudyOptions:
-    """Where a study reads and writes, and which part of its comparison to run."""
-
-    results: Place = PUBLISHED
-    """folder of one JSON-lines file a study; runs that are there are not repeated, so a new
-    folder (and a new --out) repeats them all"""
-    scales_from: Place | None = None
-    """folder of results whose sweep chooses the scales, in place of one that is run"""
-    out: Place = RUNS
-    """folder of the runs, and of the models that studies need"""
-    processes: Processes = 2
-    """runs side by side, one thread each"""
-    seeds: tuple[Seed, ...] = ()
-    """compare on these seeds (default: the published ones); needs --extra for others"""
-    methods: tuple[str, ...] = ()
-    """compare these methods alone"""
-    extra: Place | None = None
-    """write the comparison's lines to this file, in place of the published one"""
-    swaps: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-    """also measure what each part of the output costs each student, into NAME_swaps.jsonl"""
 
 
 def run_study(study: Study, options: StudyOptions) -> list[dict[str, Any]]:

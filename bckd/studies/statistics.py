@@ -12,8 +12,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from scipy import stats
-
 from bckd.system.errors import InputError
 
 Line = dict[str, Any]
@@ -99,6 +97,8 @@ def paired(a: dict[int, float], b: dict[int, float], level: float = 0.95) -> Dif
     mean, error, freedom = found.mean, found.error, found.count - 1
     if freedom == 0:
         return Difference(mean, error, math.nan, math.nan, 1, math.nan)
+    from scipy import stats  # late: it loads for a second, which listing studies need not wait
+
     half = float(stats.t.ppf((1 + level) / 2, freedom)) * error
     if error == 0:
         p_value = 1.0 if mean == 0 else 0.0  # the limits of the test; t itself is a division by 0

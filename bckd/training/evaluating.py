@@ -9,14 +9,14 @@ from bckd.datasets.annotations import class_names_of
 from bckd.datasets.coco import CocoDataset
 from bckd.evaluation.average_precision import MAX_DETECTIONS, Metrics, evaluate
 from bckd.models.dense import DenseDetector
-from bckd.recipes import DataConfig, Recipe, Scorer
+from bckd.recipes import DataConfig, Scorer
 from bckd.system.device import pick_device
-from bckd.system.files import read_json
 from bckd.system.precision import Precision
-from bckd.system.values import checked, from_plain
+from bckd.system.values import checked
 from bckd.teachers.matching import with_classes_of
 from bckd.training.data import validation_data
-from bckd.zoo.checkpoints import load_detector, recorded_size
+from bckd.training.recorded import recorded_data
+from bckd.zoo.checkpoints import load_detector
 
 
 def evaluate_saved(
@@ -73,16 +73,3 @@ def saved_and_data(
     detector = detector.to(pick_device(device))
     detector.settings = replace(settings, max_detections=kept)
     return detector, dataset
-
-
-def recorded_data(path: Path) -> DataConfig:
-    """What to evaluate on by default: the run's own data set, and the size of its images.
-
-    The run is the folder itself, that of its student, or the one above its snapshots.
-    """
-    folders = [path] if path.is_dir() else [path.parent, path.parent.parent]
-    found = (folder / "recipe.json" for folder in folders)
-    recipe = next((file for file in found if file.is_file()), None)
-    if recipe is None:
-        return DataConfig(size=recorded_size(path))
-    return from_plain(Recipe, read_json(recipe), str(recipe)).data

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import torch
 from torch import nn
-from torchvision.ops import StochasticDepth
 
 from bckd.evaluation.average_precision import MAX_DETECTIONS, Metrics
 from bckd.models.dense import DenseDetector
@@ -24,7 +23,6 @@ from bckd.system.distributed import (
     first_process_first,
     from_first,
     own_device,
-    process_count,
     processes_joined,
 )
 from bckd.system.files import one_writer, write_json
@@ -33,25 +31,21 @@ from bckd.system.interruption import (
 )
 from bckd.system.launcher import is_first
 from bckd.system.precision import autocast_type
-from bckd.system.telling import each_once, tell
+from bckd.system.telling import each_once
 from bckd.system.values import to_plain
 from bckd.teachers.check import check_teacher
 from bckd.teachers.targets import Teaching
 from bckd.training.build_terms import build_own_terms
-from bckd.training.checks import check_groups, learns_batch_norm, own_share
+from bckd.training.checks import check_groups, own_share
 from bckd.training.data import check_same_classes, training_data, validation_data
 from bckd.training.learnt_boxes import tell_unlearnt
 from bckd.training.loading import batches
 from bckd.training.loss_window import LossWindow
 from bckd.training.recipe_check import check_recipe
-from bckd.training.resuming import (
-    ResumeState,
-    agreed_state,
-    contents_of,
-    make_newest,
-    restore,
-)
+from bckd.training.restoring import restore, tell_other_processes
+from bckd.training.resuming import agreed_state, make_newest
 from bckd.training.run import Run
+from bckd.training.run_contents import contents_of
 from bckd.training.run_log import NoLog, RunLog
 from bckd.training.schedule import build_optimizer
 from bckd.training.student import build_student, with_normalisation_of
@@ -172,7 +166,7 @@ def _train(
     scaler = torch.amp.GradScaler(device.type, enabled=halves)
     window, first, seconds = LossWindow(), 0, 0.0
     if state is not None:
-        _tell_other_processes(state, recipe, student)
+        tell_other_processes(state, recipe, student)
         restore(state, student, terms, optimizer, scaler)
         window.take(state.window, device)
         first, seconds = state.step, state.seconds
@@ -197,19 +191,3 @@ def _train(
             summary = {"seed": recipe.seed, "steps": recipe.steps, "seconds": seconds}
             write_json(recipe.out / "results.json", {**asdict(metrics), **summary})
     return RunResult(student.eval(), metrics, seconds, recipe.out)
-
-
-def _tell_other_processes(state: ResumeState, recipe: Recipe, student: DenseDetector) -> None:
-    """Tell what makes the rest of a run another one with another number of processes."""
-    if state.processes in (None, process_count()):
-        return
-    reasons = []
-    if learns_batch_norm(student) and not recipe.images_per_group:
-        reasons.append("BatchNorm takes its statistics over the images of a process")
-    if any(isinstance(module, StochasticDepth) for module in student.modules()):
-        reasons.append("stochastic depth is random in each process")
-    if reasons:
-        tell(
-            f"{state.path} is of {state.processes} processes, the run goes on with "
-            f"{process_count()}, and ends with other weights: {', and '.join(reasons)}"
-        )

@@ -15,9 +15,10 @@ from typing import Any
 
 import pytest
 
-from bckd.commands import demo
-from bckd.commands.demo import DemoOptions, run_demo
+from bckd.commands import demo_students
 from bckd.commands.demo_report import NAMES
+from bckd.commands.demo_students import run_demo
+from bckd.commands.options import DemoOptions
 from bckd.datasets.scene_drawing import class_names
 from bckd.evaluation.agreement import Agreement
 from bckd.image_size import ImageSize
@@ -169,7 +170,7 @@ class TestResults:
     def test_again_it_trains_nothing(
         self, options: DemoOptions, results: dict[str, Any], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(demo, "report", lambda *_: "drawn already")
+        monkeypatch.setattr(demo_students, "report", lambda *_: "drawn already")
         logs = {path: path.read_bytes() for path in options.out.glob("*/log.jsonl")}
         assert len(logs) == 3
         assert [run["AP"] for run in run_demo(options)["runs"]] == [

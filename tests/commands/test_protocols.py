@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bckd.commands.protocols import ProtocolOptions, run_protocols, table_of
+from bckd.commands.options import ProtocolOptions
+from bckd.commands.protocol_report import run_protocols, table_of
 from bckd.evaluation.protocol_scores import KINDS, KindNumbers, ProtocolNumbers
 from bckd.recipes import DataConfig
 from bckd.system.errors import InputError

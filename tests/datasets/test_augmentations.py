@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from bckd.training.run_contents import contents_of
 from torch import Tensor
 from torchvision.transforms import v2
 
@@ -20,6 +19,7 @@ from bckd.recipes import DataConfig, Recipe
 from bckd.system.errors import InputError
 from bckd.teachers.targets import TeacherTargets
 from bckd.training.data import training_data
+from bckd.training.run_contents import contents_of
 from bckd.training.teacher import make_teaching
 
 IMAGE = torch.arange(3 * 20 * 30, dtype=torch.uint8).reshape(3, 20, 30)

@@ -21,13 +21,13 @@ from torch.export.passes import move_to_device_pass
 from bckd.export import exporting
 from bckd.export.exporting import (
     METADATA_FILE,
-    ExportOptions,
     export_official,
     export_onnx,
     export_program,
     metadata_of,
     run_export,
 )
+from bckd.export.options import ExportOptions
 from bckd.export.verification import Detect, Verification, compare, verification_of
 from bckd.image_size import ImageSize
 from bckd.models.detector import Detector, DetectorConfig

@@ -14,7 +14,8 @@ from bckd.evaluation.error_analysis import TIDE_ERRORS
 from bckd.recipes.presets import PRESETS
 from bckd.studies.catalogue import CHOSEN, LD_FACTORS, MODELS, STUDIES, methods
 from bckd.studies.cells import PRESET, published_changes
-from bckd.studies.runner import StudyOptions, chosen_scales
+from bckd.studies.options import StudyOptions
+from bckd.studies.runner import chosen_scales
 from bckd.studies.statistics import ORDER, best_scale, summarise, values
 from bckd.studies.study import Cell, Study
 from bckd.studies.study_check import prepared

@@ -17,7 +17,8 @@ from bckd.recipes.presets import PRESETS
 from bckd.studies import runner
 from bckd.studies.catalogue import methods
 from bckd.studies.cells import published_changes, run_cell
-from bckd.studies.runner import StudyOptions, chosen_scales, run_study
+from bckd.studies.options import StudyOptions
+from bckd.studies.runner import chosen_scales, run_study
 from bckd.studies.study import Cell, Study, changed
 from bckd.system.errors import InputError
 from bckd.system.files import one_maker

@@ -41,10 +41,10 @@ from bckd.system.launcher import is_first, process_name
 from bckd.system.values import from_plain
 from bckd.training import checks, trainer
 from bckd.training.data import validation_data
-from bckd.training.resuming import STATE, agreed_state
+from bckd.training.resuming import agreed_state
 from bckd.training.run_log import read_log
 from bckd.zoo.checkpoints import load_detector
-from bckd.zoo.unfinished import STUDENT
+from bckd.zoo.unfinished import STATE, STUDENT
 
 ROOT = Path(__file__).parents[2]
 TEACHER = ROOT / "data" / "weights" / "scenes_teacher.safetensors"

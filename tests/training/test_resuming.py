@@ -22,15 +22,15 @@ from bckd.commands.main import run
 from bckd.datasets.scene_drawing import class_names
 from bckd.recipes import EvaluationConfig, LossWeights, Optimisation, Recipe
 from bckd.system.errors import InputError
-from bckd.training import resuming
+from bckd.training import resume_state
 from bckd.training import run as running
-from bckd.training.resuming import PREVIOUS, STATE
+from bckd.training.resume_state import PREVIOUS
 from bckd.training.run import snapshot
 from bckd.training.run_log import LOG, read_log
 from bckd.training.student import build_student
 from bckd.training.trainer import train
 from bckd.zoo.checkpoints import load_detector
-from bckd.zoo.unfinished import STUDENT
+from bckd.zoo.unfinished import STATE, STUDENT
 
 ROOT = Path(__file__).parents[2]
 STEPS, KILLED_AFTER = 36, 8
@@ -437,7 +437,7 @@ class TestOtherProcesses:
 
         def stop(recipe: Recipe) -> None:
             with pytest.MonkeyPatch.context() as patch:
-                patch.setattr(resuming, "process_count", lambda: 2)
+                patch.setattr(resume_state, "process_count", lambda: 2)
                 stop_at_first_state(lambda: train(recipe, progress=False))
 
         return stop

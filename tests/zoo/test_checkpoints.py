@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +22,8 @@ from bckd.recipes import Recipe
 from bckd.system.errors import InputError
 from bckd.training import trainer
 from bckd.weights.tensor_files import read_tensors, save_tensors
-from bckd.zoo.checkpoints import load_detector, recorded_size, save_detector
+from bckd.zoo import nanodet
+from bckd.zoo.checkpoints import load_detector, load_module, recorded_size, save_detector
 from bckd.zoo.official import official_name
 from bckd.zoo.unfinished import STATE, STUDENT
 
@@ -243,6 +245,26 @@ def official(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Detector]:
     path = tmp_path_factory.mktemp("official") / "gfl_r18.pth"
     torch.save({"state_dict": weights, "meta": {"epoch": 12}}, path)
     return path, detector
+
+
+def test_the_size_alone_is_that_of_the_whole(
+    saved: tuple[Path, Detector], official: tuple[Path, Detector], tmp_path: Path
+) -> None:
+    """Of each kind of source."""
+    shutil.copy(saved[0], tmp_path / STUDENT)
+    for source in (saved[0], tmp_path, official[0]):
+        assert recorded_size(source) == load_detector(source).size, source
+    assert recorded_size("nanodet_m") == nanodet.SIZE
+    for absent in (tmp_path / "absent.pth", tmp_path / "absent"):
+        for read in (recorded_size, load_detector):
+            with pytest.raises(InputError, match=f"weights file {absent} does not exist"):
+                read(absent)
+
+
+def test_a_detector_is_no_module_of_ones_own(saved: tuple[Path, Detector]) -> None:
+    path, detector = saved
+    with pytest.raises(InputError, match="holds a detector, no weights of a module"):
+        load_module(path, detector)
 
 
 class TestOfficial:
