@@ -7,7 +7,6 @@ import io
 import json
 import math
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,8 @@ from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
 from bckd.datasets.annotations import Annotations
-from bckd.datasets.coco import CocoDataset, Key, collate
+from bckd.datasets.batch_loader import batch_loader
+from bckd.datasets.coco import CocoDataset, Key
 from bckd.datasets.plain_images import PlainImages
 from bckd.distributed import from_first, joined_lists, process_count, process_index
 from bckd.errors import InputError
@@ -75,12 +75,9 @@ def evaluation_loader(
         for keys in same_canvas.values()
         for start in range(0, len(keys), batch_size)
     ]
-    return DataLoader(
-        dataset,  # type: ignore[arg-type]  # the stubs leave out what collate_fn makes of samples
-        batch_sampler=sorted(batches, key=lambda keys: keys[0].image),
-        num_workers=workers,
-        collate_fn=partial(collate, size=dataset.size),
-    )
+    height, width = (max(sides) for sides in zip(*same_canvas, strict=True))
+    order = sorted(batches, key=lambda keys: keys[0].image)
+    return batch_loader(dataset, order, (batch_size, height, width), workers)
 
 
 def detect(

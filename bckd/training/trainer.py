@@ -8,10 +8,9 @@ torchrun each process takes its share of every batch, and the first one writes t
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, closing
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +18,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.utils.data import DataLoader
 from torchvision.ops import StochasticDepth
 from tqdm.auto import tqdm
 
 from bckd.correspondence import compared
-from bckd.datasets.batches import TrainingBatches
-from bckd.datasets.coco import CocoDataset, collate
+from bckd.datasets.coco import CocoDataset
 from bckd.device import pick_device
 from bckd.distributed import (
     anywhere,
@@ -45,9 +42,7 @@ from bckd.files import finite_or_none, one_writer, write_json
 from bckd.interruption import (
     Ending,
     ending,
-    leave_signals,
     loading,
-    report_in_iterator,
 )
 from bckd.launcher import is_first
 from bckd.models.adopted import Adopted
@@ -62,6 +57,7 @@ from bckd.teachers.targets import TeacherTargets, Teaching, live_teaching
 from bckd.telling import each_once, some, tell
 from bckd.training.data import check_same_classes, training_data, validation_data
 from bckd.training.learnt_boxes import tell_unlearnt
+from bckd.training.loading import batches_of
 from bckd.training.loss_window import LossWindow
 from bckd.training.needs import check_needs
 from bckd.training.own_terms import OwnTerms, named_terms
@@ -217,7 +213,7 @@ def _train(
     with (
         closing(log),
         ending(recipe.out) as told,
-        closing(_batches(recipe, training, first)) as batches,
+        closing(batches_of(recipe, training, first, device.type == "cuda")) as batches,
     ):
         parts = (student, terms, teaching, optimizer, scaler, validation)
         run = _Run(recipe, contents, *parts, log, window, told, progress, seconds)
@@ -287,7 +283,8 @@ def _teaching_of(
         return None
     detector = teacher.detector.to(memory_format=torch.channels_last)
     features = any("features" in x for _, x in needs_of_terms(recipe, recipe.weights))
-    if recipe.data.cache and training.one_size and not features and not training.augmentations:
+    small = recipe.data.cache and training.one_size and not recipe.data.two_canvases
+    if small and not features and not training.augmentations:
         return TeacherTargets(detector, training, progress=progress)
     return live_teaching(detector)
 
@@ -362,9 +359,12 @@ class _Run:
 
     def _next(self, batches: Iterator[Batch], step: int, first: int) -> Batch:
         """The batch of a step; where a process that loads them is gone, the run ends in order."""
+        began = time.perf_counter()
         try:
             with loading(self.told):
-                return next(batches)
+                batch = next(batches)
+            self.window.wait(time.perf_counter() - began)
+            return batch
         except (InputError, Interrupted):
             if process_count() == 1 and step > first:
                 self._save(step)
@@ -524,34 +524,6 @@ def _update(
         torch.nn.utils.clip_grad_norm_([*student.parameters(), *terms.parameters()], clip_norm)
     scaler.step(optimizer)
     scaler.update()
-
-
-def _batches(recipe: Recipe, dataset: CocoDataset, first: int) -> Generator[Batch, None, None]:
-    """The batches of the steps from `first` on; closing it ends the processes that load them."""
-    steps, share = (first, recipe.steps), (process_index(), process_count())
-    order = TrainingBatches(
-        dataset.images,
-        recipe.batch_size,
-        recipe.seed,
-        *steps,
-        share=share,
-        images_per_group=recipe.images_per_group,
-        size=dataset.size,
-    )
-    loader = DataLoader(
-        dataset,
-        batch_sampler=order,
-        num_workers=recipe.data.workers,
-        collate_fn=partial(collate, size=dataset.size),
-        worker_init_fn=leave_signals,
-    )
-    batches = _each(iter(loader))
-    report_in_iterator()
-    return batches
-
-
-def _each(batches: Iterator[Batch]) -> Generator[Batch, None, None]:
-    yield from batches
 
 
 def _check_finite(

@@ -1,0 +1,47 @@
+"""The batches of a run's steps, from processes that load them ahead."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+
+from bckd.datasets.batch_loader import batch_loader
+from bckd.datasets.batches import TrainingBatches
+from bckd.datasets.coco import CocoDataset
+from bckd.distributed import process_count, process_index
+from bckd.interruption import report_in_iterator
+from bckd.recipes import Recipe
+from bckd.structures import Batch
+
+
+def batches_of(
+    recipe: Recipe, dataset: CocoDataset, first: int, pinned: bool
+) -> Generator[Batch, None, None]:
+    """The batches of the steps from `first` on; closing it ends the processes that load them.
+
+    Args:
+        pinned: in page-locked memory, for a GPU.
+
+    Raises:
+        InputError: shared memory is too small for them.
+    """
+    steps, share = (first, recipe.steps), (process_index(), process_count())
+    order = TrainingBatches(
+        dataset.images,
+        recipe.batch_size,
+        recipe.seed,
+        *steps,
+        share=share,
+        images_per_group=recipe.images_per_group,
+        size=dataset.size,
+        two_canvases=recipe.data.two_canvases,
+    )
+    largest = (recipe.batch_size // process_count(), *order.largest_canvas)
+    data = recipe.data
+    loader = batch_loader(dataset, order, largest, data.workers, data.prefetch, pinned)
+    batches = _each(iter(loader))
+    report_in_iterator()
+    return batches
+
+
+def _each(batches: Iterator[Batch]) -> Generator[Batch, None, None]:
+    yield from batches
