@@ -30,6 +30,14 @@ class ImageSize:
         resized_height, resized_width = self.resized(height, width)
         return self.padded(resized_height), self.padded(resized_width)
 
+    def largest_canvas(self, height: int, width: int) -> tuple[int, int]:
+        """Height and width of a canvas for every image that is wide, or not, as one of that size.
+
+        Wide is wider than high.
+        """
+        short, long = self.padded(self.short_side), self.padded(self.long_side)
+        return (short, long) if width > height else (long, short)
+
     def margins(self, height: int, width: int) -> tuple[int, int, int, int]:
         """Black pixels left, above, right and below of a resized image; none unless centred."""
         if not self.centred:

@@ -33,6 +33,8 @@ class TrainingBatches(torch.utils.data.Sampler[list[Key | tuple[int, int]]]):
         images_per_group: a divisor of `batch_size`; None: a batch is one group.
         size: how images are brought to size, for the canvas of each group (see `Key`); None:
             keys are plain (epoch, index).
+        two_canvases: a batch is all wide or all tall, and its canvas the largest that such an
+            image can need: of all batches there are two.
     """
 
     def __init__(
@@ -45,15 +47,24 @@ class TrainingBatches(torch.utils.data.Sampler[list[Key | tuple[int, int]]]):
         share: tuple[int, int] = (0, 1),
         images_per_group: int | None = None,
         size: ImageSize | None = None,
+        two_canvases: bool = False,
     ) -> None:
         wide = np.array([image.width > image.height for image in images])
         self.kinds = [g for g in (np.flatnonzero(wide), np.flatnonzero(~wide)) if len(g)]
         self.batch_size, self.seed, self.first, self.last = batch_size, seed, first, last
         self.process, self.processes = share
-        self.images_per_group = images_per_group or batch_size
+        self.images_per_group = batch_size if two_canvases else images_per_group or batch_size
         self.canvases: np.ndarray | None = None
         if size is not None:
-            self.canvases = np.array([size.canvas(x.height, x.width) for x in images])
+            canvas = size.largest_canvas if two_canvases else size.canvas
+            self.canvases = np.array([canvas(x.height, x.width) for x in images])
+
+    @property
+    def largest_canvas(self) -> tuple[int, int]:
+        """Height and width that hold the canvases of all groups; there is a `size`."""
+        assert self.canvases is not None
+        height, width = self.canvases.max(axis=0).tolist()
+        return height, width
 
     @property
     def per_epoch(self) -> int:

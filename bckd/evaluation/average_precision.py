@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,8 @@ from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
 from bckd.datasets.annotations import Annotations
-from bckd.datasets.coco import CocoDataset, Key, collate
+from bckd.datasets.batch_loader import batch_loader
+from bckd.datasets.coco import CocoDataset, Key
 from bckd.datasets.plain_images import PlainImages
 from bckd.evaluation.scorers import Results, precision_curves
 from bckd.models.dense import DenseDetector
@@ -75,13 +75,9 @@ def evaluation_loader(
         for keys in same_canvas.values()
         for start in range(0, len(keys), batch_size)
     ]
-    return DataLoader(
-        dataset,  # type: ignore[arg-type]  # the stubs leave out what collate_fn makes of samples
-        batch_sampler=sorted(batches, key=lambda keys: keys[0].image),
-        num_workers=workers,
-        collate_fn=partial(collate, size=dataset.size),
-        pin_memory=pinned,
-    )
+    height, width = (max(sides) for sides in zip(*same_canvas, strict=True))
+    order = sorted(batches, key=lambda keys: keys[0].image)
+    return batch_loader(dataset, order, (batch_size, height, width), workers, pinned=pinned)
 
 
 def detect(

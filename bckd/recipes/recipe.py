@@ -62,6 +62,11 @@ class DataConfig:
     """evaluate on the first images by id only"""
     workers: Workers = 4
     """processes that load images; 0 loads in the main process (each process has its own)"""
+    prefetch: Count = 2
+    """batches that each of these processes holds ready"""
+    two_canvases: bool = False
+    """pad each batch of training to one of two sizes, the largest wide and the largest tall one,
+    and let it be all wide or all tall: a compiled network then sees two shapes"""
     cache: bool = False
     """keep decoded images in memory (small data sets)"""
 

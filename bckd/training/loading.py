@@ -1,22 +1,29 @@
-"""The batches of a run, loaded by processes of their own."""
+"""The batches of a run's steps, from processes that load them ahead."""
 
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
-from functools import partial
 
-from torch.utils.data import DataLoader
-
+from bckd.datasets.batch_loader import batch_loader
 from bckd.datasets.batches import TrainingBatches
-from bckd.datasets.coco import CocoDataset, collate
+from bckd.datasets.coco import CocoDataset
 from bckd.recipes import Recipe
 from bckd.structures import Batch
 from bckd.system.distributed import process_count, process_index
-from bckd.system.interruption import leave_signals, report_in_iterator
+from bckd.system.interruption import report_in_iterator
 
 
-def batches(recipe: Recipe, dataset: CocoDataset, first: int) -> Generator[Batch, None, None]:
-    """The batches of the steps from `first` on; closing it ends the processes that load them."""
+def batches_of(
+    recipe: Recipe, dataset: CocoDataset, first: int, pinned: bool
+) -> Generator[Batch, None, None]:
+    """The batches of the steps from `first` on; closing it ends the processes that load them.
+
+    Args:
+        pinned: in page-locked memory, for a GPU.
+
+    Raises:
+        InputError: shared memory is too small for them.
+    """
     steps, share = (first, recipe.steps), (process_index(), process_count())
     order = TrainingBatches(
         dataset.images,
@@ -26,18 +33,15 @@ def batches(recipe: Recipe, dataset: CocoDataset, first: int) -> Generator[Batch
         share=share,
         images_per_group=recipe.images_per_group,
         size=dataset.size,
+        two_canvases=recipe.data.two_canvases,
     )
-    loader = DataLoader(
-        dataset,
-        batch_sampler=order,
-        num_workers=recipe.data.workers,
-        collate_fn=partial(collate, size=dataset.size),
-        worker_init_fn=leave_signals,
-    )
-    loaded = each(iter(loader))
+    largest = (recipe.batch_size // process_count(), *order.largest_canvas)
+    data = recipe.data
+    loader = batch_loader(dataset, order, largest, data.workers, data.prefetch, pinned)
+    batches = _each(iter(loader))
     report_in_iterator()
-    return loaded
+    return batches
 
 
-def each(batches: Iterator[Batch]) -> Generator[Batch, None, None]:
+def _each(batches: Iterator[Batch]) -> Generator[Batch, None, None]:
     yield from batches

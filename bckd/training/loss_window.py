@@ -55,6 +55,7 @@ class LossWindow:
     def _start(self) -> None:
         self.sums, self.weighted, self.counts = {}, {}, Counter()
         self.steps, self.images, self.since = 0, 0, time.perf_counter()
+        self.waited = 0.0
 
     def add(self, terms: dict[str, Tensor], weighted: dict[str, Tensor], images: int) -> None:
         """Count a step: its unweighted and weighted terms (scalars), and its images."""
@@ -64,22 +65,31 @@ class LossWindow:
             self.counts[name] += 1
         self.steps, self.images = self.steps + 1, self.images + images
 
+    def wait(self, seconds: float) -> None:
+        """Count time in which this process had no batch to go on with."""
+        self.waited += seconds
+
     def skip(self, seconds: float) -> None:
         """Leave out time that no step took, such as an evaluation's."""
         self.since += seconds
 
     def close(self) -> dict[str, Any]:
-        """Unweighted and weighted means, images a second; starts the next window."""
+        """Unweighted and weighted means, images a second; starts the next window.
+
+        `data_wait` is the share of this process's time in which it waited for a batch.
+        """
         sums, totals = (_means_over_processes(x) for x in (self.sums, self.weighted))
         means = {name: value / self.counts[name] for name, value in sums.items()}
         weighted = {name: value / self.steps for name, value in totals.items()}
-        speed = process_count() * self.images / (time.perf_counter() - self.since)
+        seconds, waited = time.perf_counter() - self.since, self.waited
+        speed = process_count() * self.images / seconds
         self._start()
         return {
             "loss": sum(weighted.values()),
             "unweighted": means,
             "weighted": weighted,
             "images_per_second": speed,
+            "data_wait": waited / seconds,
         }
 
 

@@ -28,6 +28,7 @@ FREE_FIELDS = {
     "log_gradients",
     "data.root",
     "data.workers",
+    "data.prefetch",
     "data.val_images",
     "data.val_annotations",
     "data.first_val",

@@ -39,6 +39,7 @@ from bckd.system.launcher import is_first
 from bckd.system.precision import autocast_type
 from bckd.teachers.targets import Teaching
 from bckd.training.checks import FiniteCheck, check_weights, own_share
+from bckd.training.compiling import compiled
 from bckd.training.loss_window import LossWindow
 from bckd.training.own_terms import OwnTerms
 from bckd.training.resume_state import save_state
@@ -88,9 +89,7 @@ class Run:
         if from_first(lambda: self._owes_evaluation(first)):
             self._evaluate_on_the_way(first)
         self.student.train()
-        network = shared(self.student)
-        if recipe.compile:
-            network = torch.compile(network)
+        network = compiled(shared(self.student), recipe)
         own = shared(self.terms) if self.terms.learns else self.terms
         device = next(self.student.parameters()).device
         before, start = self.seconds, time.perf_counter()
@@ -134,9 +133,12 @@ class Run:
 
     def _next(self, batches: Iterator[Batch], step: int, first: int) -> Batch:
         """The batch of a step; where a process that loads them is gone, the run ends in order."""
+        began = time.perf_counter()
         try:
             with loading(self.told):
-                return next(batches)
+                batch = next(batches)
+            self.window.wait(time.perf_counter() - began)
+            return batch
         except (InputError, Interrupted):
             if process_count() == 1 and step > first:
                 self._save(step)

@@ -18,6 +18,7 @@ from bckd.system.precision import autocast_type
 from bckd.system.telling import tell
 from bckd.teachers.matching import matched
 from bckd.teachers.targets import TeacherTargets, Teaching, live_teaching
+from bckd.training.compiling import compiled
 from bckd.training.recipe_check import distils
 from bckd.training.terms import needs_of_terms
 from bckd.zoo.checkpoints import Checkpoint, load_detector
@@ -88,7 +89,8 @@ def teaching_of(
         return None
     detector = teacher.detector.to(memory_format=torch.channels_last)
     features = any("features" in x for _, x in needs_of_terms(recipe, recipe.weights))
-    if recipe.data.cache and training.one_size and not features and not training.augmentations:
+    small = recipe.data.cache and training.one_size and not recipe.data.two_canvases
+    if small and not features and not training.augmentations:
         return TeacherTargets(detector, training, progress=progress)
     return _live(detector, recipe)
 
@@ -100,7 +102,7 @@ def _live(teacher: DenseDetector, recipe: Recipe) -> Teaching:
     side = 2 * max(teacher.strides)
     images = torch.randn(1, 3, side, side, generator=torch.Generator().manual_seed(0)).to(device)
     network = keeping_type(folded(teacher, images), autocast)
-    return live_teaching(torch.compile(network) if recipe.compile else network, autocast)
+    return live_teaching(compiled(network, recipe), autocast)
 
 
 def renamed_classes(pairs: tuple[str, ...]) -> dict[str, str]:

@@ -39,7 +39,7 @@ from bckd.training.build_terms import build_own_terms
 from bckd.training.checks import check_groups, own_share
 from bckd.training.data import check_same_classes, training_data, validation_data
 from bckd.training.learnt_boxes import tell_unlearnt
-from bckd.training.loading import batches
+from bckd.training.loading import batches_of
 from bckd.training.loss_window import LossWindow
 from bckd.training.recipe_check import check_recipe
 from bckd.training.restoring import restore, tell_other_processes
@@ -178,7 +178,7 @@ def _train(
     with (
         closing(log),
         ending(recipe.out) as told,
-        closing(batches(recipe, training, first)) as loaded,
+        closing(batches_of(recipe, training, first, device.type == "cuda")) as loaded,
     ):
         parts = (student, terms, teaching, optimizer, scaler, validation)
         run = Run(recipe, contents, *parts, log, window, told, progress, seconds)

@@ -117,6 +117,25 @@ class TestGroups:
             several |= len({key.canvas for key in batch}) > 1
         assert several == (runs > 1)
 
+    @pytest.mark.parametrize("group", [None, 2])
+    def test_two_canvases_hold_all_wide_and_all_tall_images(self, group: int | None) -> None:
+        size = ImageSize(50, 80, pad_multiple=16)
+        entries = images(44, 36)
+        options = {"images_per_group": group, "size": size, "two_canvases": True}
+        sampler = TrainingBatches(entries, 4, 3, 0, 40, **options)
+        assert sampler.largest_canvas == (80, 80)
+        seen = set()
+        for batch in sampler:
+            (wide,) = set(kinds(entries, [(key.epoch, key.image) for key in batch]))
+            (canvas,) = {key.canvas for key in batch}
+            assert canvas == ((64, 80) if wide else (80, 64))
+            seen.add(canvas)
+            for key in batch:
+                entry = entries[key.image]
+                own = size.canvas(entry.height, entry.width)
+                assert all(side <= most for side, most in zip(own, canvas, strict=True))
+        assert len(seen) == 2
+
 
 @pytest.mark.parametrize("group", [None, 2])
 @pytest.mark.parametrize("first", [0, 1, 5, 6, 7, 23, 40])

@@ -25,7 +25,6 @@ from bckd.recipes import Recipe
 from bckd.recipes.presets import PRESETS
 from bckd.system import launcher
 from bckd.system.distributed import (
-    anywhere,
     first_process_first,
     from_first,
     joined_lists,
@@ -260,6 +259,7 @@ def _process(rank: int, folder: str, scenes: str) -> None:
     untracked = torch.nn.BatchNorm1d(2, track_running_stats=False)
     share_statistics(torch.nn.ModuleList([*norms, untracked]))
 
+    told = Anywhere()
     dataset = validation_data(replace(PRESETS["scenes"][1].data, root=Path(scenes)))
     detector = load_detector(TEACHER).detector
     metrics, results = evaluate(detector, dataset, 3, progress=False)
@@ -273,7 +273,7 @@ def _process(rank: int, folder: str, scenes: str) -> None:
         "joined": joined_lists([f"{rank}a", f"{rank}b"][: 2 - rank]),
         "from first": from_first(lambda: f"by {rank}"),
         "refused": _refused_by(rank),
-        "anywhere": [anywhere(rank == n, torch.device("cpu")) for n in range(3)],
+        "anywhere": [told.after_a_step(rank == n, torch.device("cpu")) for n in range(4)],
         "first first": first_process_first(work),
     }
     (Path(folder) / f"{rank}.json").write_text(json.dumps(found))
@@ -289,7 +289,7 @@ def test_what_processes_agree_on(tmp_path: Path, scenes_root: Path) -> None:
         assert own["joined"] == ["0a", "0b", "1a"]
         assert own["from first"] == "by 0"
         assert own["refused"] == "refused by 0"
-        assert own["anywhere"] == [True, True, False]
+        assert own["anywhere"] == [False, True, True, False]
         assert own["rows"] == [[0], [7], [1], [7]]
         learning, fixed = own["statistics"]
         assert learning == [pytest.approx([0.5, 0.1]), [3, 2]]

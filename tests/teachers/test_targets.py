@@ -75,12 +75,13 @@ def test_images_of_mixed_sizes_are_refused(
 
 
 @pytest.mark.parametrize(
-    ("cache", "size", "stored"),
+    ("cache", "size", "two_canvases", "stored"),
     [
-        (True, ImageSize(48, 48), True),
-        (False, ImageSize(48, 48), False),
-        (True, ImageSize(48, 96), False),
-        (False, ImageSize(48, 96), False),
+        (True, ImageSize(48, 48), False, True),
+        (True, ImageSize(48, 48), True, False),
+        (False, ImageSize(48, 48), False, False),
+        (True, ImageSize(48, 96), False, False),
+        (False, ImageSize(48, 96), False, False),
     ],
 )
 def test_answers_are_stored_where_small_images_of_one_size_are(
@@ -89,11 +90,16 @@ def test_answers_are_stored_where_small_images_of_one_size_are(
     tmp_path: Path,
     cache: bool,
     size: ImageSize,
+    two_canvases: bool,
     stored: bool,
 ) -> None:
-    """Two answers an image: of images kept in memory, all of one size once resized."""
+    """Two answers an image: of images kept in memory, all of one size once resized.
+
+    A batch on one of two canvases may have more locations than these.
+    """
     write_pictures(tmp_path, [(40, 40), (60, 60)] if size.long_side == 48 else [(40, 60), (60, 40)])
     data = replace(tiny_recipe.data, root=tmp_path, cache=cache, size=size)
+    data = replace(data, two_canvases=two_canvases)
     recipe = replace(tiny_recipe, data=data, teacher=tiny_teacher)
     training = training_data(data, 0)
     found = make_teaching(recipe, training, torch.device("cpu"), progress=False)

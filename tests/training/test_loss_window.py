@@ -56,3 +56,15 @@ def test_time_that_no_step_took_is_left_out(monkeypatch: pytest.MonkeyPatch) -> 
     add(window, qfl=1.0)
     window.skip(4.0)
     assert window.close()["images_per_second"] == 4 / 2
+
+
+def test_the_wait_for_batches_is_a_share_of_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    ticks = iter([10.0, 16.0, 16.0, 18.0, 18.0])
+    monkeypatch.setattr(loss_window.time, "perf_counter", lambda: next(ticks))
+    window = LossWindow()
+    for seconds in (0.5, 1.0):
+        window.wait(seconds)
+        add(window, qfl=1.0)
+    assert window.close()["data_wait"] == 1.5 / 6
+    add(window, qfl=1.0)
+    assert window.close()["data_wait"] == 0

@@ -218,6 +218,32 @@ class TestData:
             mixed += len(set(batch.canvases)) > 1
         assert mixed > 2
 
+    def test_two_canvases_are_padding_alone(
+        self, tiny_recipe: Recipe, mixed_root: Path, seen: list[Batch]
+    ) -> None:
+        """The losses are those of the same images, padded further by hand."""
+        size = ImageSize(short_side=48, long_side=160)
+        recipe = self.custom(
+            tiny_recipe, mixed_root, val_images="train", size=size, two_canvases=True, flip=0.0
+        )
+        recipe = replace(recipe, images_per_group=2)
+        run(recipe)
+        assert {tuple(batch.pixels.shape[2:]) for batch in seen} == {(64, 160), (160, 64)}
+        assert all(set(b.canvases) == {tuple(b.pixels.shape[2:])} for b in seen)
+        training = training_data(recipe.data, recipe.seed)
+        first = seen[0]
+        plain = collate([training.sample(n, False) for n in first.indices], size)
+        missing = [a - b for a, b in zip(first.pixels.shape, plain.pixels.shape, strict=True)]
+        pixels = F.pad(plain.pixels, (0, missing[3], 0, missing[2]))
+        by_hand = replace(plain, pixels=pixels, canvases=first.canvases)
+        assert any(missing), "there is something to pad"
+        detector = Detector(recipe.model, training.annotations.class_names)
+        ours, theirs = (
+            compute_terms(detector, None, batch, recipe, recipe.weights).values
+            for batch in (first, by_hand)
+        )
+        assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
     def test_it_is_evaluated_on_the_validation_images(
         self, tiny_recipe: Recipe, custom_root: Path
     ) -> None:
@@ -242,6 +268,7 @@ class TestLog:
                 assert line["weighted"][name] == pytest.approx(weights[name] * value)
             assert line["loss"] == pytest.approx(sum(line["weighted"].values()))
             assert line["images_per_second"] > 0 and line["learning_rate"] > 0
+            assert 0 < line["data_wait"] < 1
 
     @pytest.mark.parametrize("absent", ["binary", "iou", "softmax", "ld", "ld_region"])
     def test_a_term_of_weight_0_is_not_computed(self, distilling: Recipe, absent: str) -> None:
