@@ -92,10 +92,10 @@ def teaching_of(
     small = recipe.data.cache and training.one_size and not recipe.data.two_canvases
     if small and not features and not training.augmentations:
         return TeacherTargets(detector, training, progress=progress)
-    return _live(detector, recipe)
+    return ready_teacher(detector, recipe)
 
 
-def _live(teacher: DenseDetector, recipe: Recipe) -> Teaching:
+def ready_teacher(teacher: DenseDetector, recipe: Recipe) -> Teaching:
     """The teacher made ready to answer every batch, and nothing else, as fast as it can."""
     device = next(teacher.parameters()).device
     autocast = autocast_type(recipe.teacher_precision or recipe.precision, device)

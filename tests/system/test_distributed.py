@@ -25,6 +25,7 @@ from bckd.recipes import Recipe
 from bckd.recipes.presets import PRESETS
 from bckd.system import launcher
 from bckd.system.distributed import (
+    Anywhere,
     first_process_first,
     from_first,
     joined_lists,
