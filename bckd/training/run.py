@@ -1,6 +1,6 @@
 """A run under way: its steps, and what they leave behind.
 
-A step reads from top to bottom in `Run._step`: forward passes and terms, their weighted sum, and
+A step reads from top to bottom in `Run.step`: forward passes and terms, their weighted sum, and
 what the optimiser makes of its gradient.
 """
 
@@ -55,6 +55,7 @@ class Run:
     Attributes:
         contents: see `contents_of`.
         terms: the recipe's own.
+        validation: None where nothing is evaluated.
         window: what the next line of the log will say.
         told: whether the run shall end.
         seconds: how long it has trained.
@@ -67,7 +68,7 @@ class Run:
     teaching: Teaching | None
     optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
-    validation: CocoDataset
+    validation: CocoDataset | None
     log: RunLog | NoLog
     window: LossWindow
     told: Ending
@@ -88,17 +89,14 @@ class Run:
         if from_first(lambda: self._owes_evaluation(first)):
             self._evaluate_on_the_way(first)
         self.student.train()
-        network = shared(self.student)
-        if recipe.compile:
-            network = torch.compile(network)
-        own = shared(self.terms) if self.terms.learns else self.terms
+        network, own = self.networks()
         device = next(self.student.parameters()).device
         before, start = self.seconds, time.perf_counter()
         steps = {"total": recipe.steps, "initial": first, "desc": "train", "unit": "step"}
         with tqdm(**steps, disable=not self.progress) as bar, _own_randomness(device):
             for step in range(first, recipe.steps):
                 batch = self._next(batches, step, first)
-                ends = self._step(network, own, batch.to(device), step, bar)
+                ends = self.step(network, own, batch.to(device), step, bar)
                 done = step + 1
                 self.seconds = before + time.perf_counter() - start
                 if ends or self._evaluates(done) or self._is_saved(done):
@@ -110,8 +108,16 @@ class Run:
                     self._evaluate_on_the_way(done)
         self.seconds = before + time.perf_counter() - start
 
+    def networks(self) -> tuple[nn.Module, nn.Module]:
+        """The student and the recipe's own terms as a step calls them: shared, and compiled."""
+        network = shared(self.student)
+        if self.recipe.compile:
+            network = torch.compile(network)
+        return network, shared(self.terms) if self.terms.learns else self.terms
+
     def evaluate(self) -> Metrics:
         """The metrics of the student as it is; raises as `train` does."""
+        assert self.validation is not None
         share, workers = own_share(self.recipe), self.recipe.data.workers
         check = self.student.register_forward_pre_hook(lambda *_: self.told.raise_if_told())
         with check, self.told.at_once(), loading(self.told):
@@ -132,7 +138,7 @@ class Run:
                 self._save(step)
             raise
 
-    def _step(
+    def step(
         self, network: nn.Module, own: nn.Module, batch: Batch, step: int, bar: tqdm[Any]
     ) -> bool:
         """Learn from a batch, and log it where it is time; whether the run shall end with it."""

@@ -90,10 +90,10 @@ def teaching_of(
     features = any("features" in x for _, x in needs_of_terms(recipe, recipe.weights))
     if recipe.data.cache and training.one_size and not features and not training.augmentations:
         return TeacherTargets(detector, training, progress=progress)
-    return _live(detector, recipe)
+    return live(detector, recipe)
 
 
-def _live(teacher: DenseDetector, recipe: Recipe) -> Teaching:
+def live(teacher: DenseDetector, recipe: Recipe) -> Teaching:
     """The teacher made ready to answer every batch, and nothing else, as fast as it can."""
     device = next(teacher.parameters()).device
     autocast = autocast_type(recipe.teacher_precision or recipe.precision, device)
