@@ -15,7 +15,7 @@ PACKAGE = Path(__file__).parents[1] / "bckd"
 FLOORS: list[set[str | None]] = [
     {"commands", "course", "prediction"},
     {"viz"},
-    {"studies"},
+    {"studies", "bench"},
     {"training"},
     {"teachers"},
     {"evaluation", "export"},

@@ -24,6 +24,7 @@ COMMANDS = {
     "protocols": "bckd.commands.protocols",
     "demo": "bckd.commands.demo",
     "study": "bckd.commands.study",
+    "bench": "bckd.commands.bench",
 }
 
 OVERVIEW = """\
@@ -38,6 +39,7 @@ bckd: knowledge distillation for dense object detectors
   bckd demo          the whole story in minutes: three students, one report
   bckd study NAME    rerun or continue a published comparison; without NAME, list them
                      (FILE.py: one of your own)
+  bckd bench         time training, loading, inference, evaluation and export on this machine
 
 `bckd COMMAND --help` lists the options of a command; `bckd --version` says which one this is.
 """

@@ -1,6 +1,6 @@
 """A run under way: its steps, and what they leave behind.
 
-A step reads from top to bottom in `Run._step`: forward passes and terms, their weighted sum, and
+A step reads from top to bottom in `Run.step`: forward passes and terms, their weighted sum, and
 what the optimiser makes of its gradient.
 """
 
@@ -56,6 +56,7 @@ class Run:
     Attributes:
         contents: see `contents_of`.
         terms: the recipe's own.
+        validation: None where nothing is evaluated.
         window: what the next line of the log will say.
         told: whether the run shall end.
         seconds: how long it has trained.
@@ -68,7 +69,7 @@ class Run:
     teaching: Teaching | None
     optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
-    validation: CocoDataset
+    validation: CocoDataset | None
     log: RunLog | NoLog
     window: LossWindow
     told: Ending
@@ -89,15 +90,14 @@ class Run:
         if from_first(lambda: self._owes_evaluation(first)):
             self._evaluate_on_the_way(first)
         self.student.train()
-        network = compiled(shared(self.student), recipe)
-        own = shared(self.terms) if self.terms.learns else self.terms
+        network, own = self.networks()
         device = next(self.student.parameters()).device
         before, start = self.seconds, time.perf_counter()
         steps = {"total": recipe.steps, "initial": first, "desc": "train", "unit": "step"}
         with tqdm(**steps, disable=not self.progress) as bar, _own_randomness(device):
             for step in range(first, recipe.steps):
                 batch = self._next(batches, step, first)
-                ends = self._step(network, own, batch.to(device), step, bar)
+                ends = self.step(network, own, batch.to(device), step, bar)
                 done = step + 1
                 self.seconds = before + time.perf_counter() - start
                 if ends or self._evaluates(done) or self._is_saved(done):
@@ -109,8 +109,14 @@ class Run:
                     self._evaluate_on_the_way(done)
         self.seconds = before + time.perf_counter() - start
 
+    def networks(self) -> tuple[nn.Module, nn.Module]:
+        """The student and the recipe's own terms as a step calls them: shared, and compiled."""
+        network = compiled(shared(self.student), self.recipe)
+        return network, shared(self.terms) if self.terms.learns else self.terms
+
     def evaluate(self) -> Metrics:
         """The metrics of the student as it is; raises as `train` does."""
+        assert self.validation is not None
         settings, workers = self.recipe.evaluation, self.recipe.data.workers
         size = settings.batch_size or own_share(self.recipe)
         check = self.student.register_forward_pre_hook(lambda *_: self.told.raise_if_told())
@@ -144,7 +150,7 @@ class Run:
                 self._save(step)
             raise
 
-    def _step(
+    def step(
         self, network: nn.Module, own: nn.Module, batch: Batch, step: int, bar: tqdm[Any]
     ) -> bool:
         """Learn from a batch, and log it where it is time; whether the run shall end with it."""

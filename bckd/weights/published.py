@@ -21,7 +21,6 @@ from urllib.parse import urlsplit
 import torch
 from torch import Tensor
 
-from bckd.system.downloads import download
 from bckd.system.errors import InputError
 from bckd.system.files import sha256_of, what_it_is
 from bckd.system.telling import tell
@@ -257,6 +256,8 @@ def torchvision_weights(model: str, weights: str) -> dict[str, Tensor]:
 
 
 def _fetch(entry: Pretrained, folder: Path | None, others: bool = False) -> Path:
+    from bckd.system.downloads import download  # late: it imports requests
+
     folder = Path(torch.hub.get_dir()) / "checkpoints" if folder is None else folder
     path = folder / entry.file_name
     if path.is_file():

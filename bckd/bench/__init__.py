@@ -1,0 +1,1 @@
+"""How fast the package is on a machine, measured on the functions that the other rooms use."""

@@ -1,0 +1,99 @@
+"""The machine: what it is called, and the most that its arithmetic and memory give."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+
+import torch
+import torchvision
+
+from bckd import __version__
+from bckd.bench.results import Machine
+from bckd.bench.timing import timed
+
+_SIDES = {"cuda": 8192}  # of the matrices whose product is the peak
+_SIDE = 1024  # on other devices
+
+
+def this_machine(device: torch.device, dtype: torch.dtype) -> Machine:
+    """The machine as it is now.
+
+    Args:
+        device: what computes.
+        dtype: that networks compute in.
+    """
+    return Machine(
+        device=_name(device),
+        threads=torch.get_num_threads(),
+        cores=_cores(),
+        system=platform.platform(),
+        python=platform.python_version(),
+        torch=torch.__version__,
+        torchvision=torchvision.__version__,
+        cuda=torch.version.cuda if device.type == "cuda" else None,
+        bckd=__version__,
+        peak=peak(device, dtype),
+        date=datetime.now().astimezone().isoformat(timespec="seconds"),
+    )
+
+
+def peak(device: torch.device, dtype: torch.dtype) -> float:
+    """Operations a second of a large matrix product, the best that can be hoped for."""
+    side = _SIDES.get(device.type, _SIDE)
+    a = torch.randn(side, side, device=device).to(dtype)
+    b = torch.randn(side, side, device=device).to(dtype)
+    with _types_of_convolutions():
+        return 2 * side**3 / timed(lambda: a @ b, device, repeat=10, warm_up=3).median
+
+
+@contextmanager
+def _types_of_convolutions() -> Iterator[None]:
+    """Let a GPU's products of float32 be rounded as its convolutions are (TF32)."""
+    matmul = torch.backends.cuda.matmul
+    before = matmul.allow_tf32
+    matmul.allow_tf32 = torch.backends.cudnn.allow_tf32
+    try:
+        yield
+    finally:
+        matmul.allow_tf32 = before
+
+
+def forget_memory(device: torch.device) -> None:
+    """Let `most_memory` of a GPU tell of what comes now."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+
+
+def most_memory(device: torch.device) -> int | None:
+    """Most bytes in use: a GPU's tensors since `forget_memory`, or this process's memory ever."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    if sys.platform == "win32":
+        return None
+    import resource  # late: Windows has none
+
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most if sys.platform == "darwin" else 1024 * most
+
+
+def _cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    told = Path("/proc/cpuinfo")
+    for line in told.read_text().splitlines() if told.is_file() else ():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
