@@ -34,11 +34,14 @@ class Normalisation:
             pixels: (N, 3, H, W) uint8 RGB.
             sizes: (N, 2) height and width of each image; beyond them is padding, which is 0.
         """
-        shares = pixels.to(torch.float32, memory_format=torch.contiguous_format).mul_(1 / 255)
+        ordered = pixels.flip(-3) if self.bgr else pixels
+        images = ordered.to(torch.float32, memory_format=torch.contiguous_format)
+        mean, deviation = self._shaped(images)
+        images.mul_(1 / 255).sub_(mean).div_(deviation)  # in place: a batch is 200 MB
         rows, columns = (torch.arange(side, device=pixels.device) for side in pixels.shape[2:])
         padding = rows[:, None] >= sizes[:, 0, None, None, None]
         padding = padding | (columns >= sizes[:, 1, None, None, None])
-        return self.apply(shares).masked_fill_(padding, 0)
+        return images.masked_fill_(padding, 0)
 
     def undo(self, images: Tensor) -> Tensor:
         """RGB pixels in 0..1 of normalised images (..., 3, H, W)."""
