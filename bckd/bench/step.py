@@ -65,11 +65,10 @@ def _steps(run: HeardRun, batches: list[Batch], repeat: int) -> list[dict[str, f
 
 @torch.no_grad()
 def _targets(run: HeardRun, batch: Batch, subject: Subject) -> Spread:
-    """What the assigner takes, which a compiled step joins with the losses."""
+    """What the assigner takes, not compiled; a step has it with the losses."""
     recipe = subject.recipe
     rules = assignment_rules(recipe, None if run.teaching is None else recipe.weights)
     assign = supervision_of(run.student, recipe).assign
-    assign = torch.compile(assign) if recipe.compile else assign
     output = run.student(batch.images)
     arguments = (output, batch.ground_truth, batch.padded_sizes, rules)
     return timed(lambda: assign(*arguments), subject.device, subject.repeat, warm_up=2)
