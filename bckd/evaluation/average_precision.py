@@ -21,6 +21,7 @@ from tqdm.auto import tqdm
 from bckd.datasets.annotations import Annotations
 from bckd.datasets.coco import CocoDataset, Key, collate
 from bckd.datasets.plain_images import PlainImages
+from bckd.datasets.processes import start_process
 from bckd.distributed import from_first, joined_lists, process_count, process_index
 from bckd.errors import InputError
 from bckd.files import write_text
@@ -80,6 +81,7 @@ def evaluation_loader(
         batch_sampler=sorted(batches, key=lambda keys: keys[0].image),
         num_workers=workers,
         collate_fn=partial(collate, size=dataset.size),
+        worker_init_fn=start_process,
     )
 
 

@@ -26,6 +26,7 @@ from tqdm.auto import tqdm
 from bckd.correspondence import compared
 from bckd.datasets.batches import TrainingBatches
 from bckd.datasets.coco import CocoDataset, collate
+from bckd.datasets.processes import start_process
 from bckd.device import pick_device
 from bckd.distributed import (
     anywhere,
@@ -42,13 +43,7 @@ from bckd.errors import InputError, Interrupted, NonFiniteLossError
 from bckd.evaluation.average_precision import MAX_DETECTIONS, Metrics, evaluate
 from bckd.evaluation.gradient_shares import gradient_shares
 from bckd.files import finite_or_none, one_writer, write_json
-from bckd.interruption import (
-    Ending,
-    ending,
-    leave_signals,
-    loading,
-    report_in_iterator,
-)
+from bckd.interruption import Ending, ending, loading, report_in_iterator
 from bckd.launcher import is_first
 from bckd.models.adopted import Adopted
 from bckd.models.backbones.base import COARSEST
@@ -543,7 +538,7 @@ def _batches(recipe: Recipe, dataset: CocoDataset, first: int) -> Generator[Batc
         batch_sampler=order,
         num_workers=recipe.data.workers,
         collate_fn=partial(collate, size=dataset.size),
-        worker_init_fn=leave_signals,
+        worker_init_fn=start_process,
     )
     batches = _each(iter(loader))
     report_in_iterator()
