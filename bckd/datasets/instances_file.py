@@ -94,7 +94,9 @@ def read_lists(path: Path) -> InstanceLists:
 
 def _quickly(path: Path) -> _File | None:
     """The lists, their entries not yet taken apart; None where that takes Python's reader."""
-    content = read_bytes(path).removeprefix(codecs.BOM_UTF8)
+    content = memoryview(read_bytes(path))
+    if bytes(content[: len(codecs.BOM_UTF8)]) == codecs.BOM_UTF8:
+        content = content[len(codecs.BOM_UTF8) :]
     decoder = codecs.getincrementaldecoder("utf-8")()  # msgspec looks at no text it passes over
     try:
         for start in range(0, len(content), _BLOCK):

@@ -111,18 +111,19 @@ def test_the_quick_way_and_python_s_say_the_same(
     assert len(kinds) == 4  # each way, and each end of it, is among them
 
 
-def polygons(path: Path, boxes: int = 3000) -> Path:
+def polygons(path: Path, boxes: int = 3000, before: str = "") -> Path:
     """A file that is mostly polygons, as COCO's is."""
     content = whole(random.Random(0))
     row = {**content["annotations"][0], "segmentation": [[n + 0.25 for n in range(200)]]}
     content["annotations"] = [{**row, "id": n, "bbox": [n % 50, 5, 9, 9]} for n in range(boxes)]
-    path.write_text(json.dumps(content))
+    path.write_text(before + json.dumps(content), encoding="utf-8")
     return path
 
 
-def test_polygons_are_passed_over(tmp_path: Path) -> None:
+@pytest.mark.parametrize("before", ["", "\ufeff"])
+def test_polygons_are_passed_over(tmp_path: Path, before: str) -> None:
     """Python's reader takes six times the file's length."""
-    path = polygons(tmp_path / "instances.json")
+    path = polygons(tmp_path / "instances.json", before=before)
     tracemalloc.start()
     try:
         found = read_annotations(path)
