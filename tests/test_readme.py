@@ -13,6 +13,7 @@ from urllib.parse import unquote
 import pytest
 
 import bckd
+from bckd.commands.data import CocoOptions
 from bckd.commands.evaluate import EvalOptions
 from bckd.commands.main import COMMANDS
 from bckd.commands.options import DemoOptions, ProtocolOptions
@@ -43,6 +44,7 @@ NAMES = (
 PAGES = {name: (ROOT / name).read_text(encoding="utf-8") for name in NAMES}
 OPTIONS = {
     "scenes": ScenesOptions,
+    "data coco": CocoOptions,
     "export": ExportOptions,
     "protocols": ProtocolOptions,
     "demo": DemoOptions,
@@ -109,6 +111,9 @@ class TestCommands:
         """Each is parsed as the command line does it; nothing is run."""
         name, *words = shlex.split(line)
         assert name in COMMANDS
+        if name == "data":
+            name, words = f"data {words[0]}", words[1:]
+            assert name in OPTIONS
         if name == "train" and words[0] != "PRESET":
             options = parse(
                 TrainOptions, words[1:], name, default=TrainOptions(PRESETS[words[0]][1])

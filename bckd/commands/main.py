@@ -17,6 +17,7 @@ from bckd.system.launcher import end_under_torchrun, is_first, launched, process
 
 COMMANDS = {
     "scenes": "bckd.commands.scenes",
+    "data": "bckd.commands.data",
     "train": "bckd.commands.train",
     "eval": "bckd.commands.evaluate",
     "export": "bckd.commands.export",
@@ -31,6 +32,7 @@ OVERVIEW = """\
 bckd: knowledge distillation for dense object detectors
 
   bckd scenes        write the embedded benchmark, a small COCO-format data set
+  bckd data coco     fetch COCO 2017, or look whether a copy of it is whole
   bckd train PRESET  train a detector, with or without a teacher
   bckd eval RUN      average precision of a run's student, or of any weights
   bckd export RUN    a student as ONNX, as a torch.export program, or in the official layout

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import io
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from pycocotools.coco import COCO
 from torch import Tensor
 
-from bckd.datasets.entries import Annotated, ImageEntry, read_boxes, read_categories, read_images
+from bckd.datasets.boxes import Boxes, read_boxes
+from bckd.datasets.entries import ImageEntry, read_categories, read_images
 from bckd.datasets.findings import Findings
+from bckd.datasets.instances_file import read_lists
 from bckd.system.errors import InputError
-from bckd.system.files import read_json
 from bckd.system.telling import first_of
 
 __all__ = ["Annotations", "ImageEntry", "Objects", "class_names_of", "read_annotations"]
@@ -32,6 +35,83 @@ class Objects:
 
 
 @dataclass(frozen=True)
+class ObjectColumns:
+    """The boxes to learn of all images, image by image; flat, so that processes share them.
+
+    Attributes:
+        starts: (images + 1,) int64; those of image n are starts[n] to starts[n + 1].
+        boxes: (N, 4) float32 xyxy pixels.
+        labels: (N,) int32.
+        crowd: (N,) bool.
+    """
+
+    starts: np.ndarray
+    boxes: np.ndarray
+    labels: np.ndarray
+    crowd: np.ndarray
+
+    def of(self, image: int) -> Objects:
+        """The boxes of the image at a position; views where the type is theirs."""
+        rows = slice(self.starts[image], self.starts[image + 1])
+        boxes, labels, crowd = self.boxes[rows], self.labels[rows], self.crowd[rows]
+        return Objects(*map(torch.from_numpy, (boxes, labels.astype(np.int64), crowd)))
+
+    def first(self, count: int) -> ObjectColumns:
+        """Those of the first `count` images."""
+        end = self.starts[count]
+        return ObjectColumns(
+            self.starts[: count + 1], self.boxes[:end], self.labels[:end], self.crowd[:end]
+        )
+
+    def counts(self) -> np.ndarray:
+        """(images,) how many boxes each has that are no crowd regions."""
+        found = np.concatenate([[0], np.cumsum(~self.crowd)])[self.starts]
+        return np.diff(found)
+
+
+@dataclass(frozen=True)
+class GroundTruth:
+    """What COCO's evaluation holds detections against: all boxes of a file, by its own classes.
+
+    Attributes:
+        categories: (id, name) in the order of the ids.
+        boxes: `labels` are positions in `categories`.
+    """
+
+    categories: tuple[tuple[int, str], ...]
+    boxes: Boxes
+
+    def category_ids(self) -> set[int]:
+        """Those that have a box."""
+        return {self.categories[label][0] for label in np.unique(self.boxes.labels)}
+
+    def counts(self, images: int) -> np.ndarray:
+        """(images,) how many boxes each has that are no crowd regions."""
+        return np.bincount(self.boxes.images[~self.boxes.crowd], minlength=images)
+
+    def rows(self, images: Sequence[ImageEntry]) -> list[dict[str, Any]]:
+        """The annotations as COCO's format has them; `id` is the place in the file, from 1 on.
+
+        pycocotools takes a match with id 0 for none.
+        """
+        boxes = self.boxes
+        columns = (boxes.numbers, boxes.images, boxes.labels, boxes.bbox, boxes.area, boxes.crowd)
+        return [
+            {
+                "id": number,
+                "image_id": images[image].id,
+                "category_id": self.categories[label][0],
+                "bbox": bbox,
+                "area": area,
+                "iscrowd": int(crowd),
+            }
+            for number, image, label, bbox, area, crowd in zip(
+                *(column.tolist() for column in columns), strict=True
+            )
+        ]
+
+
+@dataclass(frozen=True)
 class Annotations:
     """A checked COCO instances file.
 
@@ -42,10 +122,8 @@ class Annotations:
             another.
         category_ids: the K ids; label k of the detector is category_ids[k]. None: the file has
             no such category.
-        objects: boxes to learn by image id, only for images that have any: those of at least
-            one pixel both ways, and crowd regions.
-        content: what pycocotools needs: boxes within their image, `area` and `iscrowd` filled in.
-        too_small: how many boxes of `content` are not to learn, below a pixel.
+        objects: boxes to learn: those of at least one pixel both ways, and crowd regions.
+        truth: boxes to find: those, and the smaller ones.
         labelled: whether the file has a list of annotations; a challenge's test file has none.
         findings: what was odd in the whole file, to be told.
     """
@@ -54,24 +132,49 @@ class Annotations:
     images: tuple[ImageEntry, ...]
     class_names: tuple[str, ...]
     category_ids: tuple[int | None, ...]
-    objects: dict[int | str, Objects] = field(repr=False)
-    content: dict[str, Any] = field(repr=False)
-    too_small: int = 0
+    objects: ObjectColumns = field(repr=False)
+    truth: GroundTruth = field(repr=False)
     labelled: bool = True
     findings: Findings = field(default_factory=lambda: Findings(""), repr=False)
 
     @property
+    def too_small(self) -> int:
+        """How many boxes of the file are not to learn, below a pixel."""
+        return int((~self.truth.boxes.learnable).sum())
+
+    @property
+    def content(self) -> dict[str, Any]:
+        """The file as pycocotools needs it, made anew at each look.
+
+        Boxes lie within their image, `area` and `iscrowd` are filled in, and the annotations' ids
+        count from 1.
+        """
+        names = ImageEntry.__dataclass_fields__
+        return {
+            "info": {},
+            "licenses": [],
+            "images": [{name: getattr(image, name) for name in names} for image in self.images],
+            "annotations": self.truth.rows(self.images),
+            "categories": [{"id": key, "name": name} for key, name in self.truth.categories],
+        }
+
+    @property
     def occurring_classes(self) -> frozenset[str]:
         """Names of the classes that have a box."""
-        found = {row["category_id"] for row in self.content["annotations"]}
+        found = self.truth.category_ids()
         pairs = zip(self.class_names, self.category_ids, strict=True)
         return frozenset(name for name, identity in pairs if identity in found)
 
     @property
     def learnable_classes(self) -> frozenset[str]:
         """Names of the classes that have a box to learn, neither a crowd region nor too small."""
-        labels = {k for x in self.objects.values() for k in x.labels[~x.crowd].unique().tolist()}
+        labels = np.unique(self.objects.labels[~self.objects.crowd])
         return frozenset(self.class_names[label] for label in labels)
+
+    @property
+    def learnable_images(self) -> tuple[ImageEntry, ...]:
+        """Those that have a box to learn, neither a crowd region nor too small."""
+        return tuple(self.images[n] for n in np.flatnonzero(self.objects.counts()))
 
     def with_classes(self, class_names: tuple[str, ...], who: str) -> Annotations:
         """The same file with the labels of a detector: matched by name, in its order.
@@ -87,10 +190,8 @@ class Annotations:
             return self
         self.check_known(class_names, who)
         id_of = dict(zip(self.class_names, self.category_ids, strict=True))
-        place = torch.tensor([_place(name, class_names) for name in self.class_names])
-        objects = {
-            key: replace(value, labels=place[value.labels]) for key, value in self.objects.items()
-        }
+        place = np.array([_place(x, class_names) for x in self.class_names], dtype=np.int32)
+        objects = replace(self.objects, labels=place[self.objects.labels])
         ids = tuple(id_of.get(name) for name in class_names)
         return replace(self, class_names=class_names, category_ids=ids, objects=objects)
 
@@ -106,25 +207,32 @@ class Annotations:
             )
 
     def objects_of(self, image_id: int | str) -> Objects:
-        """The boxes of an image; none is a valid answer."""
-        none = Objects(
-            torch.zeros(0, 4), torch.zeros(0, dtype=torch.long), torch.zeros(0, dtype=torch.bool)
-        )
-        return self.objects.get(image_id, none)
+        """The boxes of an image to learn; none is a valid answer.
+
+        Raises:
+            KeyError: the file has no such image.
+        """
+        n = bisect_left(self.images, image_id, key=lambda image: image.id)
+        if n == len(self.images) or self.images[n].id != image_id:
+            raise KeyError(image_id)
+        return self.objects.of(n)
 
     def first(self, count: int | None) -> Annotations:
         """The same file, restricted to its first `count` images by id."""
         if count is None or count >= len(self.images):
             return self
-        images = self.images[:count]
-        kept = {image.id for image in images}
-        content = dict(self.content)
-        content["images"] = [entry for entry in content["images"] if entry["id"] in kept]
-        content["annotations"] = [a for a in content["annotations"] if a["image_id"] in kept]
-        objects = {key: value for key, value in self.objects.items() if key in kept}
-        learnt = sum(len(value.labels) for value in objects.values())
-        too_small = len(content["annotations"]) - learnt
-        return replace(self, images=images, objects=objects, content=content, too_small=too_small)
+        boxes = self.truth.boxes
+        truth = replace(self.truth, boxes=boxes.where(boxes.images < count))
+        return replace(
+            self, images=self.images[:count], objects=self.objects.first(count), truth=truth
+        )
+
+    def to_learn_from(self) -> Annotations:
+        """The same file without boxes to find and without what was odd."""
+        boxes = self.truth.boxes
+        none = boxes.where(np.zeros(len(boxes.numbers), dtype=bool))
+        truth = replace(self.truth, boxes=none)
+        return replace(self, truth=truth, findings=Findings(self.path))
 
     def to_pycocotools(self) -> COCO:
         """The file as pycocotools' index (which prints while it works; we keep it quiet)."""
@@ -139,7 +247,7 @@ def read_annotations(path: Path, folder: Path | None = None) -> Annotations:
     """Read a COCO instances JSON file and check it.
 
     What harmlessly differs from COCO's own files is made right and noted in `findings`; see
-    `bckd.datasets.entries`. In `content` the annotations' ids count from 1.
+    `bckd.datasets.entries` and `bckd.datasets.boxes`.
 
     Args:
         folder: of the images, which say what the file does not (their sizes).
@@ -148,27 +256,20 @@ def read_annotations(path: Path, folder: Path | None = None) -> Annotations:
         InputError: the file is absent, no JSON, lacks a field, names a category or an image that
             is not listed, or has boxes that are no x, y, width, height.
     """
-    content = _load(path)
+    lists = read_lists(path)
     findings = Findings(path)
-    images, listed = read_images(content["images"], folder, findings)
-    categories = read_categories(content["categories"], findings)
+    images = read_images(lists.images, folder, findings)
+    categories = read_categories(lists.categories, findings)
     ids = tuple(identity for identity, _ in categories)
-    annotated = read_boxes(content.get("annotations", []), images, ids, findings)
+    boxes = read_boxes(lists.annotations or (), images, ids, findings)
     return Annotations(
         path=path,
         images=tuple(images),
         class_names=tuple(name for _, name in categories),
         category_ids=ids,
-        objects=_objects(annotated, ids),
-        content={
-            "info": {},
-            "licenses": [],
-            **content,
-            "images": listed,
-            "annotations": [found.entry for found in annotated],
-        },
-        too_small=sum(not found.learnable for found in annotated),
-        labelled="annotations" in content,
+        objects=_to_learn(boxes, len(images)),
+        truth=GroundTruth(tuple(categories), boxes),
+        labelled=lists.annotations is not None,
         findings=findings,
     )
 
@@ -179,40 +280,16 @@ def class_names_of(path: Path) -> tuple[str, ...]:
     Raises:
         InputError: as `read_annotations`, where its lists or its categories are at fault.
     """
-    categories = read_categories(_load(path)["categories"], Findings(path))
+    categories = read_categories(read_lists(path).categories, Findings(path))
     return tuple(name for _, name in categories)
 
 
-def _load(path: Path) -> dict[str, Any]:
-    if not path.exists():
-        raise InputError(f"annotation file {path} does not exist")
-    content = read_json(path)
-    if not isinstance(content, dict):
-        raise InputError(f"annotation file {path} holds no object; expected COCO format")
-    for key in ("images", "annotations", "categories"):
-        absent = key not in content and key == "annotations"
-        if not absent and not isinstance(content.get(key), list):
-            raise InputError(f"{path}: field '{key}' is missing or no list; expected COCO format")
-        if not absent and not content[key] and key != "annotations":
-            raise InputError(f"{path}: no {key} listed")
-    return content
-
-
-def _objects(annotated: Sequence[Annotated], ids: tuple[int, ...]) -> dict[int | str, Objects]:
-    """The boxes to learn by image id."""
-    label_of = {identity: label for label, identity in enumerate(ids)}
-    rows: dict[int | str, list[tuple[list[float], int, bool]]] = {}
-    for found in annotated:
-        if found.learnable:
-            entry = found.entry
-            row = (found.box, label_of[entry["category_id"]], bool(entry["iscrowd"]))
-            rows.setdefault(entry["image_id"], []).append(row)
-    return {key: _stack(value) for key, value in rows.items()}
-
-
-def _stack(rows: list[tuple[list[float], int, bool]]) -> Objects:
-    boxes, labels, crowd = zip(*rows, strict=True)
-    return Objects(torch.tensor(boxes), torch.tensor(labels), torch.tensor(crowd))
+def _to_learn(boxes: Boxes, images: int) -> ObjectColumns:
+    """The boxes to learn, image by image, each image's in the order of the file."""
+    rows = np.argsort(boxes.images, kind="stable")
+    rows = rows[boxes.learnable[rows]]
+    starts = np.searchsorted(boxes.images[rows], np.arange(images + 1))
+    return ObjectColumns(starts, boxes.corners[rows], boxes.labels[rows], boxes.crowd[rows])
 
 
 def _place(name: str, class_names: tuple[str, ...]) -> int:

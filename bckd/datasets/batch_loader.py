@@ -12,9 +12,9 @@ from torch.utils.data import DataLoader
 from bckd.datasets.batches import TrainingBatches
 from bckd.datasets.coco import CocoDataset, Key, collate
 from bckd.datasets.plain_images import PlainImages
+from bckd.datasets.processes import start_process
 from bckd.structures import Batch
 from bckd.system.errors import InputError
-from bckd.system.interruption import leave_signals
 
 SHARED_MEMORY = Path("/dev/shm")  # where Linux has it; Docker gives a container 64 MB
 
@@ -47,7 +47,7 @@ def batch_loader(
         num_workers=workers,
         prefetch_factor=prefetch if workers else None,
         collate_fn=partial(collate, size=dataset.size),
-        worker_init_fn=leave_signals,
+        worker_init_fn=start_process,
         pin_memory=pinned,
     )
 

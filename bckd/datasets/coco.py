@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -96,9 +95,7 @@ class CocoDataset(torch.utils.data.Dataset[Sample]):
         self.folder, self.annotations, self.size = folder, annotations, size
         self.flip, self.seed = flip, seed
         self.normalisation, self.augmentations = normalisation, tuple(augmentations)
-        self.images = annotations.images
-        if skip_empty:
-            self.images = tuple(image for image in self.images if self._has_objects(image.id))
+        self.images = annotations.learnable_images if skip_empty else annotations.images
         if not self.images:
             small = f" ({annotations.too_small} are below a pixel)"
             what = "image has a box to learn from" + (small if annotations.too_small else "")
@@ -173,9 +170,13 @@ class CocoDataset(torch.utils.data.Dataset[Sample]):
 
     def with_annotations(self, annotations: Annotations) -> CocoDataset:
         """The same images with other annotations of theirs."""
-        other = copy.copy(self)
-        other.annotations = annotations
+        other = CocoDataset.__new__(CocoDataset)
+        vars(other).update(vars(self), annotations=annotations)
         return other
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a process that is spawned to load samples is sent: what samples are made of."""
+        return {**vars(self), "annotations": self.annotations.to_learn_from(), "files": []}
 
     def canvas(self, index: int) -> tuple[int, int]:
         """Height and width that the image at `index` is padded to when it is alone."""
@@ -214,9 +215,6 @@ class CocoDataset(torch.utils.data.Dataset[Sample]):
                 f"{self.annotations.path} says {entry.width}x{entry.height}"
             )
         return channels_first(pixels)
-
-    def _has_objects(self, image_id: int | str) -> bool:
-        return bool((~self.annotations.objects_of(image_id).crowd).any())
 
 
 def _moved(objects: Objects, left: int, top: int) -> Objects:

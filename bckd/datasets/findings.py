@@ -75,11 +75,9 @@ class Findings:
             tell_some(f"{self.source}: {kind.what} ({{}})", places)
 
 
-def place(raw: Any, number: int) -> str:
-    """Where an entry of a list stands, by its id and by its place, which counts from 1."""
-    if not isinstance(raw, dict) or raw.get("id") is None:
-        return f"entry {number}"
-    return f"id {shown(raw['id'])} (entry {number})"
+def place(identity: Any, number: int) -> str:
+    """Where an entry of a list stands, by its id (None: it has none) and its place, from 1 on."""
+    return f"entry {number}" if identity is None else f"id {shown(identity)} (entry {number})"
 
 
 def shown(value: Any) -> str:

@@ -71,7 +71,7 @@ def look_at_files(folder: Path, images: Sequence[ImageEntry], source: Path) -> l
     findings = Findings(source)
     _check_present(folder, images, findings)
     with ThreadPoolExecutor(_TOGETHER) as pool:
-        found = list(pool.map(lambda image: _look(folder, image), images))
+        found = list(pool.map(lambda image: look_at_file(folder, image), images))
     files = []
     for look in found:
         if isinstance(look, ImageFile):
@@ -119,7 +119,8 @@ def _stem(name: str) -> str:
     return Path(name.strip()).stem.strip().casefold()
 
 
-def _look(folder: Path, image: ImageEntry) -> ImageFile | tuple[Fault, str]:
+def look_at_file(folder: Path, image: ImageEntry) -> ImageFile | tuple[Fault, str]:
+    """What a look at a file shows, or its kind of fault and the sentence for it."""
     path = folder / image.file_name
     try:
         header = header_of(path)

@@ -59,7 +59,7 @@ def analyse_errors(results: Results, annotations: Annotations) -> ErrorAnalysis:
         InputError: a detection is of an image or a category that is not annotated.
     """
     evaluation = match_detections(results, annotations)
-    nothing_to_find = all(row["iscrowd"] for row in annotations.content["annotations"])
+    nothing_to_find = annotations.truth.boxes.crowd.all()
     gains = evaluation.tide_errors(pos_thr=IOU)["delta_ap"]
     calibration = evaluation.calibration(n_bins=BINS, iou_threshold=IOU)
     f1 = _f1(evaluation, results)

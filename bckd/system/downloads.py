@@ -6,6 +6,8 @@ takes its name once it is whole and was checked.
 
 from __future__ import annotations
 
+import os
+import re
 import time
 from collections.abc import Callable
 from multiprocessing import TimeoutError as Overdue
@@ -22,12 +24,13 @@ from urllib3 import HTTPResponse
 from urllib3.exceptions import HTTPError
 
 from bckd.system.errors import InputError, reason
-from bckd.system.files import write_atomically
+from bckd.system.files import write_atomically, writing
 
 SECONDS = 60.0  # without an answer, or without a byte, after which a server counts as gone
 SLOWEST = 10_000  # bytes a second on average that it may send after them
 REDIRECTIONS = 5
 _CHUNK = 1 << 18  # bytes
+_WORTH_ANOTHER = 1 << 20  # bytes that a broken connection brought, for which one more is made
 
 
 def download(
@@ -64,6 +67,46 @@ def download(
     write_atomically(path, fill)
 
 
+def download_on(
+    url: str,
+    path: Path,
+    size: int,
+    check: Callable[[Path], str | None],
+    progress: bool = True,
+) -> None:
+    """Fetch a large file to `path`, going on where an earlier call was broken off.
+
+    What has come lies beside `path` under its name and `.part`. A connection that breaks is made
+    anew while each brings something. A server that knows no ranges sends all of it again.
+
+    Args:
+        size: bytes that it has.
+        check: what is wrong with the file that came, if anything; it is removed then.
+        progress: show a bar.
+
+    Raises:
+        InputError: as of `download`; or the file has another size.
+    """
+    part = path.with_name(f"{path.name}.part")
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.touch()
+    try:
+        with tqdm(desc=path.name, total=size, disable=not progress, **_BAR) as bar:
+            _rest(url, part, size, bar)
+    except FAILURES as error:
+        raise InputError(
+            f"{path.name} could not be downloaded ({why(error)}): what came is kept as {part}; "
+            f"run this again to go on, after deleting it to begin anew, or fetch {url} by hand "
+            f"and save it as {path}"
+        ) from error
+    if fault := check(part):
+        part.unlink()
+        raise InputError(f"what {url} sent is not {path.name} ({fault}), and was removed")
+    with writing(path):
+        os.replace(part, path)
+
+
 # What goes wrong on the way: no server, no space, no address, no HTTP, no file of this kind.
 FAILURES = (OSError, HTTPError, ValueError)
 _BAR: dict[str, Any] = {"unit": "B", "unit_scale": True, "leave": False}
@@ -77,6 +120,55 @@ def _save(url: str, part: Path, most: int, bar: tqdm[Any]) -> None:
             while chunk := answer.raw.read(_CHUNK, whole=False):
                 file.write(chunk)
                 bar.update(len(chunk))
+
+
+def _rest(url: str, part: Path, size: int, bar: tqdm[Any]) -> None:
+    """Fill a file up to its size, with as many connections as it takes."""
+    while (have := part.stat().st_size) != size:
+        have = have if have < size else 0
+        try:
+            _more(url, part, have, size, bar)
+        except FAILURES:
+            if part.stat().st_size < have + _WORTH_ANOTHER:
+                raise
+
+
+def _more(url: str, part: Path, have: int, size: int, bar: tqdm[Any]) -> None:
+    """What one connection brings of a file, behind the bytes that are there."""
+    asked = {"Range": f"bytes={have}-"} if have else {}
+    with Limited(size) as session, session.get(url, stream=True, headers=asked) as answer:
+        answer.raise_for_status()
+        start = _start(answer, have)
+        if answer.raw.total not in (None, size - start):
+            raise ConnectionError(f"{start + answer.raw.total} bytes, expected {size}")
+        bar.reset(size)
+        bar.update(start)
+        with part.open("r+b") as file:
+            file.truncate(start)
+            file.seek(start)
+            while chunk := answer.raw.read(min(_CHUNK, size + 1 - file.tell()), whole=False):
+                file.write(chunk)
+                bar.update(len(chunk))
+            if (found := file.tell()) > size:
+                file.truncate(0)
+                raise ConnectionError(f"more than {size} bytes")
+    if found < size:
+        raise ConnectionError(f"the connection ended after {found} of {size} bytes")
+
+
+def _start(answer: Response, have: int) -> int:
+    """The place in the file where an answer begins: the one asked for, or 0.
+
+    Raises:
+        ConnectionError: it begins elsewhere, or does not say where.
+    """
+    if answer.status_code != requests.codes.partial_content:
+        return 0
+    told = answer.headers.get("Content-Range", "")
+    begun = re.match(r"bytes (\d+)-", told)
+    if begun is None or int(begun[1]) != have:
+        raise ConnectionError(f"asked from byte {have} on, the server sends {told or 'a part'!r}")
+    return have
 
 
 class Limited(requests.Session):

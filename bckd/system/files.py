@@ -257,18 +257,26 @@ def what_it_is(path: Path) -> str | None:
     return None
 
 
+def read_bytes(path: Path) -> bytes:
+    """What a JSON file holds, as it is stored.
+
+    Raises:
+        InputError: it is no file, or can't be read.
+    """
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise InputError(f"{path} is no regular file; expected JSON")  # it may never end
+    with reading(path):
+        return path.read_bytes()
+
+
 def read_json(path: Path) -> Any:
     """What a JSON file holds; a byte order mark at its start is passed over.
 
     Raises:
         InputError: it is no file, can't be read, is not UTF-8, or no JSON.
     """
-    if path.exists() and not (path.is_file() or path.is_dir()):
-        raise InputError(f"{path} is no regular file; expected JSON")  # it may never end
-    with reading(path):
-        content = path.read_bytes()
     try:
-        return parse_json(content, str(path))
+        return parse_json(read_bytes(path), str(path))
     except InputError as error:
         if (kind := what_it_is(path)) is None:
             raise

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+
 from bckd.datasets.annotations import Annotations
 from bckd.datasets.coco import CocoDataset
 from bckd.datasets.image_files import repeated, shared
@@ -27,7 +29,7 @@ def tell_training(dataset: CocoDataset) -> None:
     if annotations.too_small:
         tell(f"{path}: boxes below a pixel are not learnt ({annotations.too_small})")
     used = {image.id for image in dataset.images}
-    boxed = {row["image_id"] for row in annotations.content["annotations"]}
+    boxed = {annotations.images[n].id for n in np.unique(annotations.truth.boxes.images)}
     left_out = [image for image in annotations.images if image.id not in used]
     for what, names in (
         ("without a box", [x.file_name for x in left_out if x.id not in boxed]),
@@ -43,23 +45,20 @@ def tell_training(dataset: CocoDataset) -> None:
 def tell_validation(dataset: CocoDataset, max_detections: int) -> None:
     """Tell what AP can say on a data set, and what is there twice."""
     annotations = dataset.annotations
-    path, rows = annotations.path, annotations.content["annotations"]
+    path = annotations.path
     if not annotations.labelled:
         tell(f"{path} has no 'annotations': AP is unknown")
-    elif all(row["iscrowd"] for row in rows):
+    elif annotations.truth.boxes.crowd.all():
         tell(f"{path} has no object to find: AP is unknown")
     _tell_ceiling(annotations, max_detections)
     _tell_files(dataset)
 
 
 def _tell_ceiling(annotations: Annotations, max_detections: int) -> None:
-    counts: dict[int | str, int] = {}
-    for row in annotations.content["annotations"]:
-        counts[row["image_id"]] = counts.get(row["image_id"], 0) + (not row["iscrowd"])
+    counts = annotations.truth.counts(len(annotations.images))
     crowded = [
-        f"{image.file_name} with {counts[image.id]}"
-        for image in annotations.images
-        if counts.get(image.id, 0) > max_detections
+        f"{annotations.images[n].file_name} with {counts[n]}"
+        for n in np.flatnonzero(counts > max_detections)
     ]
     if crowded:
         highest = 100 * ceiling(annotations, max_detections)

@@ -279,7 +279,7 @@ class TestOddities:
         for change in (without("images", 0, "width"), update("images", 0, width=0, height=None)):
             found = read_annotations(write(tmp_path, change), tmp_path)
             assert (found.images[1].width, found.images[1].height) == (64, 48)
-            assert found.content["images"][0]["width"] == 64
+            assert found.content["images"][1]["width"] == 64
             assert "(1): id 8 (entry 1) b.jpg 64x48" in told(found)
 
     def test_backslashes_are_separators_unless_they_are_a_name(self, tmp_path: Path) -> None:
@@ -326,7 +326,9 @@ class TestFirst:
     def test_the_first_images_by_id_and_their_boxes(self, tmp_path: Path) -> None:
         one = read_annotations(write(tmp_path)).first(1)
         assert [image.id for image in one.images] == [5]
-        assert set(one.objects) == {5}
+        assert one.objects_of(5).boxes.tolist() == [[1, 2, 31.5, 42]]
+        with pytest.raises(KeyError):
+            one.objects_of(8)
         assert [image["id"] for image in one.content["images"]] == [5]
         assert [row["image_id"] for row in one.content["annotations"]] == [5]
         assert one.class_names == ("cat", "dog")

@@ -386,8 +386,7 @@ class TestScore:
         assert 0 < found.AP < 1 and repr(values) == repr([float(value) for value in expected])
 
     def test_without_any_object_ap_is_unknown(self, dataset: CocoDataset) -> None:
-        content = {**dataset.annotations.content, "annotations": []}
-        nothing = replace(dataset.annotations, content=content, objects={})
+        nothing = dataset.annotations.to_learn_from()
         for results in ([], [{"image_id": 11, "category_id": 3, "bbox": [1, 1, 5, 5], "score": 1}]):
             assert math.isnan(score(results, nothing).AP)
 

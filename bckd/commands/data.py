@@ -1,0 +1,69 @@
+"""The command `bckd data`: data sets that are fetched or looked at; a word says which."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from bckd.commands.parsing import parse
+from bckd.datasets.coco_copy import faults_of_copy, fetch_coco
+from bckd.system.errors import InputError
+from bckd.system.values import Place, checked
+
+OVERVIEW = """\
+bckd data: data sets
+
+  bckd data coco     fetch COCO 2017, or look whether a copy of it is whole
+
+`bckd data coco --help` lists its options.
+"""
+
+
+@dataclass(frozen=True)
+class CocoOptions:
+    """Fetch COCO 2017 (20 GB; it takes 41 GB on the way), or look whether a copy is whole."""
+
+    root: Place = Path("data/coco")
+    """folder of the data set"""
+    verify: bool = False
+    """fetch nothing: look at every image that is there, and name those missing or broken"""
+
+
+def run(arguments: list[str]) -> None:
+    """Run the sub-command that the first argument names."""
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(OVERVIEW, end="")
+        return
+    name, *rest = arguments
+    if name not in _COMMANDS:
+        known = ", ".join(_COMMANDS)
+        raise InputError(f"command 'data {name}' is unknown; expected one of {known} after 'data'")
+    _COMMANDS[name](rest)
+
+
+def _coco(arguments: list[str]) -> None:
+    options = checked(parse(CocoOptions, arguments, "data coco"))
+    if options.verify:
+        _verify(options.root)
+    else:
+        fetch_coco(options.root)
+        print(f"COCO 2017 is in {options.root}; `bckd train coco-r50 --data.root` takes it")
+
+
+def _verify(root: Path) -> None:
+    """Print every fault.
+
+    Raises:
+        InputError: there are some.
+    """
+    count = 0
+    for fault in faults_of_copy(root):
+        print(fault)
+        count += 1
+    if count:
+        raise InputError(f"{root} is no whole copy of COCO 2017: {count} faults, listed above")
+    print(f"{root} is a whole copy of COCO 2017")
+
+
+_COMMANDS: dict[str, Callable[[list[str]], None]] = {"coco": _coco}

@@ -1,0 +1,314 @@
+"""The boxes of a COCO instances file, each cleaned or noted as a fault, as columns of numbers.
+
+COCO has 860 thousand of them: an entry is looked at by itself only where something about it is odd.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from bckd.datasets.box_readings import (
+    Written,
+    all_in_a_corner,
+    maybe_centres,
+    other_reading,
+    overhang,
+    possible,
+)
+from bckd.datasets.entries import ImageEntry, has_fields, is_number
+from bckd.datasets.findings import Fault, Findings, Oddity, place, shown
+from bckd.datasets.instances_file import Annotation
+
+ROUNDING = 0.05  # pixels by which COCO's own boxes may leave their image: coordinates are rounded
+
+_FOUR = "expected [x, y, width, height] in pixels"
+NOT_FOUR = Fault("annotations whose bbox is not four finite numbers", _FOUR)
+NO_CROWD = Fault("annotations whose iscrowd is neither 0 nor 1", "expected one of these")
+BELOW_ZERO = Fault("annotations whose bbox has a side below 0", _FOUR)
+RENUMBERED = Oddity("ids of annotations that are absent or repeated are counted anew")
+OTHER_KIND = Oddity("ids that are text in one list and numbers in another are taken for the same")
+TWICE = Oddity("boxes that are there twice, of which a detector can find only one")
+TWO_CLASSES = Oddity("boxes that are there with another class too")
+CORNER = Oddity(
+    "boxes that all lie in the upper left quarter of their images (are they in pixels of these?)"
+)
+NO_AREA = Oddity("boxes without width or height are left out of training and evaluation")
+OUTSIDE = Oddity(
+    "boxes that lie wholly outside their image are left out of training and evaluation"
+)
+CLIPPED = Oddity("boxes that reach beyond their image are clipped to it, the farthest first")
+CENTRES = Oddity(
+    f"{CLIPPED.what} (all would lie inside if x and y were those of the middle: are they?)"
+)
+AREAS = Oddity("areas that the box can't have are replaced by width times height")
+
+
+@dataclass(frozen=True)
+class Boxes:
+    """The N boxes of a file that lie in their images and have an area, in its order.
+
+    Attributes:
+        numbers: (N,) places in its list, from 1 on.
+        images: (N,) positions in the list of images, which is in the order of their ids.
+        labels: (N,) positions in the list of categories, which is in the order of their ids.
+        corners: (N, 4) float32 xyxy pixels, within the image.
+        bbox: (N, 4) float64 x, y, width, height as COCO's evaluation takes them: as they are
+            written, clipped where more than their rounding lies outside.
+        area: (N,) float64, of the object or of the box.
+        crowd: (N,) bool.
+        learnable: (N,) bool, whether training takes them (mmdetection 2.28 `datasets/coco.py`,
+            `_parse_ann_info`): they are at least one pixel wide and high.
+    """
+
+    numbers: np.ndarray
+    images: np.ndarray
+    labels: np.ndarray
+    corners: np.ndarray
+    bbox: np.ndarray
+    area: np.ndarray
+    crowd: np.ndarray
+    learnable: np.ndarray
+
+    def where(self, chosen: np.ndarray) -> Boxes:
+        """Some of them, by a mask (N,) or by positions."""
+        return Boxes(**{name: column[chosen] for name, column in vars(self).items()})
+
+
+# By a field of an annotation: the list that its id stands in, and the position there by id.
+_Known = dict[str, tuple[str, dict[int | str, int]]]
+
+
+def read_boxes(
+    raws: Iterable[Annotation | Any],
+    images: Sequence[ImageEntry],
+    category_ids: Sequence[int],
+    findings: Findings,
+) -> Boxes:
+    """The boxes of the file that lie in their images and have an area.
+
+    Raises:
+        InputError: there are faults.
+    """
+    listed: _Known = {
+        "image_id": ("images", {image.id: n for n, image in enumerate(images)}),
+        "category_id": ("categories", {key: n for n, key in enumerate(category_ids)}),
+    }
+    rows = _Rows(images)
+    for number, raw in enumerate(raws, 1):
+        _read(raw, number, listed, rows, findings)
+    with np.errstate(over="ignore"):  # of sides of 200 digits: no area is infinite
+        return _checked(rows, findings)
+
+
+class _Rows:
+    """Entries of 'annotations' whose fields are of the right kinds: columns that grow.
+
+    Attributes:
+        ids: of all entries, whatever the file has there.
+        odd_areas: by row, what the file has as an area that the box can't have.
+    """
+
+    def __init__(self, images: Sequence[ImageEntry]) -> None:
+        self._listed = images
+        self.ids: list[Any] = []
+        self.odd_areas: dict[int, Any] = {}
+        self._numbers, self._images, self._labels = array("i"), array("i"), array("i")
+        self._crowd, self._boxes, self._areas = array("b"), array("d"), array("d")
+
+    def add(self, number: int, image: int, label: int, raw: Annotation) -> None:
+        """Add an entry."""
+        box, area = tuple(map(float, raw.bbox)), raw.area
+        known = float(area) if is_number(area) and area > 0 else float("nan")
+        if area is not None and not possible(known, box[2], box[3]):
+            self.odd_areas[len(self._numbers)] = area
+        self._numbers.append(number)
+        self._images.append(image)
+        self._labels.append(label)
+        self._crowd.append(int(raw.iscrowd or 0))
+        self._boxes.extend(box)
+        self._areas.append(known)
+
+    @property
+    def numbers(self) -> np.ndarray:
+        return np.array(self._numbers)
+
+    @property
+    def images(self) -> np.ndarray:
+        return np.array(self._images)
+
+    @property
+    def labels(self) -> np.ndarray:
+        return np.array(self._labels)
+
+    @property
+    def crowd(self) -> np.ndarray:
+        return np.array(self._crowd, dtype=bool)
+
+    def written(self) -> Written:
+        """The boxes as they are written."""
+        sides = np.array([(x.width, x.height) for x in self._listed], dtype=np.float64)
+        width, height = sides[self.images].T
+        return Written(np.array(self._boxes).reshape(-1, 4), width, height, np.array(self._areas))
+
+    def place(self, row: int) -> str:
+        """Id and place of a row."""
+        number = self._numbers[row]
+        return place(self.ids[number - 1], number)
+
+    def box(self, row: int) -> str:
+        """Where a row is, and what it has as a box."""
+        sides = self._boxes[4 * row : 4 * row + 4]
+        return f"{self.place(row)} has [{', '.join(f'{side:g}' for side in sides)}]"
+
+    def file_name(self, row: int) -> str:
+        """The image of a row."""
+        return self._listed[self._images[row]].file_name
+
+
+def _read(raw: Any, number: int, listed: _Known, rows: _Rows, findings: Findings) -> None:
+    """Add an entry to the rows if its fields are of the right kinds."""
+    rows.ids.append(getattr(raw, "id", None))
+    if not has_fields("annotations", raw, number, ("image_id", "category_id", "bbox"), findings):
+        return
+    image = _position(raw, number, "image_id", raw.image_id, listed, findings)
+    label = _position(raw, number, "category_id", raw.category_id, listed, findings)
+    if raw.bbox == []:  # what some tools write for an image without objects
+        findings.add(NO_AREA, f"{place(raw.id, number)} has []")
+    elif not _is_box(raw.bbox):
+        findings.add(NOT_FOUR, f"{place(raw.id, number)} has {shown(raw.bbox)}")
+    elif raw.iscrowd not in (None, 0, 1):
+        findings.add(NO_CROWD, f"{place(raw.id, number)} has {shown(raw.iscrowd)}")
+    elif image is not None and label is not None:
+        rows.add(number, image, label, raw)
+
+
+def _is_box(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 4 and all(map(is_number, value))
+
+
+def _position(
+    raw: Annotation, number: int, name: str, value: Any, listed: _Known, findings: Findings
+) -> int | None:
+    """Where the list that an id of an annotation is of has it, or None."""
+    part, known = listed[name]
+    if isinstance(value, int | str) and not isinstance(value, bool):
+        if value in known:
+            return known[value]
+        other = _other_kind(value)
+        if other in known:
+            where = place(raw.id, number)
+            findings.add(OTHER_KIND, f"{where} has {name} {shown(value)} for {shown(other)}")
+            return known[other]
+    such = shown(next(iter(known)))
+    what = f"annotations with a value of '{name}' that is no id in '{part}'"
+    kind = Fault(what, f"expected one that is, such as {such}")
+    findings.add(kind, f"{place(raw.id, number)} has {shown(value)}")
+    return None
+
+
+def _other_kind(value: int | str) -> int | str:
+    """An id that is a number as text, or the reverse."""
+    if isinstance(value, int):
+        return str(value)
+    return int(value) if value.isdecimal() and len(value) < 20 else value
+
+
+def _checked(rows: _Rows, findings: Findings) -> Boxes:
+    """The boxes of the rows that can be used; the others are noted."""
+    written = rows.written()
+    every = range(len(written.box))
+    solid = written.where(written.box[:, 2:].min(axis=1) != 0)
+    reading = other_reading(solid)
+    if reading is not None and not findings.faults:
+        kind = Fault(f"boxes that make sense only {reading}", f"{_FOUR}, x and y of the top left")
+        for row in every:
+            findings.add(kind, rows.box(row))
+    findings.check()
+    _note_repeated(rows.ids, findings)
+    if all_in_a_corner(solid):
+        for row in every:
+            findings.add(CORNER, rows.box(row))
+    boxes, usable = _within_images(rows, written, findings)
+    _note_overhangs(rows, written, usable, CENTRES if maybe_centres(solid) else CLIPPED, findings)
+    boxes = boxes.where(usable)
+    _note_doubles(rows, written, usable, findings)
+    findings.check()
+    return boxes
+
+
+def _within_images(rows: _Rows, written: Written, findings: Findings) -> tuple[Boxes, np.ndarray]:
+    """All boxes, each within its image, and which can be used (N,) bool."""
+    x, y, width, height = written.box.T
+    left, top = np.maximum(x, 0), np.maximum(y, 0)
+    right, bottom = np.minimum(x + width, written.width), np.minimum(y + height, written.height)
+    usable = (written.box[:, 2:].min(axis=1) > 0) & (right > left) & (bottom > top)
+    clipped = overhang(written) > ROUNDING
+    inside = np.stack([left, top, right - left, bottom - top], axis=1)
+    bbox = np.where(clipped[:, None], inside, written.box)
+    for row in sorted({*np.flatnonzero(~usable).tolist(), *rows.odd_areas}):
+        _note(rows, row, written.box[row], bool(usable[row]), findings)
+    said, of_box = written.area.copy(), bbox[:, 2] * bbox[:, 3]
+    said[list(rows.odd_areas)] = np.nan
+    said[clipped] = np.minimum(said, of_box)[clipped]
+    return Boxes(
+        numbers=rows.numbers,
+        images=rows.images,
+        labels=rows.labels,
+        corners=np.stack([left, top, right, bottom], axis=1).astype(np.float32),
+        bbox=bbox,
+        area=np.where(np.isnan(said), of_box, said),
+        crowd=rows.crowd,
+        learnable=(width >= 1) & (height >= 1),
+    ), usable
+
+
+def _note(rows: _Rows, row: int, box: np.ndarray, usable: bool, findings: Findings) -> None:
+    """Note what is odd about a box by itself, or about its area."""
+    if usable:
+        area = shown(rows.odd_areas[row])
+        findings.add(AREAS, f"{rows.place(row)} has {area}, its box {box[2] * box[3]:g}")
+    elif min(box[2:]) > 0:
+        findings.add(OUTSIDE, f"{rows.box(row)} on {rows.file_name(row)}")
+    else:
+        findings.add(NO_AREA if min(box[2:]) == 0 else BELOW_ZERO, rows.box(row))
+
+
+def _note_overhangs(
+    rows: _Rows, written: Written, usable: np.ndarray, kind: Oddity, findings: Findings
+) -> None:
+    beyond = np.where(usable, overhang(written), 0)
+    for row in np.argsort(-beyond, kind="stable")[: (beyond > ROUNDING).sum()].tolist():
+        what = f"{rows.place(row)} by {beyond[row]:.3g} pixels"
+        findings.add(kind, f"{what} on {rows.file_name(row)}")
+
+
+def _note_doubles(rows: _Rows, written: Written, usable: np.ndarray, findings: Findings) -> None:
+    images, labels, kept = rows.images, rows.labels, np.flatnonzero(usable)
+    columns = (*written.box[kept].T, images[kept])
+    order = np.lexsort(columns)  # equal ones side by side, in the order of the file
+    new = np.zeros(len(order), dtype=bool)
+    new[:1] = True
+    for column in columns:
+        new[1:] |= np.diff(column[order]) != 0
+    first = np.maximum.accumulate(np.where(new, np.arange(len(order)), 0))
+    pairs = np.stack([kept[order], kept[order[first]]], axis=1)[~new].tolist()
+    for row, earlier in sorted(pairs):
+        kind = TWICE if labels[row] == labels[earlier] else TWO_CLASSES
+        where = f"{rows.place(row)} as {rows.place(earlier)}"
+        findings.add(kind, f"{where} on {rows.file_name(row)}")
+
+
+def _note_repeated(ids: Sequence[Any], findings: Findings) -> None:
+    if set(map(type, ids)) == {int} and len(set(ids)) == len(ids):
+        return
+    given = [None if identity is None else repr(identity) for identity in ids]
+    counts = Counter(given)
+    for number, (identity, key) in enumerate(zip(ids, given, strict=True), 1):
+        if key is None or counts[key] > 1:
+            findings.add(RENUMBERED, place(identity, number))
