@@ -8,6 +8,8 @@ at once: no loop over images, boxes or locations.
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor
 
@@ -15,6 +17,7 @@ from bckd.assigners.shared import (
     Crowd,
     RegionKind,
     anchors_of,
+    by_images,
     ignored_places,
     one_an_image,
     padded,
@@ -55,12 +58,9 @@ def assign_atss(
             positive. "background": they are background, as in the official code.
         images_per_group: see `bckd.groups`.
     """
-    anchors = anchors_of(locations)
     valid = locations.inside(padded_sizes)
-    candidates = _candidates(locations, ground_truth, valid)
-    overlaps = box_similarity(anchors[candidates.clamp(min=0)], ground_truth.boxes[:, :, None])
-    thresholds = _thresholds(overlaps, candidates >= 0)
-    owner, positive = _resolve(locations, ground_truth, candidates, overlaps, thresholds)
+    of_images = partial(_owners, locations, region)
+    owner, positive, *weights = by_images(of_images, ground_truth, valid)
     ignored = ignored_places(locations, ground_truth, positive, crowd)
     labels, boxes = targets_of(ground_truth, owner, positive, num_classes)
     return Assignment(
@@ -71,10 +71,22 @@ def assign_atss(
         positive=positive,
         num_positives=mean_over_processes(one_an_image(positive).sum()),
         images_per_group=images_per_group,
-        localisation_region=(
-            _valuable_region(anchors, ground_truth, thresholds, valid, region) if region else None
-        ),
+        localisation_region=weights[0] if weights else None,
     )
+
+
+def _owners(
+    locations: Locations, region: RegionKind | None, ground_truth: GroundTruth, valid: Tensor
+) -> tuple[Tensor, ...]:
+    """Owner box (N, A) of every location, whether it is positive, and the region if asked for."""
+    anchors = anchors_of(locations)
+    candidates = _candidates(locations, ground_truth, valid)
+    overlaps = box_similarity(anchors[candidates.clamp(min=0)], ground_truth.boxes[:, :, None])
+    thresholds = _thresholds(overlaps, candidates >= 0)
+    owner, positive = _resolve(locations, ground_truth, candidates, overlaps, thresholds)
+    if region is None:
+        return owner, positive
+    return owner, positive, _valuable_region(anchors, ground_truth, thresholds, valid, region)
 
 
 def _candidates(locations: Locations, ground_truth: GroundTruth, valid: Tensor) -> Tensor:

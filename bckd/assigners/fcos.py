@@ -7,10 +7,12 @@ batch is assigned at once.
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor
 
-from bckd.assigners.shared import Crowd, ignored_places, padded, targets_of
+from bckd.assigners.shared import Crowd, by_images, ignored_places, padded, targets_of
 from bckd.geometry import box_area, boxes_to_distances
 from bckd.groups import group_divisor
 from bckd.structures import Assignment, GroundTruth, Locations
@@ -41,15 +43,11 @@ def assign_fcos(
             are background, as in the official code.
         images_per_group: see `bckd.groups`.
     """
-    distances = boxes_to_distances(locations.centres, ground_truth.boxes[:, :, None])
-    farthest, lowest, highest = distances.amax(dim=-1), *_ranges(locations)  # (N, G, A)
-    fits = (distances.amin(dim=-1) > 0) & (farthest >= lowest) & (farthest <= highest)
-    fits &= ground_truth.objects[..., None]
-    areas = box_area(ground_truth.boxes)[..., None].where(fits, torch.inf)
-    smallest, owner = padded(areas, torch.inf).min(dim=1)
-    positive = smallest.isfinite()
+    images, places = len(ground_truth.labels), len(locations.centres)
+    everywhere = ground_truth.crowd.new_ones(images, places)
+    owner, positive = by_images(partial(_owners, locations), ground_truth, everywhere)
     labels, boxes = targets_of(ground_truth, owner, positive, num_classes)
-    everywhere, count = torch.ones_like(positive), positive.sum().float()
+    count = positive.sum().float()
     return Assignment(
         labels=labels,
         boxes=boxes,
@@ -59,6 +57,19 @@ def assign_fcos(
         num_positives=group_divisor(count, len(positive), images_per_group, least=1.0),
         images_per_group=images_per_group,
     )
+
+
+def _owners(
+    locations: Locations, ground_truth: GroundTruth, valid: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Owner box (N, A) of every point, and whether it is positive."""
+    distances = boxes_to_distances(locations.centres, ground_truth.boxes[:, :, None])
+    farthest, lowest, highest = distances.amax(dim=-1), *_ranges(locations)  # (N, G, A)
+    fits = (distances.amin(dim=-1) > 0) & (farthest >= lowest) & (farthest <= highest)
+    fits &= ground_truth.objects[..., None] & valid[:, None]
+    areas = box_area(ground_truth.boxes)[..., None].where(fits, torch.inf)
+    smallest, owner = padded(areas, torch.inf).min(dim=1)
+    return owner, smallest.isfinite()
 
 
 def _ranges(locations: Locations) -> tuple[Tensor, Tensor]:

@@ -6,10 +6,19 @@ Ren et al., NeurIPS 2015 (arXiv 1506.01497), with RetinaNet's thresholds; mmdete
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor
 
-from bckd.assigners.shared import Crowd, anchors_of, ignored_places, one_an_image, targets_of
+from bckd.assigners.shared import (
+    Crowd,
+    anchors_of,
+    by_images,
+    ignored_places,
+    one_an_image,
+    targets_of,
+)
 from bckd.geometry import box_similarity
 from bckd.groups import group_count, sum_in_group
 from bckd.structures import Assignment, GroundTruth, Locations
@@ -47,13 +56,8 @@ def assign_max_iou(
         images_per_group: see `bckd.groups`.
     """
     valid = locations.inside(padded_sizes)
-    overlaps = _overlaps(locations, ground_truth, valid)  # (N, G + 1, A)
-    best, owner = overlaps.max(dim=1)
-    closest = (overlaps == overlaps.amax(dim=2, keepdim=True)) & (overlaps > 0)
-    rows = torch.arange(overlaps.shape[1], device=owner.device)[:, None]
-    last = (closest * (rows + 1)).amax(dim=1) - 1  # -1: closest to no box
-    positive = (best >= POSITIVE_IOU) | (last >= 0)
-    owner = last.where(last >= 0, owner)
+    of_images = partial(_owners, locations)
+    owner, positive, best = by_images(of_images, ground_truth, valid)
     labels, boxes = targets_of(ground_truth, owner, positive, num_classes)
     ignored = (best >= NEGATIVE_IOU) & ~positive
     ignored |= ignored_places(locations, ground_truth, positive, crowd)
@@ -66,6 +70,19 @@ def assign_max_iou(
         num_positives=_divisor(one_an_image(positive), images_per_group),
         images_per_group=images_per_group,
     )
+
+
+def _owners(
+    locations: Locations, ground_truth: GroundTruth, valid: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Owner box (N, A) of every anchor, whether it is positive, and its largest IoU."""
+    overlaps = _overlaps(locations, ground_truth, valid)  # (N, G + 1, A)
+    best, owner = overlaps.max(dim=1)
+    closest = (overlaps == overlaps.amax(dim=2, keepdim=True)) & (overlaps > 0)
+    rows = torch.arange(1, overlaps.shape[1] + 1, device=owner.device, dtype=torch.int32)
+    last = (closest * rows[:, None]).amax(dim=1).long() - 1  # -1: closest to no box
+    positive = (best >= POSITIVE_IOU) | (last >= 0)
+    return last.where(last >= 0, owner), positive, best
 
 
 def _divisor(positives: Tensor, images_per_group: int | None) -> Tensor:

@@ -2,10 +2,13 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import Tensor
 
+from bckd.assigners import AssignmentRules, shared
 from bckd.assigners.shared import in_crowd, one_an_image, padded, targets_of
 from bckd.geometry import grid, with_anchors
-from bckd.structures import GroundTruth, Locations
+from bckd.models.heads import HEADS
+from bckd.structures import DenseOutput, GroundTruth, Locations
 
 
 def truth(crowd: list[bool]) -> GroundTruth:
@@ -98,3 +101,45 @@ def test_one_an_image() -> None:
     positive = torch.tensor([[True, True, False], [False] * 3, [True, True, True]])
     assert one_an_image(positive).tolist() == [2, 1, 3]
     assert one_an_image(positive).dtype == torch.float32
+
+
+class TestByImages:
+    """Crowded batches are assigned some images at a time."""
+
+    @pytest.mark.parametrize("head", HEADS)
+    def test_in_parts_or_at_once_is_the_same(
+        self, head: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        family, generator = HEADS[head], torch.Generator().manual_seed(0)
+        places = family.locations([(16, 20), (8, 10)], (8, 16), family.defaults.anchor_scale)
+        corners, sides = (80 * torch.rand(5, 6, 2, generator=generator) for _ in range(2))
+        boxes = torch.cat([corners, corners + 8 + sides], dim=-1)
+        labels = torch.randint(-1, 3, (5, 6), generator=generator)
+        truth = GroundTruth(boxes, labels, torch.zeros_like(labels, dtype=torch.bool))
+        count = sum(places.counts)
+        output = DenseOutput(torch.zeros(5, count, 3), torch.zeros(5, count, 4), places)
+        rules = AssignmentRules(region="official" if head in ("gfl", "atss") else None)
+        sizes = torch.tensor([[128, 160]]).repeat(5, 1)
+        found = []
+        for pairs in (shared.PAIRS_AT_ONCE, 2 * 7 * count, 1):
+            monkeypatch.setattr(shared, "PAIRS_AT_ONCE", pairs)
+            found.append(vars(family.assign(output, truth, sizes, rules)))
+        assert found[0]["positive"].any()
+        for other in found[1:]:
+            for name, value in found[0].items():
+                torch.testing.assert_close(other[name], value, rtol=0, atol=0, msg=name)
+
+    def test_memory_is_bounded(self) -> None:
+        """What is asked at once has few pairs, but for an image that has more by itself."""
+        seen = []
+
+        def assign(truth: GroundTruth, valid: Tensor) -> tuple[Tensor]:
+            seen.append(truth.labels.numel() * valid.shape[1])
+            return (valid,)
+
+        labels = torch.zeros(16, 99, dtype=torch.long)
+        truth = GroundTruth(torch.zeros(16, 99, 4), labels, labels.bool())
+        valid = torch.rand(16, 20_000) > 0.5
+        (together,) = shared.by_images(assign, truth, valid)
+        assert torch.equal(together, valid)
+        assert len(seen) > 1 and max(seen) <= shared.PAIRS_AT_ONCE
