@@ -7,14 +7,22 @@ from dataclasses import replace
 
 import torch
 
+from bckd.bench.exporting import time_export
+from bckd.bench.inference import time_inference
+from bckd.bench.loading import time_loading
 from bckd.bench.machine import this_machine
 from bckd.bench.options import BenchOptions, Part
-from bckd.bench.results import Line, Results
+from bckd.bench.results import LeftOut, Line, Results
+from bckd.bench.scoring import time_scoring
 from bckd.bench.step import time_step
 from bckd.bench.subject import Subject, subject_of
 
-_MEASURE: dict[Part, Callable[[Subject], Iterator[Line]]] = {
+_MEASURE: dict[Part, Callable[[Subject], Iterator[Line | LeftOut]]] = {
     "step": time_step,
+    "loader": time_loading,
+    "inference": time_inference,
+    "evaluation": time_scoring,
+    "export": time_export,
 }
 
 
@@ -39,5 +47,7 @@ def run_bench(
 
 
 def _with_part(results: Results, part: Part, subject: Subject) -> Results:
-    lines = list(_MEASURE[part](subject))
-    return replace(results, lines=(*results.lines, *lines))
+    found = list(_MEASURE[part](subject))
+    lines = (x for x in found if isinstance(x, Line))
+    left_out = (x for x in found if isinstance(x, LeftOut))
+    return replace(results, lines=(*results.lines, *lines), left_out=(*results.left_out, *left_out))

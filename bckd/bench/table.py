@@ -78,7 +78,7 @@ def _aligned(rows: list[Cells]) -> list[str]:
 
 
 def _notes(results: Results, before: Results | None) -> list[str]:
-    notes = [f"{part}: {why}" for part, why in results.left_out.items()]
+    notes = [f"{left.part}: {left.why}" for left in results.left_out]
     if before is not None:
         notes.append(f"faster: than on {before.machine.date}; *: the quartiles do not overlap")
         notes += _differences(results, before)
