@@ -32,7 +32,7 @@ def run_bench(
     """Measure each of the parts asked for.
 
     Args:
-        tell: is given the results so far after each part.
+        tell: is given the results so far after each line, so that none is lost.
 
     Raises:
         InputError: there is no such preset or device, or the data set can't be used.
@@ -41,13 +41,13 @@ def run_bench(
     machine = this_machine(subject.device, subject.autocast or torch.float32)
     results = Results(machine, subject.settings)
     for part in dict.fromkeys(options.parts):
-        results = _with_part(results, part, subject)
-        tell(results)
+        for found in _MEASURE[part](subject):
+            results = _with(results, found)
+            tell(results)
     return results
 
 
-def _with_part(results: Results, part: Part, subject: Subject) -> Results:
-    found = list(_MEASURE[part](subject))
-    lines = (x for x in found if isinstance(x, Line))
-    left_out = (x for x in found if isinstance(x, LeftOut))
-    return replace(results, lines=(*results.lines, *lines), left_out=(*results.left_out, *left_out))
+def _with(results: Results, found: Line | LeftOut) -> Results:
+    if isinstance(found, LeftOut):
+        return replace(results, left_out=(*results.left_out, found))
+    return replace(results, lines=(*results.lines, found))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -26,8 +27,8 @@ def time_export(subject: Subject) -> Iterator[Line | LeftOut]:
     checkpoint = Checkpoint(detector, subject.photographs)
     with tempfile.TemporaryDirectory(prefix="bckd-bench-") as place:
         for name, write in _WRITERS.items():
-            path = Path(place) / "detector"
+            work = partial(write, checkpoint, Path(place) / "detector")
             try:
-                yield Line(PART, name, timed(lambda w=write, p=path: w(checkpoint, p), _HOST, 1, 0))
+                yield Line(PART, name, timed(work, _HOST, repeat=1, warm_up=0))
             except InputError as error:
                 yield LeftOut(PART, f"{name} was left out: {error}")

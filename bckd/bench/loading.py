@@ -43,7 +43,10 @@ def time_loading(subject: Subject) -> Iterator[Line]:
         together = timed(lambda: collate(samples, dataset.size), _HOST, subject.repeat, warm_up=1)
         yield Line(PART, "samples to a batch", together, images)
         yield Line(
-            PART, f"batch, by {workers} processes", _batches(subject, recipe, dataset), images
+            PART,
+            f"batch, by {workers} worker processes",
+            _batches(subject, recipe, dataset),
+            images,
         )
 
 

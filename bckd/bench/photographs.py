@@ -69,7 +69,8 @@ def write_instances(
 ) -> None:
     """Write a COCO instances file of images of these shapes, each with at least one box."""
     rng = np.random.default_rng(seed)
-    images, annotations = [], []
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
     for number, (height, width) in enumerate(shapes):
         entry = {"id": number + 1, "file_name": _file_name(number)}
         images.append({**entry, "height": height, "width": width})

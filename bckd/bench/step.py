@@ -21,7 +21,7 @@ from bckd.training.terms import assignment_rules, supervision_of
 
 PART = "step"
 _BATCHES = 3  # that steps learn from in turn: their numbers of boxes differ, as in training
-_WARM_UP = 2 * _BATCHES  # steps before those that count; what is compiled is compiled in them
+_WARM_UP = _BATCHES + 1  # steps before those that count; what is compiled is compiled in them
 
 
 def time_step(subject: Subject) -> Iterator[Line]:
@@ -31,7 +31,7 @@ def time_step(subject: Subject) -> Iterator[Line]:
     batches = [random_batch(subject, count, seed).to(subject.device) for seed in range(_BATCHES)]
     steps = _steps(run, batches, subject.repeat)
     yield from step_lines(steps, flop, count, most_memory(subject.device))
-    yield Line(PART, "targets alone", _targets(run, batches[0], subject), count)
+    yield Line(PART, "targets alone", _targets(run, batches[0], subject))
     yield from _with_loader(run, subject)
 
 
@@ -52,7 +52,7 @@ def step_lines(
         seconds = [step[name] for step in steps if name in step]
         if seconds:
             operations = counted[name] * count if name in counted else None
-            yield Line(PART, name, Spread.of(seconds), count, operations)
+            yield Line(PART, name, Spread.of(seconds), flop=operations)
 
 
 def _steps(run: HeardRun, batches: list[Batch], repeat: int) -> list[dict[str, float]]:
@@ -80,7 +80,7 @@ def _with_loader(run: HeardRun, subject: Subject) -> Iterator[Line]:
     wait = Spread.of([step[WAIT] for step in steps])
     count = subject.recipe.batch_size
     yield Line(PART, "whole step, images loaded", whole, count)
-    yield Line(PART, WAIT, wait, count)
+    yield Line(PART, WAIT, wait)
 
 
 @torch.no_grad()
