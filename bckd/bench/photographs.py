@@ -79,7 +79,7 @@ def write_instances(
                 {
                     "id": len(annotations) + 1,
                     "image_id": number + 1,
-                    "category_id": int(rng.integers(len(class_names))) + 1,
+                    "category_id": len(annotations) % len(class_names) + 1,
                     "bbox": box,
                     "area": box[2] * box[3],
                     "iscrowd": 0,

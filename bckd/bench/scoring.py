@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Iterator
 from itertools import cycle, islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,7 +16,7 @@ from bckd.bench.results import Line
 from bckd.bench.subject import Subject
 from bckd.bench.timing import timed
 from bckd.datasets.annotations import Annotations, read_annotations
-from bckd.evaluation.average_precision import Results, score
+from bckd.evaluation.average_precision import score
 
 PART = "evaluation"
 IMAGES = 5000  # as many as val2017 has
@@ -40,11 +41,13 @@ def time_scoring(subject: Subject) -> Iterator[Line]:
     yield Line(PART, f"scoring of {images} images", scoring, images)
 
 
-def random_results(annotations: Annotations, detections: int, seed: int = 0) -> Results:
+def random_results(
+    annotations: Annotations, detections: int, seed: int = 0
+) -> list[dict[str, Any]]:
     """So many detections on every image, as COCO results, at random boxes of random classes."""
     rng = np.random.default_rng(seed)
     ids = [x for x in annotations.category_ids if x is not None]
-    results: Results = []
+    results: list[dict[str, Any]] = []
     for image in annotations.images:
         limits = np.array([image.width, image.height])
         sides = limits * rng.uniform(0.02, 1, (detections, 2)) ** 2

@@ -72,6 +72,13 @@ def _seconds(before: float | torch.cuda.Event, now: float | torch.cuda.Event) ->
 
 def timed(work: Callable[[], object], device: torch.device, repeat: int, warm_up: int) -> Spread:
     """How long `work` takes, which is done `warm_up` times before; its results are dropped."""
+    return Spread.of(times(work, device, repeat, warm_up))
+
+
+def times(
+    work: Callable[[], object], device: torch.device, repeat: int, warm_up: int
+) -> list[float]:
+    """As `timed`, each measurement."""
     for _ in range(warm_up):
         work()
     clock = Clock(device)
@@ -79,4 +86,4 @@ def timed(work: Callable[[], object], device: torch.device, repeat: int, warm_up
     for _ in range(repeat):
         work()
         clock.mark("work")
-    return Spread.of([seconds for _, seconds in clock.read()])
+    return [seconds for _, seconds in clock.read()]
