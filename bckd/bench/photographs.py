@@ -92,11 +92,11 @@ def write_instances(
 
 
 def _boxes(height: int, width: int, rng: np.random.Generator) -> list[list[int]]:
-    """xywh in pixels: most are small, a few fill the image."""
+    """xywh in pixels: most are small, a few nearly fill the image."""
     count = 1 + int(rng.exponential(_OBJECTS - 1))
     limits = np.array([width, height])
     sides = limits * rng.random((count, 1)) ** 2.5 * rng.uniform(0.5, 1.5, (count, 2))
-    sides = sides.clip(_SMALLEST, limits).astype(int)
+    sides = sides.clip(_SMALLEST, 0.9 * limits).astype(int)
     corners = ((limits - sides) * rng.random((count, 2))).astype(int)
     return np.concatenate([corners, sides], axis=1).tolist()
 
