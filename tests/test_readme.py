@@ -13,6 +13,7 @@ from urllib.parse import unquote
 import pytest
 
 import bckd
+from bckd.bench.options import BenchOptions
 from bckd.commands.data import CocoOptions
 from bckd.commands.evaluate import EvalOptions
 from bckd.commands.main import COMMANDS
@@ -126,6 +127,8 @@ class TestCommands:
         elif name == "study" and words:
             assert words[0] in {*STUDIES, "NAME"}
             parse(StudyOptions, words[1:], name)
+        elif name == "bench":
+            parse(BenchOptions, [x for x in words if x not in PRESETS], name)
         elif name == "export":
             parse(ExportOptions, words[1:], name)
         elif name in OPTIONS:

@@ -7,14 +7,22 @@ from dataclasses import replace
 
 import torch
 
+from bckd.bench.exporting import time_export
+from bckd.bench.inference import time_inference
+from bckd.bench.loading import time_loading
 from bckd.bench.machine import this_machine
 from bckd.bench.options import BenchOptions, Part
-from bckd.bench.results import Line, Results
+from bckd.bench.results import LeftOut, Line, Results
+from bckd.bench.scoring import time_scoring
 from bckd.bench.step import time_step
 from bckd.bench.subject import Subject, subject_of
 
-_MEASURE: dict[Part, Callable[[Subject], Iterator[Line]]] = {
+_MEASURE: dict[Part, Callable[[Subject], Iterator[Line | LeftOut]]] = {
     "step": time_step,
+    "loader": time_loading,
+    "inference": time_inference,
+    "evaluation": time_scoring,
+    "export": time_export,
 }
 
 
@@ -24,7 +32,7 @@ def run_bench(
     """Measure each of the parts asked for.
 
     Args:
-        tell: is given the results so far after each part.
+        tell: is given the results so far after each line, so that none is lost.
 
     Raises:
         InputError: there is no such preset or device, or the data set can't be used.
@@ -33,11 +41,13 @@ def run_bench(
     machine = this_machine(subject.device, subject.autocast or torch.float32)
     results = Results(machine, subject.settings)
     for part in dict.fromkeys(options.parts):
-        results = _with_part(results, part, subject)
-        tell(results)
+        for found in _MEASURE[part](subject):
+            results = _with(results, found)
+            tell(results)
     return results
 
 
-def _with_part(results: Results, part: Part, subject: Subject) -> Results:
-    lines = list(_MEASURE[part](subject))
-    return replace(results, lines=(*results.lines, *lines))
+def _with(results: Results, found: Line | LeftOut) -> Results:
+    if isinstance(found, LeftOut):
+        return replace(results, left_out=(*results.left_out, found))
+    return replace(results, lines=(*results.lines, found))

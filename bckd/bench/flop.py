@@ -72,3 +72,12 @@ def _without_values(batch: Batch, mode: FakeTensorMode) -> Batch:
         padded_sizes=mode.from_tensor(batch.padded_sizes),
         ground_truth=batch.ground_truth.with_each(mode.from_tensor),
     )
+
+
+def flop_of_an_image(subject: Subject) -> int:
+    """Operations of the student's network on an image."""
+    real = random_batch(subject, 1, seed=0)
+    with FakeTensorMode() as mode, torch.random.fork_rng(devices=[]), torch.no_grad():
+        images = _without_values(real, mode).images
+        detector = Detector(subject.recipe.model, subject.class_names).eval()
+        return counted(lambda: detector(images))[0]

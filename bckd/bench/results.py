@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from bckd.bench.timing import Spread
@@ -32,6 +32,14 @@ class Line:
     images: int | None = None
     flop: int | None = None
     memory: int | None = None
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """What a part did not measure, and why, in words."""
+
+    part: str
+    why: str
 
 
 @dataclass(frozen=True)
@@ -78,16 +86,12 @@ class Settings:
 
 @dataclass(frozen=True)
 class Results:
-    """All that a bench found.
-
-    Attributes:
-        left_out: why a part, or some of it, was not measured, in words by the part.
-    """
+    """All that a bench found."""
 
     machine: Machine
     settings: Settings
     lines: tuple[Line, ...] = ()
-    left_out: dict[str, str] = field(default_factory=dict)
+    left_out: tuple[LeftOut, ...] = ()
 
     def write(self, path: Path) -> None:
         """Write it as JSON."""

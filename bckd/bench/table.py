@@ -54,17 +54,22 @@ def _about(results: Results) -> list[str]:
 
 def _cells(line: Line, peak: float) -> Cells:
     seconds = line.seconds
-    speed = "" if line.images is None else f"{line.images / seconds.median:.4g}"
+    speed = "" if line.images is None else _number(line.images / seconds.median)
     rate = None if line.flop is None else line.flop / seconds.median
     return [
         line.name,
-        f"{1e3 * seconds.median:.4g}",
-        f"{1e3 * seconds.lower:.4g} to {1e3 * seconds.upper:.4g}",
+        _number(1e3 * seconds.median),
+        f"{_number(1e3 * seconds.lower)} to {_number(1e3 * seconds.upper)}",
         speed,
         "" if rate is None else f"{rate / 1e12:.3g}",
         "" if rate is None else f"{rate / peak:.0%}",
         "" if line.memory is None else f"{line.memory / 1e9:.2f} GB",
     ]
+
+
+def _number(value: float) -> str:
+    """With four digits, or all before the point where these are more."""
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.4g}"
 
 
 def _aligned(rows: list[Cells]) -> list[str]:
@@ -78,7 +83,7 @@ def _aligned(rows: list[Cells]) -> list[str]:
 
 
 def _notes(results: Results, before: Results | None) -> list[str]:
-    notes = [f"{part}: {why}" for part, why in results.left_out.items()]
+    notes = [f"{left.part}: {left.why}" for left in results.left_out]
     if before is not None:
         notes.append(f"faster: than on {before.machine.date}; *: the quartiles do not overlap")
         notes += _differences(results, before)

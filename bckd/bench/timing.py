@@ -64,14 +64,21 @@ class Clock:
 
 
 def _seconds(before: float | torch.cuda.Event, now: float | torch.cuda.Event) -> float:
-    if isinstance(before, float):
-        assert isinstance(now, float)
+    if isinstance(before, float) or isinstance(now, float):
+        assert isinstance(before, float) and isinstance(now, float)  # of one clock
         return now - before
     return before.elapsed_time(now) / 1000
 
 
 def timed(work: Callable[[], object], device: torch.device, repeat: int, warm_up: int) -> Spread:
     """How long `work` takes, which is done `warm_up` times before; its results are dropped."""
+    return Spread.of(times(work, device, repeat, warm_up))
+
+
+def times(
+    work: Callable[[], object], device: torch.device, repeat: int, warm_up: int
+) -> list[float]:
+    """As `timed`, each measurement."""
     for _ in range(warm_up):
         work()
     clock = Clock(device)
@@ -79,4 +86,4 @@ def timed(work: Callable[[], object], device: torch.device, repeat: int, warm_up
     for _ in range(repeat):
         work()
         clock.mark("work")
-    return Spread.of([seconds for _, seconds in clock.read()])
+    return [seconds for _, seconds in clock.read()]
