@@ -19,7 +19,7 @@ from bckd.datasets.coco import CocoDataset, collate
 from bckd.recipes import Recipe
 from bckd.structures import Batch
 from bckd.training.data import training_data
-from bckd.training.loading import batches
+from bckd.training.loading import batches_of
 
 PART = "loader"
 _HOST = torch.device("cpu")
@@ -53,7 +53,7 @@ def time_loading(subject: Subject) -> Iterator[Line]:
 def _batches(subject: Subject, recipe: Recipe, dataset: CocoDataset) -> Spread:
     """Time between two batches, once those are used up that were loaded ahead."""
     clock = Clock(_HOST)
-    with closing(batches(recipe, dataset, 0)) as loaded:
+    with closing(batches_of(recipe, dataset, 0, subject.device.type == "cuda")) as loaded:
         for _ in islice(loaded, 2 * recipe.data.workers + 1):
             pass
         clock.mark("start")
@@ -70,7 +70,7 @@ def training_batches(subject: Subject) -> Iterator[Iterator[Batch]]:
     shape = round(height * scale), round(width * scale)
     with (
         _data(subject, subject.recipe, [shape] * _DRAWN) as (recipe, dataset),
-        closing(batches(recipe, dataset, 0)) as loaded,
+        closing(batches_of(recipe, dataset, 0, subject.device.type == "cuda")) as loaded,
     ):
         yield loaded
 
