@@ -75,7 +75,7 @@ def evaluation_loader(
         for keys in same_canvas.values()
         for start in range(0, len(keys), batch_size)
     ]
-    height, width = (max(sides) for sides in zip(*same_canvas, strict=True))
+    height, width = (max((c[side] for c in same_canvas), default=0) for side in (0, 1))
     order = sorted(batches, key=lambda keys: keys[0].image)
     return batch_loader(dataset, order, (batch_size, height, width), workers, pinned=pinned)
 

@@ -46,7 +46,7 @@ class RetinaNetHead(Head):
 
     def __init__(self, num_classes: int, settings: HeadSettings) -> None:
         super().__init__(num_classes, settings)
-        self.anchor_scale = settings.anchor_scale
+        self.anchor_shapes = anchor_shapes(settings.anchor_scale)
         channels, convs = settings.channels, settings.convs
         per_cell = len(OCTAVES) * len(RATIOS)
         self.cls_tower = tower(channels, convs, groups=None)
@@ -59,7 +59,7 @@ class RetinaNetHead(Head):
         """Dense output of the pyramid's L maps (N, channels, H, W)."""
         cls_maps = [self.cls(self.cls_tower(x)) for x in pyramid]
         box_maps = [self.box(self.box_tower(x)) for x in pyramid]
-        return decode(cls_maps, box_maps, self.strides, self.anchor_scale, tuple(pyramid))
+        return _decode(cls_maps, box_maps, self.strides, self.anchor_shapes, tuple(pyramid))
 
     @staticmethod
     def locations(
@@ -106,8 +106,18 @@ def decode(
         strides: pixels per cell of each level.
         anchor_scale: side of the smallest square anchor, in strides.
     """
+    return _decode(cls_maps, box_maps, strides, anchor_shapes(anchor_scale), features)
+
+
+def _decode(
+    cls_maps: Sequence[Tensor],
+    box_maps: Sequence[Tensor],
+    strides: Sequence[int],
+    shapes: Sequence[tuple[float, float]],
+    features: tuple[Tensor, ...],
+) -> DenseOutput:
     locations = grid(shapes_of(cls_maps), strides, device=cls_maps[0].device)
-    locations = with_anchors(locations, anchor_shapes(anchor_scale))
+    locations = with_anchors(locations, shapes)
     per_cell = locations.levels[0].per_cell
     cls_logits = flatten_maps(cls_maps, cls_maps[0].shape[1] // per_cell)
     deltas = flatten_maps(box_maps, 4)
@@ -116,7 +126,6 @@ def decode(
     return DenseOutput(cls_logits, boxes, locations, deltas=deltas, features=features)
 
 
-@torch.compiler.assume_constant_result
 def anchor_shapes(scale: float) -> list[tuple[float, float]]:
     """(width, height) of a cell's nine anchors in strides: each ratio in all sizes.
 
