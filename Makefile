@@ -16,7 +16,7 @@ NBVAL := --nbval-lax --nbval-current-env --nbval-cell-timeout=300 \
 	--nbval-sanitize-with notebooks/sanitize.cfg
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo check test book lab lock clean
+.PHONY: help env demo check test gpu book lab lock clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' Makefile
@@ -56,6 +56,10 @@ check: env ## lint, format, types and the direction of imports, in a minute
 test: check ## run the tests, on all cores, and the notebooks
 	$(BIN)/python -m pytest -n auto --dist worksteal tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile $(NBVAL) notebooks
+
+gpu: env ## check what runs on a CUDA GPU, in some minutes, and time it (without one, tests skip)
+	$(BIN)/python -m pytest tests/gpu
+	$(BIN)/bckd bench --parts step loader inference
 
 book: env ## write the course as static pages into runs/book, explorers included
 	$(BIN)/python -m bckd.course.book notebooks runs/book
