@@ -43,6 +43,9 @@ def run(arguments: list[str]) -> None:
         default=TrainOptions(default),
         description=f"Train a detector: {text}.",
     )
+    given = {word.partition("=")[0] for word in rest}
+    if {"--steps", "--epochs"} <= given:
+        raise InputError("--steps and --epochs are both given; expected one of them")
     from bckd.training.trainer import train  # late: no help and no typo needs all of it
 
     result = train(options.recipe, resume=options.resume)

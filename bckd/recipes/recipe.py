@@ -149,6 +149,8 @@ class Recipe:
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     steps: Count = 87_960
     """training steps; 87,960 are 12 epochs of COCO at batch 16"""
+    epochs: Count | None = None
+    """the length of training in epochs, in place of steps"""
     batch_size: Images = 16
     """images a step, of all processes together"""
     images_per_group: Images | None = None
@@ -174,3 +176,5 @@ class Recipe:
     """steps between two resume states"""
     evaluate_every: Count | None = None
     """steps between two evaluations, each of which keeps the student; None: at the end only"""
+    evaluate_epochs: Count | None = None
+    """the same in epochs, in place of steps"""

@@ -37,6 +37,9 @@ def check_recipe(recipe: Recipe, taught: bool | None = None) -> Recipe:
 def _check_run(recipe: Recipe, taught: bool) -> None:
     size, batch = recipe.images_per_group, f"a divisor of batch_size {recipe.batch_size}"
     require(not size or recipe.batch_size % size == 0, "images_per_group", size, batch)
+    alone = "None, or evaluate_every None, as one of the two decides"
+    twice = recipe.evaluate_every is not None and recipe.evaluate_epochs is not None
+    require(not twice, "evaluate_epochs", recipe.evaluate_epochs, alone)
     unused = not taught and recipe.teacher_classes
     require(not unused, "teacher_classes", recipe.teacher_classes, "a teacher beside it")
     folders = (recipe.out, *recipe.out.parents)

@@ -38,6 +38,7 @@ from bckd.teachers.targets import Teaching
 from bckd.training.build_terms import build_own_terms
 from bckd.training.checks import check_groups, own_share
 from bckd.training.data import check_same_classes, training_data, validation_data
+from bckd.training.epochs import in_steps
 from bckd.training.learnt_boxes import tell_unlearnt
 from bckd.training.loading import batches_of
 from bckd.training.loss_window import LossWindow
@@ -138,6 +139,7 @@ def _train(
     own_images = own_share(recipe)
     normalisation = recipe.model.normalisation
     training = training_data(recipe.data, recipe.seed, normalisation)
+    recipe = in_steps(recipe, training)
     kept = min(recipe.model.postprocess.max_detections, MAX_DETECTIONS)
     validation = validation_data(recipe.data, normalisation, kept)
     validation = check_same_classes(training, validation)

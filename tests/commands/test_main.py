@@ -123,6 +123,10 @@ class TestRefusals:
         message = refusal("train", "coco-r51")
         assert "'coco-r51'" in message and "coco-r50" in message
 
+    def test_two_lengths_of_a_run(self, refusal: Callable[..., str]) -> None:
+        message = refusal("train", "scenes", *TINY, "--epochs=1")
+        assert "--steps and --epochs are both given; expected one of them" in message
+
     @pytest.mark.parametrize(
         "arguments",
         [["scenes"], ["train", "scenes"], ["demo"], ["study", "base"], ["eval", "RUN"]],
