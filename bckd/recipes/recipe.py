@@ -86,7 +86,11 @@ class Optimisation:
     bias_rate: PositiveOrZero = 1.0
     """factor on the learning rate of biases (FCOS: 2); those of normalisation layers have 1"""
     bias_decay: PositiveOrZero = 1.0
-    """factor on the weight decay of biases (FCOS: 0); those of normalisation layers have 1"""
+    """factor on the weight decay of biases (FCOS: 0), but for those of normalisation layers"""
+    norm_decay: PositiveOrZero = 1.0
+    """factor on the weight decay of the weights and biases of normalisation layers"""
+    backbone_rate: PositiveOrZero = 1.0
+    """factor on the learning rate of the backbone; 0 keeps it as it starts"""
     warmup: Literal["linear", "constant"] = "linear"
     """the learning rate grows linearly, or is low (FCOS), for the steps of warm-up"""
     warmup_steps: CountOrZero = 500

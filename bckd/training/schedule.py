@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from itertools import chain
 
 import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torchvision.models.detection.backbone_utils import BackboneWithFPN
 
 from bckd.models.backbones import Backbone
 from bckd.recipes import Optimisation
+from bckd.system.errors import InputError
 
 _NORMS = (_BatchNorm, nn.GroupNorm, nn.LayerNorm)
 
@@ -20,6 +21,9 @@ def build_optimizer(module: nn.Module, settings: Optimisation) -> torch.optim.Op
 
     Parameters of one learning rate and weight decay are a group; which these are is told as in
     mmcv 1.x `runner/optimizer/default_constructor.py`.
+
+    Raises:
+        InputError: the backbone has a rate of its own, and there is none.
     """
     groups = _groups(module, settings)
     # Fused: one kernel for all parameters, several times faster where they are many and small.
@@ -31,8 +35,9 @@ def build_optimizer(module: nn.Module, settings: Optimisation) -> torch.optim.Op
 
 
 def _groups(module: nn.Module, settings: Optimisation) -> list[dict[str, object]]:
-    backbones = [part for part in module.modules() if isinstance(part, Backbone)]
-    undecayed = {id(p) for p in chain.from_iterable(x.undecayed() for x in backbones)}
+    backbones = _backbones(module, settings)
+    undecayed = {id(p) for x in backbones if isinstance(x, Backbone) for p in x.undecayed()}
+    of_backbone = {id(p) for x in backbones for p in x.parameters()}
     members: dict[tuple[float, float], list[nn.Parameter]] = {}
     for part in module.modules():
         for name, parameter in part.named_parameters(recurse=False):
@@ -41,6 +46,10 @@ def _groups(module: nn.Module, settings: Optimisation) -> list[dict[str, object]
             rate, decay = 1.0, 1.0
             if name == "bias" and not isinstance(part, _NORMS):
                 rate, decay = settings.bias_rate, settings.bias_decay
+            elif isinstance(part, _NORMS):
+                decay = settings.norm_decay
+            if id(parameter) in of_backbone:
+                rate *= settings.backbone_rate
             if id(parameter) in undecayed:
                 decay = 0.0
             members.setdefault((rate, decay), []).append(parameter)
@@ -50,8 +59,25 @@ def _groups(module: nn.Module, settings: Optimisation) -> list[dict[str, object]
     ]
 
 
+def _backbones(module: nn.Module, settings: Optimisation) -> list[nn.Module]:
+    """Our backbones and torchvision's within a detector.
+
+    Raises:
+        InputError: there is none, and it should have a rate of its own.
+    """
+    parts = [*module.modules()]
+    found: list[nn.Module] = [part for part in parts if isinstance(part, Backbone)]
+    found += [part.body for part in parts if isinstance(part, BackboneWithFPN)]
+    if not found and settings.backbone_rate != 1:
+        raise InputError(
+            f"optimisation.backbone_rate is {settings.backbone_rate}; expected 1 for a student "
+            f"of your own, whose backbone nothing tells"
+        )
+    return found
+
+
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """Let the next step have this rate, and biases their multiple of it."""
+    """Let the next step have this rate, and each group its multiple of it."""
     for group in optimizer.param_groups:
         group["lr"] = rate * group["rate_factor"]
 
