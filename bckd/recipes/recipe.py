@@ -182,3 +182,5 @@ class Recipe:
     """steps between two evaluations, each of which keeps the student; None: at the end only"""
     evaluate_epochs: Count | None = None
     """the same in epochs, in place of steps"""
+    patience: Count | None = None
+    """evaluations without a higher AP after which the run ends; None: it takes all its steps"""

@@ -40,6 +40,9 @@ def _check_run(recipe: Recipe, taught: bool) -> None:
     alone = "None, or evaluate_every None, as one of the two decides"
     twice = recipe.evaluate_every is not None and recipe.evaluate_epochs is not None
     require(not twice, "evaluate_epochs", recipe.evaluate_epochs, alone)
+    evaluated = recipe.evaluate_every is not None or recipe.evaluate_epochs is not None
+    told = "None where nothing is evaluated on the way (evaluate_every, evaluate_epochs)"
+    require(recipe.patience is None or evaluated, "patience", recipe.patience, told)
     unused = not taught and recipe.teacher_classes
     require(not unused, "teacher_classes", recipe.teacher_classes, "a teacher beside it")
     folders = (recipe.out, *recipe.out.parents)

@@ -37,7 +37,9 @@ from bckd.system.files import finite_or_none
 from bckd.system.interruption import Ending, loading
 from bckd.system.launcher import is_first
 from bckd.system.precision import autocast_type
+from bckd.system.telling import tell
 from bckd.teachers.targets import Teaching
+from bckd.training.best import BEST, is_best, out_of_patience
 from bckd.training.checks import FiniteCheck, check_weights, own_share
 from bckd.training.compiling import compiled
 from bckd.training.loss_window import LossWindow
@@ -80,8 +82,11 @@ class Run:
     def __post_init__(self) -> None:
         self.finite = FiniteCheck(self.student)
 
-    def train(self, batches: Iterator[Batch], first: int) -> None:
+    def train(self, batches: Iterator[Batch], first: int) -> int:
         """Steps `first` to `recipe.steps`, with log, resume states and evaluations on their way.
+
+        Returns:
+            The steps that the student has taken: all, unless patience ended before.
 
         Raises:
             Interrupted: the run was told to end; its state is saved.
@@ -96,6 +101,8 @@ class Run:
         steps = {"total": recipe.steps, "initial": first, "desc": "train", "unit": "step"}
         with tqdm(**steps, disable=not self.progress) as bar, _own_randomness(device):
             for step in range(first, recipe.steps):
+                if self._loses_patience(step):
+                    return step
                 batch = self._next(batches, step, first)
                 ends = self.step(network, own, batch.to(device), step, bar)
                 done = step + 1
@@ -107,7 +114,7 @@ class Run:
                     raise self.told.interrupted()
                 if self._evaluates(done):
                     self._evaluate_on_the_way(done)
-        self.seconds = before + time.perf_counter() - start
+        return recipe.steps
 
     def networks(self) -> tuple[nn.Module, nn.Module]:
         """The student and the recipe's own terms as a step calls them: shared, and compiled."""
@@ -136,6 +143,11 @@ class Run:
         """Write the student as it is, with what it scored after so many steps."""
         record = {"AP": round(metrics.AP, 4), "seed": self.recipe.seed, "steps": steps}
         save_detector(path, self.student, self.recipe.data.size, finite_or_none(record))
+
+    def keep_if_best(self, metrics: Metrics, steps: int) -> None:
+        """Write the student as the best one, where the log has no higher AP."""
+        if self.recipe.evaluate_every is not None and is_best(self.recipe.out, metrics):
+            self.save_student(self.recipe.out / BEST, metrics, steps)
 
     def _next(self, batches: Iterator[Batch], step: int, first: int) -> Batch:
         """The batch of a step; where a process that loads them is gone, the run ends in order."""
@@ -210,6 +222,15 @@ class Run:
         every = self.recipe.evaluate_every
         return every is not None and done % every == 0 and done < self.recipe.steps
 
+    def _loses_patience(self, done: int) -> bool:
+        out, patience = self.recipe.out, self.recipe.patience
+        if patience is None or not self._evaluates(done):
+            return False
+        ends = from_first(lambda: out_of_patience(out, patience))
+        if ends:
+            tell(f"{out} ends after {done} steps: {patience} evaluations have no higher AP")
+        return ends
+
     def _owes_evaluation(self, done: int) -> bool:
         """Whether the evaluation after so many steps was cut; its line of the log comes last."""
         lines = read_log(self.recipe.out) if done and self._evaluates(done) else []
@@ -221,6 +242,7 @@ class Run:
         self.window.skip(time.perf_counter() - began)
         if is_first():
             self.save_student(snapshot(self.recipe.out, done), metrics, done)
+            self.keep_if_best(metrics, done)
         self.log.write(done - 1, {"metrics": asdict(metrics)})
 
 

@@ -80,7 +80,7 @@ def train(
     The folder then holds `student.safetensors` (the student alone), `log.jsonl`,
     `tensorboard/`, `results.json` (metrics), `resume.safetensors` and the state before it,
     `resume.previous.safetensors`, and in `snapshots/` the student at every evaluation on the
-    way. One process writes to it at a time.
+    way, the best of which is `best.safetensors` too. One process writes to it at a time.
 
     SIGTERM and Ctrl-C end a run after the step under way, with a state of it, or at once in an
     evaluation, which a resumed run makes up for.
@@ -184,12 +184,14 @@ def _train(
     ):
         parts = (student, terms, teaching, optimizer, scaler, validation)
         run = Run(recipe, contents, *parts, log, window, told, progress, seconds)
-        run.train(loaded, first)
+        steps = run.train(loaded, first)
         seconds = run.seconds
         metrics = run.evaluate()
-        log.write(recipe.steps, {"metrics": asdict(metrics)})
         if is_first():
-            run.save_student(recipe.out / STUDENT, metrics, recipe.steps)
-            summary = {"seed": recipe.seed, "steps": recipe.steps, "seconds": seconds}
+            run.keep_if_best(metrics, steps)
+        log.write(steps, {"metrics": asdict(metrics)})
+        if is_first():
+            run.save_student(recipe.out / STUDENT, metrics, steps)
+            summary = {"seed": recipe.seed, "steps": steps, "seconds": seconds}
             write_json(recipe.out / "results.json", {**asdict(metrics), **summary})
     return RunResult(student.eval(), metrics, seconds, recipe.out)
