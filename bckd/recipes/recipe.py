@@ -103,6 +103,9 @@ class Optimisation:
     """step schedule: at these fractions of the run the rate falls tenfold"""
     clip_norm: Positive | None = None
     """largest norm of the gradient; None does not clip"""
+    ema: BelowOne | None = None
+    """decay a step of an exponential moving average of the weights (0.9998), which is then what is
+    evaluated and saved; None: the weights themselves"""
 
 
 Scorer = Literal["hotcoco", "pycocotools"]

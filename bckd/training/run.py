@@ -39,6 +39,7 @@ from bckd.system.launcher import is_first
 from bckd.system.precision import autocast_type
 from bckd.system.telling import tell
 from bckd.teachers.targets import Teaching
+from bckd.training.averaging import AveragedStudent
 from bckd.training.best import BEST, is_best, out_of_patience
 from bckd.training.checks import FiniteCheck, check_weights, own_share
 from bckd.training.compiling import compiled
@@ -62,6 +63,7 @@ class Run:
         window: what the next line of the log will say.
         told: whether the run shall end.
         seconds: how long it has trained.
+        averaged: the average over the student's weights, where the recipe asks for one.
     """
 
     recipe: Recipe
@@ -77,6 +79,7 @@ class Run:
     told: Ending
     progress: bool
     seconds: float
+    averaged: AveragedStudent | None = None
     told_anywhere: Anywhere = field(default_factory=Anywhere)
 
     def __post_init__(self) -> None:
@@ -108,7 +111,7 @@ class Run:
                 done = step + 1
                 self.seconds = before + time.perf_counter() - start
                 if ends or self._evaluates(done) or self._is_saved(done):
-                    share_statistics(self.student)
+                    share_statistics(nn.ModuleList([self.student, self.judged]))
                     self._save(done)
                 if ends:
                     raise self.told.interrupted()
@@ -121,15 +124,20 @@ class Run:
         network = compiled(shared(self.student), self.recipe)
         return network, shared(self.terms) if self.terms.learns else self.terms
 
+    @property
+    def judged(self) -> DenseDetector:
+        """What is evaluated and saved as the student: its average, where there is one."""
+        return self.student if self.averaged is None else self.averaged.detector
+
     def evaluate(self) -> Metrics:
         """The metrics of the student as it is; raises as `train` does."""
         assert self.validation is not None
         settings, workers = self.recipe.evaluation, self.recipe.data.workers
         size = settings.batch_size or own_share(self.recipe)
-        check = self.student.register_forward_pre_hook(lambda *_: self.told.raise_if_told())
+        check = self.judged.register_forward_pre_hook(lambda *_: self.told.raise_if_told())
         with check, self.told.at_once(), loading(self.told):
             metrics, _ = evaluate(
-                self.student,
+                self.judged,
                 self.validation,
                 size,
                 workers,
@@ -142,7 +150,7 @@ class Run:
     def save_student(self, path: Path, metrics: Metrics, steps: int) -> None:
         """Write the student as it is, with what it scored after so many steps."""
         record = {"AP": round(metrics.AP, 4), "seed": self.recipe.seed, "steps": steps}
-        save_detector(path, self.student, self.recipe.data.size, finite_or_none(record))
+        save_detector(path, self.judged, self.recipe.data.size, finite_or_none(record))
 
     def keep_if_best(self, metrics: Metrics, steps: int) -> None:
         """Write the student as the best one, where the log has no higher AP."""
@@ -198,6 +206,8 @@ class Run:
             torch.nn.utils.clip_grad_norm_(learning, clip_norm)
         self.scaler.step(self.optimizer)
         self.scaler.update()
+        if self.averaged is not None:
+            self.averaged.update(self.student)
 
     def _log_window(self, step: int, told: dict[str, Any], bar: tqdm[Any]) -> None:
         """A line of the log, of the steps since the last one, and the end of the bar."""
@@ -216,7 +226,8 @@ class Run:
         window = self.window.held()
         if is_first():
             parts = (self.student, self.terms, self.optimizer, self.scaler)
-            save_state(self.recipe, self.contents, *parts, done, self.seconds, window)
+            average = None if self.averaged is None else self.averaged.detector
+            save_state(self.recipe, self.contents, *parts, done, self.seconds, window, average)
 
     def _evaluates(self, done: int) -> bool:
         every = self.recipe.evaluate_every

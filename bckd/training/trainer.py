@@ -35,6 +35,7 @@ from bckd.system.telling import each_once
 from bckd.system.values import to_plain
 from bckd.teachers.check import check_teacher
 from bckd.teachers.targets import Teaching
+from bckd.training.averaging import averaged
 from bckd.training.build_terms import build_own_terms
 from bckd.training.checks import check_groups, own_share
 from bckd.training.data import check_same_classes, training_data, validation_data
@@ -166,10 +167,11 @@ def _train(
     optimizer = build_optimizer(nn.ModuleList([student, terms]), recipe.optimisation)
     halves = autocast_type(recipe.precision, device) is torch.float16
     scaler = torch.amp.GradScaler(device.type, enabled=halves)
+    average = averaged(student, recipe)
     window, first, seconds = LossWindow(), 0, 0.0
     if state is not None:
         tell_other_processes(state, recipe, student)
-        restore(state, student, terms, optimizer, scaler)
+        restore(state, student, terms, optimizer, scaler, average and average.detector)
         window.take(state.window, device)
         first, seconds = state.step, state.seconds
         if is_first():
@@ -183,7 +185,7 @@ def _train(
         closing(batches_of(recipe, training, first, device.type == "cuda")) as loaded,
     ):
         parts = (student, terms, teaching, optimizer, scaler, validation)
-        run = Run(recipe, contents, *parts, log, window, told, progress, seconds)
+        run = Run(recipe, contents, *parts, log, window, told, progress, seconds, average)
         steps = run.train(loaded, first)
         seconds = run.seconds
         metrics = run.evaluate()
@@ -194,4 +196,4 @@ def _train(
             run.save_student(recipe.out / STUDENT, metrics, steps)
             summary = {"seed": recipe.seed, "steps": steps, "seconds": seconds}
             write_json(recipe.out / "results.json", {**asdict(metrics), **summary})
-    return RunResult(student.eval(), metrics, seconds, recipe.out)
+    return RunResult(run.judged.eval(), metrics, seconds, recipe.out)
