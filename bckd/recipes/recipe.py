@@ -148,6 +148,8 @@ class Recipe:
     start: Annotated[Place | None, tyro.conf.arg(aliases=["--start-from"])] = None
     """weights that the student starts from; without them, from the seed (and the backbone's);
     under torchrun, which takes --start for one of its own, --start-from"""
+    inherit: bool = False
+    """start neck and head from the teacher's, which has to be of the same family and channels"""
     student: TorchvisionName | None = None
     """one of torchvision's detectors in place of the model's; of --model it takes pretrained and
     weights (IMAGENET1K_V1 of its backbone, or COCO_V1 of all but its class outputs)"""

@@ -43,6 +43,9 @@ def _check_run(recipe: Recipe, taught: bool) -> None:
     evaluated = recipe.evaluate_every is not None or recipe.evaluate_epochs is not None
     told = "None where nothing is evaluated on the way (evaluate_every, evaluate_epochs)"
     require(recipe.patience is None or evaluated, "patience", recipe.patience, told)
+    bequeathed = recipe.teacher is not None and recipe.start is None and recipe.student is None
+    heir = "false, but for a recipe's model with a teacher and without another start"
+    require(bequeathed or not recipe.inherit, "inherit", "true", heir)
     unused = not taught and recipe.teacher_classes
     require(not unused, "teacher_classes", recipe.teacher_classes, "a teacher beside it")
     folders = (recipe.out, *recipe.out.parents)
