@@ -27,6 +27,7 @@ from bckd.system.values import (
     Positive,
     PositiveOrZero,
     Seed,
+    Side,
     Workers,
 )
 from bckd.weights.torchvision_models import TorchvisionName
@@ -47,6 +48,9 @@ class DataConfig:
     val_annotations: str = "annotations/instances_val2017.json"
     """COCO instances file of the images to evaluate on"""
     size: ImageSize = field(default_factory=ImageSize)
+    multi_scale: tuple[Side, Side] | None = None
+    """smallest and largest short side in pixels, between which one is drawn for each image and
+    epoch of training; None: always that of size"""
     flip: Fraction = 0.5
     """probability of a horizontal flip in training"""
     augmentations: Annotated[

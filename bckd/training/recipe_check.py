@@ -8,7 +8,7 @@ from __future__ import annotations
 from bckd.losses.terms import TERMS
 from bckd.models.detector import DetectorConfig
 from bckd.models.heads import HEADS
-from bckd.recipes import Recipe
+from bckd.recipes import DataConfig, Recipe
 from bckd.system.errors import InputError
 from bckd.system.values import from_plain, to_plain
 from bckd.training.own_terms import named_terms
@@ -29,6 +29,7 @@ def check_recipe(recipe: Recipe, taught: bool | None = None) -> Recipe:
     recipe = from_plain(Recipe, to_plain(recipe))
     taught = recipe.teacher is not None if taught is None else taught
     _check_run(recipe, taught)
+    _check_data(recipe.data)
     _check_model(recipe.model)
     _check_losses(recipe, taught)
     return recipe
@@ -51,6 +52,13 @@ def _check_run(recipe: Recipe, taught: bool) -> None:
     folders = (recipe.out, *recipe.out.parents)
     file = next((path for path in folders if path.exists() and not path.is_dir()), None)
     require(file is None, "out", recipe.out, f"a folder, but {file} is a file")
+
+
+def _check_data(data: DataConfig) -> None:
+    sides, longest = data.multi_scale, data.size.long_side
+    rising = sides is None or sides[0] <= sides[1] <= longest
+    expected = f"the smaller side first and none above data.size.long_side {longest}"
+    require(rising, "data.multi_scale", sides, expected)
 
 
 def _check_model(model: DetectorConfig) -> None:
