@@ -43,6 +43,7 @@ from bckd.training.averaging import AveragedStudent
 from bckd.training.best import BEST, is_best, out_of_patience
 from bckd.training.checks import FiniteCheck, check_weights, own_share
 from bckd.training.compiling import compiled
+from bckd.training.first_step import FirstStep
 from bckd.training.loss_window import LossWindow
 from bckd.training.own_terms import OwnTerms
 from bckd.training.resume_state import save_state
@@ -84,6 +85,7 @@ class Run:
 
     def __post_init__(self) -> None:
         self.finite = FiniteCheck(self.student)
+        self.first_step = FirstStep()
 
     def train(self, batches: Iterator[Batch], first: int) -> int:
         """Steps `first` to `recipe.steps`, with log, resume states and evaluations on their way.
@@ -179,10 +181,12 @@ class Run:
         weights = weights_at(recipe, step)
         _seed_step(recipe, step)
         terms = compute_terms(network, self.teaching, batch, recipe, weights, autocast, own)
-        factors = term_weights(recipe, supervision_of(self.student, recipe), step)
+        supervision = supervision_of(self.student, recipe)
+        factors = term_weights(recipe, supervision, step)
         weighted = {name: factors[name] * x for name, x in terms.values.items()}
         total = torch.stack(list(weighted.values())).sum()
         self.finite.add(total, terms, step, batch)
+        self.first_step.add(weighted, supervision.terms, step)
         ends = self.told_anywhere.after_a_step(self.told.told is not None, total.device)
         logs = (step + 1) % recipe.log_every == 0 or step + 1 == recipe.steps
         gradients = _gradients(weighted, terms) if logs and recipe.log_gradients else {}
@@ -222,6 +226,7 @@ class Run:
     def _save(self, done: int) -> None:
         """Write the state after so many steps; all processes take part."""
         self.finite.settle()
+        self.first_step.settle()
         check_weights(self.student, self.terms, self.scaler, done - 1)
         window = self.window.held()
         if is_first():

@@ -10,8 +10,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torchvision.models.detection.backbone_utils import BackboneWithFPN
 
 from bckd.models.backbones import Backbone
-from bckd.recipes import Optimisation
+from bckd.recipes import Optimisation, Recipe
 from bckd.system.errors import InputError
+from bckd.system.telling import tell
 
 _NORMS = (_BatchNorm, nn.GroupNorm, nn.LayerNorm)
 
@@ -80,6 +81,16 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
     """Let the next step have this rate, and each group its multiple of it."""
     for group in optimizer.param_groups:
         group["lr"] = rate * group["rate_factor"]
+
+
+def tell_warm_up(recipe: Recipe) -> None:
+    """Tell where a run will stop before its learning rate is what the recipe says."""
+    warm_up = recipe.optimisation.warmup_steps
+    if recipe.steps <= warm_up:
+        tell(
+            f"the run stops after {recipe.steps} steps, within its warm-up of {warm_up}: it never "
+            f"learns at the full rate (--optimisation.warmup-steps)"
+        )
 
 
 def learning_rate(settings: Optimisation, step: int, steps: int, batch_size: int) -> float:

@@ -49,7 +49,7 @@ from bckd.training.resuming import agreed_state, make_newest
 from bckd.training.run import Run
 from bckd.training.run_contents import contents_of
 from bckd.training.run_log import NoLog, RunLog
-from bckd.training.schedule import build_optimizer
+from bckd.training.schedule import build_optimizer, tell_warm_up
 from bckd.training.student import build_student, with_normalisation_of
 from bckd.training.teacher import load_teacher, teaching_of
 from bckd.zoo.unfinished import STUDENT
@@ -141,6 +141,7 @@ def _train(
     normalisation = recipe.model.normalisation
     training = training_data(recipe.data, recipe.seed, normalisation)
     recipe = in_steps(recipe, training)
+    tell_warm_up(recipe)
     kept = min(recipe.model.postprocess.max_detections, MAX_DETECTIONS)
     validation = validation_data(recipe.data, normalisation, kept)
     validation = check_same_classes(training, validation)

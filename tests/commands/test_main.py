@@ -349,7 +349,7 @@ def test_a_round_on_a_data_set_of_ones_own(
     options = """
         --model.no-pretrained --model.channels 32 --data.size.short-side 64
         --data.size.long-side 96 --data.workers 0 --steps 3 --batch-size 2 --log-every 1
-        --device cpu --evaluate-every 2
+        --device cpu --evaluate-every 2 --optimisation.warmup-steps 2
     """.split()
     code, text, _ = call("train", "custom", "--data.root", custom_root, "--out", out, *options)
     assert code == 0
