@@ -93,13 +93,18 @@ def tell_warm_up(recipe: Recipe) -> None:
         )
 
 
+def scaled_rate(settings: Optimisation, batch_size: int) -> float:
+    """The learning rate for so many images a step: linear in them."""
+    return settings.learning_rate * batch_size / 16
+
+
 def learning_rate(settings: Optimisation, step: int, steps: int, batch_size: int) -> float:
     """The learning rate at `step` of `steps`: linear scaling, warm-up, then the schedule.
 
     Warm-up multiplies the schedule, by a factor that grows linearly to 1 or stays what it was,
     as in mmcv's `LrUpdaterHook`.
     """
-    rate = settings.learning_rate * batch_size / 16
+    rate = scaled_rate(settings, batch_size)
     if settings.schedule == "cosine":
         rate *= 0.5 * (1 + math.cos(math.pi * step / steps))
     else:

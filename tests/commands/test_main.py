@@ -123,6 +123,9 @@ class TestRefusals:
         message = refusal("train", "coco-r51")
         assert "'coco-r51'" in message and "coco-r50" in message
 
+    def test_an_explanation_of_what_no_run_can_have(self, refusal: Callable[..., str]) -> None:
+        assert "seed is -1; expected" in refusal("train", "coco-r50", "--explain", "--seed", -1)
+
     def test_two_lengths_of_a_run(self, refusal: Callable[..., str]) -> None:
         message = refusal("train", "scenes", *TINY, "--epochs=1")
         assert "--steps and --epochs are both given; expected one of them" in message
@@ -340,6 +343,12 @@ def test_as_a_process(tmp_path: Path) -> None:
     (line,) = process.stderr.splitlines()
     assert line.startswith("bckd: error: preset 'nothing' is unknown")
     assert not list(tmp_path.iterdir())
+
+
+def test_an_explanation_starts_no_run(call: Callable[..., tuple[int, str, str]]) -> None:
+    code, text, _ = call("train", "coco-r50", "--explain", "--batch-size", 8)
+    assert code == 0 and "Learning rate: 0.01 for 16 images a step is 0.005 for 8" in text
+    assert not list(Path.cwd().iterdir())
 
 
 def test_a_round_on_a_data_set_of_ones_own(
