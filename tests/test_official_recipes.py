@@ -1,81 +1,51 @@
 """Every COCO preset against its official recipe, setting by setting.
 
-`official_recipes.json` holds the official values and names the files that they are from.
+`bckd/recipes/official_recipes.json` holds the official values and names the files that they are
+from; `bckd train PRESET --explain` shows it.
 """
 
 from __future__ import annotations
 
-import importlib
-import json
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
 
+from bckd.commands.explain import explained
 from bckd.losses.terms import TERMS
 from bckd.models.heads import HEADS
+from bckd.recipes.official import equal, fields_of, official_recipe, value_of
 from bckd.recipes.presets import PRESETS
-from bckd.system.values import to_plain
 
-TABLE = json.loads((Path(__file__).parent / "official_recipes.json").read_text(encoding="utf-8"))
-FAMILIES = TABLE["families"]
+COCO = [name for name in PRESETS if name.startswith("coco-")]
 # Weights and options of terms that a family's recipe says nothing of: of other families, or of
 # distillation methods that are switched off.
 OTHER_TERMS = ("weights.", "losses.")
 
 
-def preset(name: str) -> dict[str, Any]:
-    """The preset's fields by their dotted names, with its family's values for every None."""
-    recipe = PRESETS[name][1]
-    plain = to_plain(replace(recipe, model=recipe.model.resolved()))
-
-    def walk(value: Any, path: str) -> Iterator[tuple[str, Any]]:
-        if isinstance(value, dict) and path != "model.normalisation":
-            for key, item in value.items():
-                yield from walk(item, f"{path}.{key}" if path else key)
-        else:
-            yield path, value
-
-    return dict(walk(plain, ""))
-
-
-def constant(name: str) -> Any:
-    """A constant of the package, by MODULE:NAME."""
-    module, _, path = name.partition(":")
-    value: Any = importlib.import_module(module)
-    for part in path.split("."):
-        value = getattr(value, part)
-    return value
-
-
 def rows() -> list[Any]:
     return [
-        pytest.param(name, official, value, ours, id=f"{name}: {ours}")
-        for name, family in FAMILIES.items()
-        for official, value, ours in family["settings"]
+        pytest.param(name, x.name, x.value, x.ours, id=f"{name}: {x.ours}")
+        for name in COCO
+        for x in official_recipe(name).settings
     ]
 
 
 @pytest.mark.parametrize(("name", "official", "value", "ours"), rows())
 def test_a_setting_is_the_official_one(name: str, official: str, value: Any, ours: str) -> None:
-    found = constant(ours) if ":" in ours else preset(name)[ours]
-    if isinstance(value, float) or isinstance(value, list) and isinstance(value[0], float):
-        assert found == pytest.approx(value, rel=1e-12), official
-    else:
-        assert found == (tuple(value) if isinstance(found, tuple) else value), official
+    found = value_of(ours, fields_of(PRESETS[name].recipe))
+    assert equal(found, value), f"{official}: {found} is not {value}"
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", COCO)
 def test_no_setting_is_left_out(name: str) -> None:
     """A new field needs its official value, or a reason why there is none."""
-    named = [ours for _, _, ours in FAMILIES[name]["settings"]]
+    official = official_recipe(name)
+    named = [setting.ours for setting in official.settings]
     assert len(set(named)) == len(named)
-    reasons = TABLE["ours"]["any"] | TABLE["ours"].get(name, {})
-    assert not set(named) & set(reasons)
-    known = set(named) | set(reasons)
-    left = {field for field in preset(name) if field not in known}
+    assert not set(named) & set(official.reasons)
+    known = set(named) | set(official.reasons)
+    left = {field for field in fields_of(PRESETS[name].recipe) if field not in known}
     if name != "coco-r50":
         left = {field for field in left if not field.startswith(OTHER_TERMS)}
     else:
@@ -86,16 +56,55 @@ def test_no_setting_is_left_out(name: str) -> None:
     assert not left, f"{name} says nothing of {sorted(left)}"
 
 
-def test_every_coco_preset_is_here_or_differs_in_its_backbone_alone() -> None:
-    names = {name for name in PRESETS if name.startswith("coco-")}
-    reference = preset("coco-r50")
-    for name in names - set(FAMILIES):
-        found = preset(name)
-        differing = {field for field in found if found[field] != reference[field]}
-        assert differing == {"model.backbone", "out"}, name
-        assert found["model.backbone"] == f"resnet{name.removeprefix('coco-r')}"
+@pytest.mark.parametrize("name", ["coco-r18", "coco-r34", "coco-r101"])
+def test_some_presets_differ_in_their_backbone_alone(name: str) -> None:
+    reference, found = (fields_of(PRESETS[x].recipe) for x in ("coco-r50", name))
+    assert {x for x in found if found[x] != reference[x]} == {"model.backbone", "out"}
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", COCO)
 def test_the_source_is_named(name: str) -> None:
-    assert "github.com/" in FAMILIES[name]["source"] and ".py" in FAMILIES[name]["source"]
+    source = official_recipe(name).source
+    assert "github.com/" in source and ".py" in source
+
+
+@pytest.mark.parametrize(("one", "other"), [(1.0, 1), ([0.1, 2], [0.1, 2]), (None, None)])
+def test_equal_settings(one: Any, other: Any) -> None:
+    assert equal(one, other)
+
+
+@pytest.mark.parametrize(("one", "other"), [(0.1, 0.1001), ([1, 2], [1]), (None, 0), ("a", ["a"])])
+def test_settings_that_are_not(one: Any, other: Any) -> None:
+    assert not equal(one, other)
+
+
+class TestExplained:
+    def lines(self, preset: str, **changes: Any) -> list[str]:
+        return explained(preset, replace(PRESETS[preset].recipe, **changes)).splitlines()
+
+    @pytest.mark.parametrize("name", PRESETS)
+    def test_every_preset_is_as_it_should_be(self, name: str) -> None:
+        lines = self.lines(name)
+        fields = fields_of(PRESETS[name].recipe)
+        shown = {line.split()[0] for line in lines if line.strip()}
+        assert {x for x in fields if not x.startswith(OTHER_TERMS)} <= shown
+        assert not any(line.startswith(("* ", "+ ")) for line in lines)
+
+    def test_a_change_is_marked_and_what_it_does_is_said(self) -> None:
+        lines = self.lines("coco-r50", batch_size=4, seed=3)
+        marked = [line.split() for line in lines if line.startswith(("* ", "+ "))]
+        assert [row[:4] for row in marked] == [
+            ["*", "batch_size", "4", "16"],
+            ["+", "seed", "3", "the"],
+        ]
+        assert "Learning rate: 0.01 for 16 images a step is 0.0025 for 4 (linear scaling)." in lines
+        length = "Length: 87,960 steps see 351,840 images, officially 1,407,360."
+        assert length in lines
+
+    def test_a_length_in_epochs(self) -> None:
+        assert "Length: 3 epochs, in steps once the images are counted." in self.lines(
+            "coco-r50", epochs=3
+        )
+
+    def test_a_preset_of_ours(self) -> None:
+        assert "scenes is ours: it follows no official recipe." in self.lines("scenes")

@@ -22,6 +22,8 @@ class TrainOptions:
     recipe: Annotated[Recipe, tyro.conf.arg(name="")]
     resume: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """continue the run in --out where it stopped"""
+    explain: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """print every setting beside that of the official recipe, and train nothing"""
 
 
 def run(arguments: list[str]) -> None:
@@ -29,7 +31,8 @@ def run(arguments: list[str]) -> None:
     listed = "\n".join(f"  {name:18}{text}" for name, (text, _) in PRESETS.items())
     if not arguments or arguments[0] in ("-h", "--help"):
         print(f"bckd train PRESET [options]\n\nPresets:\n{listed}\n")
-        print("`bckd train PRESET --help` lists every option with its default there.")
+        print("`bckd train PRESET --help` lists every option with its default there,")
+        print("`bckd train PRESET --explain` every setting beside the official recipe's.")
         return
     preset, *rest = arguments
     if preset not in PRESETS:
@@ -43,6 +46,14 @@ def run(arguments: list[str]) -> None:
         default=TrainOptions(default),
         description=f"Train a detector: {text}.",
     )
+    given = {word.partition("=")[0] for word in rest}
+    if {"--steps", "--epochs"} <= given:
+        raise InputError("--steps and --epochs are both given; expected one of them")
+    if options.explain:
+        from bckd.commands.explain import explained
+
+        print(explained(preset, options.recipe))
+        return
     from bckd.training.trainer import train  # late: no help and no typo needs all of it
 
     result = train(options.recipe, resume=options.resume)

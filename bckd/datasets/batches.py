@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -10,6 +11,8 @@ import torch
 from bckd.datasets.annotations import ImageEntry
 from bckd.datasets.coco import Key
 from bckd.image_size import ImageSize
+
+SCALED = 2  # beside (seed, epoch, index), so that sizes are drawn apart from flips
 
 
 class TrainingBatches(torch.utils.data.Sampler[list[Key | tuple[int, int]]]):
@@ -35,6 +38,9 @@ class TrainingBatches(torch.utils.data.Sampler[list[Key | tuple[int, int]]]):
             keys are plain (epoch, index).
         two_canvases: a batch is all wide or all tall, and its canvas the largest that such an
             image can need: of all batches there are two.
+        multi_scale: smallest and largest short side in pixels; between them that of each image
+            is drawn by (seed, epoch, index), as its flip is. There is a `size`, whose own short
+            side then plays no part.
     """
 
     def __init__(
@@ -48,14 +54,18 @@ class TrainingBatches(torch.utils.data.Sampler[list[Key | tuple[int, int]]]):
         images_per_group: int | None = None,
         size: ImageSize | None = None,
         two_canvases: bool = False,
+        multi_scale: tuple[int, int] | None = None,
     ) -> None:
         wide = np.array([image.width > image.height for image in images])
         self.kinds = [g for g in (np.flatnonzero(wide), np.flatnonzero(~wide)) if len(g)]
         self.batch_size, self.seed, self.first, self.last = batch_size, seed, first, last
         self.process, self.processes = share
         self.images_per_group = batch_size if two_canvases else images_per_group or batch_size
-        self.canvases: np.ndarray | None = None
+        self.images, self.size, self.multi_scale = images, size, multi_scale
+        self.two_canvases = two_canvases
+        self.canvases: np.ndarray | None = None  # the largest that each image can need
         if size is not None:
+            size = size if multi_scale is None else replace(size, short_side=multi_scale[1])
             canvas = size.largest_canvas if two_canvases else size.canvas
             self.canvases = np.array([canvas(x.height, x.width) for x in images])
 
@@ -97,10 +107,29 @@ class TrainingBatches(torch.utils.data.Sampler[list[Key | tuple[int, int]]]):
     def _keys(self, epoch: int, batch: np.ndarray) -> list[Key | tuple[int, int]]:
         if self.canvases is None:
             return [(epoch, int(index)) for index in batch]
-        groups = batch.reshape(-1, self.images_per_group)
-        largest = self.canvases[groups].max(axis=1).tolist()  # of each group
+        sides = self._short_sides(epoch, batch)
+        needed = self._canvases_at(batch, sides).reshape(-1, self.images_per_group, 2)
+        largest = np.repeat(needed.max(axis=1), self.images_per_group, axis=0)  # of each group
         return [
-            Key(epoch, int(index), tuple(canvas))
-            for group, canvas in zip(groups, largest, strict=True)
-            for index in group
+            Key(epoch, index, tuple(canvas), side)
+            for index, canvas, side in zip(batch.tolist(), largest.tolist(), sides, strict=True)
         ]
+
+    def _short_sides(self, epoch: int, batch: np.ndarray) -> list[int] | list[None]:
+        """That of each image of the batch, in pixels; None where all have that of `size`."""
+        if self.multi_scale is None:
+            return [None] * len(batch)
+        low, high = self.multi_scale
+        generators = (np.random.default_rng((self.seed, epoch, int(n), SCALED)) for n in batch)
+        return [int(generator.integers(low, high + 1)) for generator in generators]
+
+    def _canvases_at(self, batch: np.ndarray, sides: list[int] | list[None]) -> np.ndarray:
+        """(N, 2) height and width that each image of the batch needs at its short side."""
+        assert self.canvases is not None and self.size is not None
+        if self.multi_scale is None or self.two_canvases:
+            return self.canvases[batch]
+        found = []
+        for index, side in zip(batch, sides, strict=True):
+            image, size = self.images[index], replace(self.size, short_side=side)
+            found.append(size.canvas(image.height, image.width))
+        return np.array(found)

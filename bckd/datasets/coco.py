@@ -33,11 +33,13 @@ class Key(NamedTuple):
         epoch, image: what its randomness depends on, beside the seed; image: its index.
         canvas: height and width that the network is to see of it; None: that of the largest
             image of its batch.
+        short_side: in pixels, that it is brought to; None: as all images of the data set.
     """
 
     epoch: int
     image: int
     canvas: tuple[int, int] | None = None
+    short_side: int | None = None
 
 
 @dataclass(frozen=True)
@@ -112,19 +114,29 @@ class CocoDataset(torch.utils.data.Dataset[Sample]):
         Raises:
             InputError: the file can't be decoded, or has another size than it had.
         """
-        epoch, index, canvas = Key(*key)
+        epoch, index, canvas, side = Key(*key)
         drawn = (self.seed, epoch, index, AUGMENTED) if self.augmentations else None
-        return replace(self.sample(index, self._flips(epoch, index), drawn), canvas=canvas)
+        sample = self.sample(index, self._flips(epoch, index), drawn, side)
+        return replace(sample, canvas=canvas)
 
-    def sample(self, index: int, flipped: bool, drawn: Sequence[int] | None = None) -> Sample:
+    def sample(
+        self,
+        index: int,
+        flipped: bool,
+        drawn: Sequence[int] | None = None,
+        short_side: int | None = None,
+    ) -> Sample:
         """The image at `index`, flipped horizontally or not; raises as `__getitem__` does.
 
         Args:
             drawn: numbers from which its augmentations follow; None: without them.
+            short_side: see `Key`.
         """
         entry = self.images[index]
-        image = self._resized(index, flipped)
-        objects = self._objects_in_picture(index, flipped)
+        size = self.size if short_side is None else replace(self.size, short_side=short_side)
+        image = resized(self.pixels(index), size)
+        image = transforms.horizontal_flip(image) if flipped else image
+        objects = self._objects_in_picture(index, flipped, size)
         if drawn is not None:
             image, objects = augment(image.contiguous(), objects, self.augmentations, drawn)
         image, frame = with_margins(image, self.size)
@@ -143,27 +155,22 @@ class CocoDataset(torch.utils.data.Dataset[Sample]):
             entry.file_name,
         )
 
-    def _resized(self, index: int, flipped: bool) -> Tensor:
-        """(3, H, W) uint8: the decoded file at its size for the network, without margins."""
-        image = resized(self.pixels(index), self.size)
-        return transforms.horizontal_flip(image) if flipped else image
-
     def resized_objects(self, index: int, flipped: bool = False) -> Objects:
         """The boxes of the image at `index` to learn, in pixels of its sample."""
         entry = self.images[index]
         margins = self.size.margins(*self.size.resized(entry.height, entry.width))
-        return _moved(self._objects_in_picture(index, flipped), *margins[:2])
+        return _moved(self._objects_in_picture(index, flipped, self.size), *margins[:2])
 
-    def _objects_in_picture(self, index: int, flipped: bool) -> Objects:
+    def _objects_in_picture(self, index: int, flipped: bool, size: ImageSize) -> Objects:
         """The boxes of the image at `index`, in pixels of it once resized, without margins."""
         entry = self.images[index]
         objects = self.annotations.objects_of(entry.id)
         boxes = tv_tensors.BoundingBoxes(
             objects.boxes, format="XYXY", canvas_size=(entry.height, entry.width)
         )
-        size = self.size.resized(entry.height, entry.width)
-        if size != (entry.height, entry.width):
-            boxes = transforms.resize(boxes, list(size))
+        sides = size.resized(entry.height, entry.width)
+        if sides != (entry.height, entry.width):
+            boxes = transforms.resize(boxes, list(sides))
         if flipped:
             boxes = transforms.horizontal_flip(boxes)
         return replace(objects, boxes=boxes.as_subclass(Tensor))

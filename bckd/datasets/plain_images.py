@@ -45,7 +45,7 @@ class PlainImages(torch.utils.data.Dataset[Sample]):
 
     def __getitem__(self, key: Key) -> Sample:
         """The sample of a key, whose image id is its index; raises as `pixels_at` does."""
-        _, index, canvas = Key(*key)
+        index, canvas = Key(*key)[1:3]
         pixels = pixels_at(self.images[index])
         image, frame = with_margins(resized(pixels, self.size), self.size)
         return Sample(

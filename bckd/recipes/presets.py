@@ -32,6 +32,14 @@ def _coco(backbone: str, out: str, **model: Any) -> Recipe:
 _MOBILENET = {"leaky": True, "frozen_stages": 0, "norm_eval": False}
 
 
+def _teacher() -> Recipe:
+    """The official recipe of GFL's published teacher: 24 epochs, images of several sizes."""
+    recipe = _coco("resnet101", "runs/coco-r101-mstrain-2x")
+    return replace(
+        recipe, data=replace(recipe.data, multi_scale=(480, 800)), steps=2 * recipe.steps
+    )
+
+
 def _coco_head(head: HeadName) -> Recipe:
     """Another family's official 1x recipe on ResNet-50, with weights for its distillation.
 
@@ -148,6 +156,9 @@ PRESETS: dict[str, Preset] = {
     ),
     "coco-r101": Preset(
         "official COCO recipe, ResNet-101 teacher", _coco("resnet101", "runs/coco-r101")
+    ),
+    "coco-r101-mstrain-2x": Preset(
+        "the published teacher's recipe: ResNet-101, 24 epochs, multi-scale", _teacher()
     ),
     "coco-retinanet-r50": Preset("RetinaNet's 1x recipe, ResNet-50", _coco_head("retinanet")),
     "coco-fcos-r50": Preset("FCOS's 1x recipe, ResNet-50", _coco_head("fcos")),

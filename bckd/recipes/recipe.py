@@ -27,6 +27,7 @@ from bckd.system.values import (
     Positive,
     PositiveOrZero,
     Seed,
+    Side,
     Workers,
 )
 from bckd.weights.torchvision_models import TorchvisionName
@@ -47,6 +48,9 @@ class DataConfig:
     val_annotations: str = "annotations/instances_val2017.json"
     """COCO instances file of the images to evaluate on"""
     size: ImageSize = field(default_factory=ImageSize)
+    multi_scale: tuple[Side, Side] | None = None
+    """smallest and largest short side in pixels, between which one is drawn for each image and
+    epoch of training; None: always that of size"""
     flip: Fraction = 0.5
     """probability of a horizontal flip in training"""
     augmentations: Annotated[
@@ -86,7 +90,11 @@ class Optimisation:
     bias_rate: PositiveOrZero = 1.0
     """factor on the learning rate of biases (FCOS: 2); those of normalisation layers have 1"""
     bias_decay: PositiveOrZero = 1.0
-    """factor on the weight decay of biases (FCOS: 0); those of normalisation layers have 1"""
+    """factor on the weight decay of biases (FCOS: 0), but for those of normalisation layers"""
+    norm_decay: PositiveOrZero = 1.0
+    """factor on the weight decay of the weights and biases of normalisation layers"""
+    backbone_rate: PositiveOrZero = 1.0
+    """factor on the learning rate of the backbone; 0 keeps it as it starts"""
     warmup: Literal["linear", "constant"] = "linear"
     """the learning rate grows linearly, or is low (FCOS), for the steps of warm-up"""
     warmup_steps: CountOrZero = 500
@@ -99,6 +107,9 @@ class Optimisation:
     """step schedule: at these fractions of the run the rate falls tenfold"""
     clip_norm: Positive | None = None
     """largest norm of the gradient; None does not clip"""
+    ema: BelowOne | None = None
+    """decay a step of an exponential moving average of the weights (0.9998), which is then what is
+    evaluated and saved; None: the weights themselves"""
 
 
 Scorer = Literal["hotcoco", "pycocotools"]
@@ -141,6 +152,8 @@ class Recipe:
     start: Annotated[Place | None, tyro.conf.arg(aliases=["--start-from"])] = None
     """weights that the student starts from; without them, from the seed (and the backbone's);
     under torchrun, which takes --start for one of its own, --start-from"""
+    inherit: bool = False
+    """start neck and head from the teacher's, which has to be of the same family and channels"""
     student: TorchvisionName | None = None
     """one of torchvision's detectors in place of the model's; of --model it takes pretrained and
     weights (IMAGENET1K_V1 of its backbone, or COCO_V1 of all but its class outputs)"""
@@ -149,6 +162,8 @@ class Recipe:
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     steps: Count = 87_960
     """training steps; 87,960 are 12 epochs of COCO at batch 16"""
+    epochs: Count | None = None
+    """the length of training in epochs, in place of steps"""
     batch_size: Images = 16
     """images a step, of all processes together"""
     images_per_group: Images | None = None
@@ -174,3 +189,7 @@ class Recipe:
     """steps between two resume states"""
     evaluate_every: Count | None = None
     """steps between two evaluations, each of which keeps the student; None: at the end only"""
+    evaluate_epochs: Count | None = None
+    """the same in epochs, in place of steps"""
+    patience: Count | None = None
+    """evaluations without a higher AP after which the run ends; None: it takes all its steps"""

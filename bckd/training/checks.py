@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -48,8 +48,10 @@ def check_groups(
         )
     if (size or own_images) > 1:
         return
-    canvases = enumerate(map(training.canvas, range(len(training))))
-    small = [training.images[n].file_name for n, sides in canvases if max(sides) <= COARSEST]
+    sides = recipe.data.multi_scale
+    smallest = training.size if sides is None else replace(training.size, short_side=sides[0])
+    canvases = ((x.file_name, smallest.canvas(x.height, x.width)) for x in training.images)
+    small = [name for name, canvas in canvases if max(canvas) <= COARSEST]
     if small:
         what = (
             f"images that are {COARSEST} pixels or less at this --data.size ({{}}) have one value "

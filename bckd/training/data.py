@@ -10,7 +10,13 @@ from bckd.recipes import DataConfig
 from bckd.system.errors import InputError
 from bckd.system.named import load_named
 from bckd.system.telling import tell_some
-from bckd.training.data_told import tell_annotations, tell_shared, tell_training, tell_validation
+from bckd.training.data_told import (
+    tell_annotations,
+    tell_judged,
+    tell_shared,
+    tell_training,
+    tell_validation,
+)
 
 
 def training_data(
@@ -71,5 +77,6 @@ def check_same_classes(training: CocoDataset, validation: CocoDataset) -> CocoDa
     matched = theirs.with_classes(names, f"{ours.path}")
     absent = sorted(ours.occurring_classes - set(theirs.class_names))
     tell_some(f"{theirs.path}: classes that are learnt and that it does not list ({{}})", absent)
+    tell_judged(ours, matched, frozenset(theirs.class_names))
     tell_shared(training, validation)
     return validation.with_annotations(matched)

@@ -92,5 +92,28 @@ def tell_shared(training: CocoDataset, validation: CocoDataset) -> None:
     )
 
 
+def tell_judged(training: Annotations, validation: Annotations, listed: frozenset[str]) -> None:
+    """Tell which classes have a box to learn from and none to judge by, or the reverse.
+
+    Args:
+        validation: with the classes of the training's.
+        listed: those that the validation's file lists.
+    """
+    learnt, judged = training.learnable_classes, validation.learnable_classes
+    if not judged:  # then AP is unknown, which `tell_validation` says
+        return
+    names = training.class_names
+    tell_some(
+        f"{validation.path}: classes that are judged with no box to learn them from, so that "
+        f"their AP will be about 0 ({{}})",
+        [name for name in names if name in judged - learnt],
+    )
+    tell_some(
+        f"{validation.path}: classes that are learnt with no box to judge them by, so that AP says "
+        f"nothing of them ({{}})",
+        [name for name in names if name in (learnt - judged) & listed],
+    )
+
+
 def _named(file: Path, other: Path) -> str:
     return str(file) if file == other else f"{file} as {other}"

@@ -34,6 +34,7 @@ def batches_of(
         images_per_group=recipe.images_per_group,
         size=dataset.size,
         two_canvases=recipe.data.two_canvases,
+        multi_scale=recipe.data.multi_scale,
     )
     largest = (recipe.batch_size // process_count(), *order.largest_canvas)
     data = recipe.data

@@ -8,7 +8,7 @@ from __future__ import annotations
 from bckd.losses.terms import TERMS
 from bckd.models.detector import DetectorConfig
 from bckd.models.heads import HEADS
-from bckd.recipes import Recipe
+from bckd.recipes import DataConfig, Recipe
 from bckd.system.errors import InputError
 from bckd.system.values import from_plain, to_plain
 from bckd.training.own_terms import named_terms
@@ -29,6 +29,7 @@ def check_recipe(recipe: Recipe, taught: bool | None = None) -> Recipe:
     recipe = from_plain(Recipe, to_plain(recipe))
     taught = recipe.teacher is not None if taught is None else taught
     _check_run(recipe, taught)
+    _check_data(recipe.data)
     _check_model(recipe.model)
     _check_losses(recipe, taught)
     return recipe
@@ -37,11 +38,27 @@ def check_recipe(recipe: Recipe, taught: bool | None = None) -> Recipe:
 def _check_run(recipe: Recipe, taught: bool) -> None:
     size, batch = recipe.images_per_group, f"a divisor of batch_size {recipe.batch_size}"
     require(not size or recipe.batch_size % size == 0, "images_per_group", size, batch)
+    alone = "None, or evaluate_every None, as one of the two decides"
+    twice = recipe.evaluate_every is not None and recipe.evaluate_epochs is not None
+    require(not twice, "evaluate_epochs", recipe.evaluate_epochs, alone)
+    evaluated = recipe.evaluate_every is not None or recipe.evaluate_epochs is not None
+    told = "None where nothing is evaluated on the way (evaluate_every, evaluate_epochs)"
+    require(recipe.patience is None or evaluated, "patience", recipe.patience, told)
+    bequeathed = recipe.teacher is not None and recipe.start is None and recipe.student is None
+    heir = "false, but for a recipe's model with a teacher and without another start"
+    require(bequeathed or not recipe.inherit, "inherit", "true", heir)
     unused = not taught and recipe.teacher_classes
     require(not unused, "teacher_classes", recipe.teacher_classes, "a teacher beside it")
     folders = (recipe.out, *recipe.out.parents)
     file = next((path for path in folders if path.exists() and not path.is_dir()), None)
     require(file is None, "out", recipe.out, f"a folder, but {file} is a file")
+
+
+def _check_data(data: DataConfig) -> None:
+    sides, longest = data.multi_scale, data.size.long_side
+    rising = sides is None or sides[0] <= sides[1] <= longest
+    expected = f"the smaller side first and none above data.size.long_side {longest}"
+    require(rising, "data.multi_scale", sides, expected)
 
 
 def _check_model(model: DetectorConfig) -> None:

@@ -26,8 +26,12 @@ def restore(
     terms: nn.Module,
     optimizer: torch.optim.Optimizer,
     scaler: torch.amp.GradScaler,
+    averaged: DenseDetector | None = None,
 ) -> None:
     """Put what a resume state holds back into the detector, terms, optimiser and loss scale.
+
+    Args:
+        averaged: the detector with averaged weights, where the run has one.
 
     Raises:
         InputError: a tensor or number is missing, unknown or of another shape.
@@ -35,6 +39,8 @@ def restore(
     kept = _by_owner(state.tensors)
     load_strictly(detector, kept["model"], state.path)
     fill(terms, kept["terms"], str(state.path), "holds other terms")
+    if averaged is not None:
+        load_strictly(averaged, kept["averaged"], state.path)
     _restore_scale(state, scaler)
     learning = learning_parameters(detector, terms)
     buffers = _by_parameter(kept["optimizer"], learning)
@@ -46,7 +52,12 @@ def restore(
 
 def _by_owner(tensors: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:
     """The tensors of a state by whose they are, as OWNER/NAME says."""
-    kept: dict[str, dict[str, Tensor]] = {"model": {}, "terms": {}, "optimizer": {}}
+    kept: dict[str, dict[str, Tensor]] = {
+        "model": {},
+        "terms": {},
+        "optimizer": {},
+        "averaged": {},
+    }
     for name, value in tensors.items():
         owner, _, rest = name.partition("/")
         if owner in kept:

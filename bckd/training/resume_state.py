@@ -18,7 +18,7 @@ from bckd.system.files import parse_json
 from bckd.system.values import Count, CountOrZero, PositiveOrZero, from_plain, to_plain
 from bckd.training.loss_window import HeldWindow
 from bckd.weights.tensor_files import read_tensors, save_tensors
-from bckd.zoo.unfinished import MODEL, STATE, Damaged, check_whole, checksum, is_state
+from bckd.zoo.unfinished import AVERAGED, MODEL, STATE, Damaged, check_whole, checksum, is_state
 
 PREVIOUS = "resume.previous.safetensors"  # of the state before it
 
@@ -49,7 +49,8 @@ class ResumeState:
     Attributes:
         path: the file.
         tensors: the student's, as `model/NAME`, those of terms of one's own that learn, as
-            `terms/NAME`, and the optimiser's, as `optimizer/PARAMETER/NAME`.
+            `terms/NAME`, the optimiser's, as `optimizer/PARAMETER/NAME`, and those of an average
+            over the student's, as `averaged/NAME`.
         step, seconds: how many steps it has made, and how long it trained.
         recipe: the run's, as plain JSON values.
         scaler: state of the loss scale of fp16.
@@ -79,13 +80,17 @@ def save_state(
     step: int,
     seconds: float,
     window: HeldWindow,
+    averaged: DenseDetector | None = None,
 ) -> None:
     """Write the resume state of a run into its folder; atomically. The one before it is kept.
 
     Args:
         terms: of the recipe's own; without parameters where none of them learns.
+        averaged: the student with averaged weights, where there is one.
     """
     tensors = {MODEL + name: value for name, value in detector.state_dict().items()}
+    if averaged is not None:
+        tensors |= {AVERAGED + name: value for name, value in averaged.state_dict().items()}
     tensors |= {f"terms/{name}": value for name, value in terms.state_dict().items()}
     for name, parameter in learning_parameters(detector, terms).items():
         for key, value in optimizer.state.get(parameter, {}).items():

@@ -25,6 +25,7 @@ FREE_FIELDS = {
     "log_every",
     "checkpoint_every",
     "evaluate_every",
+    "patience",
     "log_gradients",
     "data.root",
     "data.workers",

@@ -37,9 +37,13 @@ from bckd.system.files import finite_or_none
 from bckd.system.interruption import Ending, loading
 from bckd.system.launcher import is_first
 from bckd.system.precision import autocast_type
+from bckd.system.telling import tell
 from bckd.teachers.targets import Teaching
+from bckd.training.averaging import AveragedStudent
+from bckd.training.best import BEST, is_best, out_of_patience
 from bckd.training.checks import FiniteCheck, check_weights, own_share
 from bckd.training.compiling import compiled
+from bckd.training.first_step import FirstStep
 from bckd.training.loss_window import LossWindow
 from bckd.training.own_terms import OwnTerms
 from bckd.training.resume_state import save_state
@@ -60,6 +64,7 @@ class Run:
         window: what the next line of the log will say.
         told: whether the run shall end.
         seconds: how long it has trained.
+        averaged: the average over the student's weights, where the recipe asks for one.
     """
 
     recipe: Recipe
@@ -75,13 +80,18 @@ class Run:
     told: Ending
     progress: bool
     seconds: float
+    averaged: AveragedStudent | None = None
     told_anywhere: Anywhere = field(default_factory=Anywhere)
 
     def __post_init__(self) -> None:
         self.finite = FiniteCheck(self.student)
+        self.first_step = FirstStep()
 
-    def train(self, batches: Iterator[Batch], first: int) -> None:
+    def train(self, batches: Iterator[Batch], first: int) -> int:
         """Steps `first` to `recipe.steps`, with log, resume states and evaluations on their way.
+
+        Returns:
+            The steps that the student has taken: all, unless patience ended before.
 
         Raises:
             Interrupted: the run was told to end; its state is saved.
@@ -96,33 +106,40 @@ class Run:
         steps = {"total": recipe.steps, "initial": first, "desc": "train", "unit": "step"}
         with tqdm(**steps, disable=not self.progress) as bar, _own_randomness(device):
             for step in range(first, recipe.steps):
+                if self._loses_patience(step):
+                    return step
                 batch = self._next(batches, step, first)
                 ends = self.step(network, own, batch.to(device), step, bar)
                 done = step + 1
                 self.seconds = before + time.perf_counter() - start
                 if ends or self._evaluates(done) or self._is_saved(done):
-                    share_statistics(self.student)
+                    share_statistics(nn.ModuleList([self.student, self.judged]))
                     self._save(done)
                 if ends:
                     raise self.told.interrupted()
                 if self._evaluates(done):
                     self._evaluate_on_the_way(done)
-        self.seconds = before + time.perf_counter() - start
+        return recipe.steps
 
     def networks(self) -> tuple[nn.Module, nn.Module]:
         """The student and the recipe's own terms as a step calls them: shared, and compiled."""
         network = compiled(shared(self.student), self.recipe)
         return network, shared(self.terms) if self.terms.learns else self.terms
 
+    @property
+    def judged(self) -> DenseDetector:
+        """What is evaluated and saved as the student: its average, where there is one."""
+        return self.student if self.averaged is None else self.averaged.detector
+
     def evaluate(self) -> Metrics:
         """The metrics of the student as it is; raises as `train` does."""
         assert self.validation is not None
         settings, workers = self.recipe.evaluation, self.recipe.data.workers
         size = settings.batch_size or own_share(self.recipe)
-        check = self.student.register_forward_pre_hook(lambda *_: self.told.raise_if_told())
+        check = self.judged.register_forward_pre_hook(lambda *_: self.told.raise_if_told())
         with check, self.told.at_once(), loading(self.told):
             metrics, _ = evaluate(
-                self.student,
+                self.judged,
                 self.validation,
                 size,
                 workers,
@@ -135,7 +152,12 @@ class Run:
     def save_student(self, path: Path, metrics: Metrics, steps: int) -> None:
         """Write the student as it is, with what it scored after so many steps."""
         record = {"AP": round(metrics.AP, 4), "seed": self.recipe.seed, "steps": steps}
-        save_detector(path, self.student, self.recipe.data.size, finite_or_none(record))
+        save_detector(path, self.judged, self.recipe.data.size, finite_or_none(record))
+
+    def keep_if_best(self, metrics: Metrics, steps: int) -> None:
+        """Write the student as the best one, where the log has no higher AP."""
+        if self.recipe.evaluate_every is not None and is_best(self.recipe.out, metrics):
+            self.save_student(self.recipe.out / BEST, metrics, steps)
 
     def _next(self, batches: Iterator[Batch], step: int, first: int) -> Batch:
         """The batch of a step; where a process that loads them is gone, the run ends in order."""
@@ -159,10 +181,12 @@ class Run:
         weights = weights_at(recipe, step)
         _seed_step(recipe, step)
         terms = compute_terms(network, self.teaching, batch, recipe, weights, autocast, own)
-        factors = term_weights(recipe, supervision_of(self.student, recipe), step)
+        supervision = supervision_of(self.student, recipe)
+        factors = term_weights(recipe, supervision, step)
         weighted = {name: factors[name] * x for name, x in terms.values.items()}
         total = torch.stack(list(weighted.values())).sum()
         self.finite.add(total, terms, step, batch)
+        self.first_step.add(weighted, supervision.terms, step)
         ends = self.told_anywhere.after_a_step(self.told.told is not None, total.device)
         logs = (step + 1) % recipe.log_every == 0 or step + 1 == recipe.steps
         gradients = _gradients(weighted, terms) if logs and recipe.log_gradients else {}
@@ -186,6 +210,8 @@ class Run:
             torch.nn.utils.clip_grad_norm_(learning, clip_norm)
         self.scaler.step(self.optimizer)
         self.scaler.update()
+        if self.averaged is not None:
+            self.averaged.update(self.student)
 
     def _log_window(self, step: int, told: dict[str, Any], bar: tqdm[Any]) -> None:
         """A line of the log, of the steps since the last one, and the end of the bar."""
@@ -200,15 +226,26 @@ class Run:
     def _save(self, done: int) -> None:
         """Write the state after so many steps; all processes take part."""
         self.finite.settle()
+        self.first_step.settle()
         check_weights(self.student, self.terms, self.scaler, done - 1)
         window = self.window.held()
         if is_first():
             parts = (self.student, self.terms, self.optimizer, self.scaler)
-            save_state(self.recipe, self.contents, *parts, done, self.seconds, window)
+            average = None if self.averaged is None else self.averaged.detector
+            save_state(self.recipe, self.contents, *parts, done, self.seconds, window, average)
 
     def _evaluates(self, done: int) -> bool:
         every = self.recipe.evaluate_every
         return every is not None and done % every == 0 and done < self.recipe.steps
+
+    def _loses_patience(self, done: int) -> bool:
+        out, patience = self.recipe.out, self.recipe.patience
+        if patience is None or not self._evaluates(done):
+            return False
+        ends = from_first(lambda: out_of_patience(out, patience))
+        if ends:
+            tell(f"{out} ends after {done} steps: {patience} evaluations have no higher AP")
+        return ends
 
     def _owes_evaluation(self, done: int) -> bool:
         """Whether the evaluation after so many steps was cut; its line of the log comes last."""
@@ -221,6 +258,7 @@ class Run:
         self.window.skip(time.perf_counter() - began)
         if is_first():
             self.save_student(snapshot(self.recipe.out, done), metrics, done)
+            self.keep_if_best(metrics, done)
         self.log.write(done - 1, {"metrics": asdict(metrics)})
 
 

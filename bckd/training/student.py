@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 
 import torch
@@ -20,8 +22,12 @@ from bckd.system.precision import autocast_type
 from bckd.system.telling import first_of
 from bckd.system.values import to_plain
 from bckd.teachers.matching import columns_by_name, tell_extra
+from bckd.training.teacher import renamed_classes
 from bckd.zoo.checkpoints import load_detector, torchvision_student
 from bckd.zoo.torchvision_detectors import TorchvisionModel
+
+# What a neck and a head mean by their weights.
+HEAD_FIELDS = ("head", "channels", "strides", "head_convs", "head_groups", "anchor_scale")
 
 
 def build_student(
@@ -33,6 +39,8 @@ def build_student(
 ) -> DenseDetector:
     """The recipe's detector; its initial weights are `recipe.start`'s, or the seed's alone.
 
+    With `recipe.inherit` those of its neck and head are the teacher's.
+
     Args:
         anew: False where a resume state will replace the weights, so that none are downloaded.
         dispensable: classes that the start may lack, as the data have no box to learn of them;
@@ -40,8 +48,9 @@ def build_student(
         own: the module that learns in place of the recipe's detector.
 
     Raises:
-        InputError: `recipe.start` holds another model or other classes; or the module has other
-            classes, or gives no dense output, or does not go with the recipe.
+        InputError: `recipe.start` holds another model or other classes; or neck and head of the
+            teacher are of other shapes; or the module has other classes, or gives no dense output,
+            or does not go with the recipe.
     """
     if own is not None or recipe.student is not None:
         return _own_student(recipe, own, class_names, anew)
@@ -50,6 +59,8 @@ def build_student(
     model = recipe.model if anew else replace(recipe.model, pretrained=False)
     detector = _seeded(model, class_names, recipe.seed)
     detector.config = recipe.model.resolved()
+    if anew and recipe.inherit:
+        _inherit(detector, recipe, dispensable)
     return detector
 
 
@@ -138,11 +149,46 @@ def _started(
     return detector
 
 
-def _renamed(detector: Detector, new: Detector, who: str, dispensable: frozenset[str]) -> Detector:
-    """The detector with the classes of a new one, which keeps its weights of those it lacks."""
+def _inherit(student: Detector, recipe: Recipe, dispensable: frozenset[str]) -> None:
+    """Give a student the neck and the head of its teacher."""
+    who = f"teacher {recipe.teacher}"
+    assert recipe.teacher is not None
+    teacher = load_detector(recipe.teacher, student.class_names).detector
+    if not isinstance(teacher, Detector):
+        raise InputError(f"{who} is no detector that a recipe builds; expected --no-inherit")
+    new = _seeded(teacher.config, student.class_names, recipe.seed)
+    renamed = renamed_classes(recipe.teacher_classes)
+    weights = _renamed(teacher, new, who, dispensable, renamed).state_dict()
+    parts = {name: x for name, x in weights.items() if name.startswith(("neck.", "head."))}
+    own, configs = student.state_dict(), (teacher.config, student.config)
+    settings = ((f"model.{x}", *(getattr(y, x) for y in configs)) for x in HEAD_FIELDS)
+    shapes = ((name, tuple(x.shape), tuple(own[name].shape)) for name, x in parts.items())
+    pairs = chain(settings, shapes)  # shapes last: of other settings there may be other names
+    differing = next((pair for pair in pairs if pair[1] != pair[2]), None)
+    if differing is not None:
+        name, theirs, ours = differing
+        raise InputError(
+            f"{who} has {name} {theirs}, the student {ours}; they must be equal for the student to "
+            f"inherit neck and head"
+        )
+    student.load_state_dict(own | parts)
+
+
+def _renamed(
+    detector: Detector,
+    new: Detector,
+    who: str,
+    dispensable: frozenset[str],
+    renamed: Mapping[str, str] | None = None,
+) -> Detector:
+    """The detector with the classes of a new one, which keeps its weights of those it lacks.
+
+    Args:
+        renamed: the detector's name of a class, by the new one's, where these differ.
+    """
     if detector.class_names == new.class_names:
         return detector
-    columns = columns_by_name(detector.class_names, new.class_names, who, dispensable)
+    columns = columns_by_name(detector.class_names, new.class_names, who, dispensable, renamed)
     tell_extra(detector.class_names, new.class_names, who)
     known = {row: column for row, column in enumerate(columns) if column is not None}
     weights, own = detector.state_dict(), new.state_dict()

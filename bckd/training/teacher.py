@@ -89,8 +89,9 @@ def teaching_of(
         return None
     detector = teacher.detector.to(memory_format=torch.channels_last)
     features = any("features" in x for _, x in needs_of_terms(recipe, recipe.weights))
-    small = recipe.data.cache and training.one_size and not recipe.data.two_canvases
-    if small and not features and not training.augmentations:
+    data = recipe.data
+    same = training.one_size and not (data.two_canvases or data.multi_scale)
+    if data.cache and same and not features and not training.augmentations:
         return TeacherTargets(detector, training, progress=progress)
     return ready_teacher(detector, recipe)
 

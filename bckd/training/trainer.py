@@ -35,9 +35,11 @@ from bckd.system.telling import each_once
 from bckd.system.values import to_plain
 from bckd.teachers.check import check_teacher
 from bckd.teachers.targets import Teaching
+from bckd.training.averaging import averaged
 from bckd.training.build_terms import build_own_terms
 from bckd.training.checks import check_groups, own_share
 from bckd.training.data import check_same_classes, training_data, validation_data
+from bckd.training.epochs import in_steps
 from bckd.training.learnt_boxes import tell_unlearnt
 from bckd.training.loading import batches_of
 from bckd.training.loss_window import LossWindow
@@ -47,7 +49,7 @@ from bckd.training.resuming import agreed_state, make_newest
 from bckd.training.run import Run
 from bckd.training.run_contents import contents_of
 from bckd.training.run_log import NoLog, RunLog
-from bckd.training.schedule import build_optimizer
+from bckd.training.schedule import build_optimizer, tell_warm_up
 from bckd.training.student import build_student, with_normalisation_of
 from bckd.training.teacher import load_teacher, teaching_of
 from bckd.zoo.unfinished import STUDENT
@@ -79,7 +81,7 @@ def train(
     The folder then holds `student.safetensors` (the student alone), `log.jsonl`,
     `tensorboard/`, `results.json` (metrics), `resume.safetensors` and the state before it,
     `resume.previous.safetensors`, and in `snapshots/` the student at every evaluation on the
-    way. One process writes to it at a time.
+    way, the best of which is `best.safetensors` too. One process writes to it at a time.
 
     SIGTERM and Ctrl-C end a run after the step under way, with a state of it, or at once in an
     evaluation, which a resumed run makes up for.
@@ -138,6 +140,8 @@ def _train(
     own_images = own_share(recipe)
     normalisation = recipe.model.normalisation
     training = training_data(recipe.data, recipe.seed, normalisation)
+    recipe = in_steps(recipe, training)
+    tell_warm_up(recipe)
     kept = min(recipe.model.postprocess.max_detections, MAX_DETECTIONS)
     validation = validation_data(recipe.data, normalisation, kept)
     validation = check_same_classes(training, validation)
@@ -164,10 +168,11 @@ def _train(
     optimizer = build_optimizer(nn.ModuleList([student, terms]), recipe.optimisation)
     halves = autocast_type(recipe.precision, device) is torch.float16
     scaler = torch.amp.GradScaler(device.type, enabled=halves)
+    average = averaged(student, recipe)
     window, first, seconds = LossWindow(), 0, 0.0
     if state is not None:
         tell_other_processes(state, recipe, student)
-        restore(state, student, terms, optimizer, scaler)
+        restore(state, student, terms, optimizer, scaler, average and average.detector)
         window.take(state.window, device)
         first, seconds = state.step, state.seconds
         if is_first():
@@ -181,13 +186,15 @@ def _train(
         closing(batches_of(recipe, training, first, device.type == "cuda")) as loaded,
     ):
         parts = (student, terms, teaching, optimizer, scaler, validation)
-        run = Run(recipe, contents, *parts, log, window, told, progress, seconds)
-        run.train(loaded, first)
+        run = Run(recipe, contents, *parts, log, window, told, progress, seconds, average)
+        steps = run.train(loaded, first)
         seconds = run.seconds
         metrics = run.evaluate()
-        log.write(recipe.steps, {"metrics": asdict(metrics)})
         if is_first():
-            run.save_student(recipe.out / STUDENT, metrics, recipe.steps)
-            summary = {"seed": recipe.seed, "steps": recipe.steps, "seconds": seconds}
+            run.keep_if_best(metrics, steps)
+        log.write(steps, {"metrics": asdict(metrics)})
+        if is_first():
+            run.save_student(recipe.out / STUDENT, metrics, steps)
+            summary = {"seed": recipe.seed, "steps": steps, "seconds": seconds}
             write_json(recipe.out / "results.json", {**asdict(metrics), **summary})
-    return RunResult(student.eval(), metrics, seconds, recipe.out)
+    return RunResult(run.judged.eval(), metrics, seconds, recipe.out)

@@ -31,6 +31,7 @@ from bckd.zoo.headers import DetectorHeader, TorchvisionHeader, header_of, parse
 from bckd.zoo.pth_files import load_pth, size_of_pth
 from bckd.zoo.torchvision_detectors import TorchvisionDetector
 from bckd.zoo.unfinished import (
+    AVERAGED,
     MODEL,
     STUDENT,
     check_whole,
@@ -205,7 +206,8 @@ class _State:
                 f"{self.path} does not name its classes, and the data that it was trained on, in "
                 f"{recipe.data.root}, are not there to name them"
             )
-        own = {x.removeprefix(MODEL): value for x, value in tensors.items() if x.startswith(MODEL)}
+        kept = AVERAGED if any(x.startswith(AVERAGED) for x in tensors) else MODEL
+        own = {x.removeprefix(kept): value for x, value in tensors.items() if x.startswith(kept)}
         load = partial(load_strictly, tensors=own, path=self.path)
         if recipe.student is None:
             config = replace(recipe.model, pretrained=False)

@@ -21,6 +21,7 @@ STUDENT = "student.safetensors"  # file names in the folder of a run
 STATE = "resume.safetensors"
 SNAPSHOTS = "snapshots"  # a folder of students, each named by its step
 MODEL = "model/"  # what the names of the student's weights begin with in a state
+AVERAGED = "averaged/"  # likewise of their average, where a run has one
 
 
 class Damaged(InputError):

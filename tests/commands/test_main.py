@@ -123,6 +123,13 @@ class TestRefusals:
         message = refusal("train", "coco-r51")
         assert "'coco-r51'" in message and "coco-r50" in message
 
+    def test_an_explanation_of_what_no_run_can_have(self, refusal: Callable[..., str]) -> None:
+        assert "seed is -1; expected" in refusal("train", "coco-r50", "--explain", "--seed", -1)
+
+    def test_two_lengths_of_a_run(self, refusal: Callable[..., str]) -> None:
+        message = refusal("train", "scenes", *TINY, "--epochs=1")
+        assert "--steps and --epochs are both given; expected one of them" in message
+
     @pytest.mark.parametrize(
         "arguments",
         [["scenes"], ["train", "scenes"], ["demo"], ["study", "base"], ["eval", "RUN"]],
@@ -338,6 +345,12 @@ def test_as_a_process(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+def test_an_explanation_starts_no_run(call: Callable[..., tuple[int, str, str]]) -> None:
+    code, text, _ = call("train", "coco-r50", "--explain", "--batch-size", 8)
+    assert code == 0 and "Learning rate: 0.01 for 16 images a step is 0.005 for 8" in text
+    assert not list(Path.cwd().iterdir())
+
+
 def test_a_round_on_a_data_set_of_ones_own(
     call: Callable[..., tuple[int, str, str]], custom_root: Path, tmp_path: Path
 ) -> None:
@@ -345,7 +358,7 @@ def test_a_round_on_a_data_set_of_ones_own(
     options = """
         --model.no-pretrained --model.channels 32 --data.size.short-side 64
         --data.size.long-side 96 --data.workers 0 --steps 3 --batch-size 2 --log-every 1
-        --device cpu --evaluate-every 2
+        --device cpu --evaluate-every 2 --optimisation.warmup-steps 2
     """.split()
     code, text, _ = call("train", "custom", "--data.root", custom_root, "--out", out, *options)
     assert code == 0

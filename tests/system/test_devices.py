@@ -31,6 +31,7 @@ from bckd.recipes import LossWeights, Recipe
 from bckd.structures import Batch, GroundTruth
 from bckd.teachers.matching import matched
 from bckd.teachers.targets import live_teaching
+from bckd.training.averaging import AveragedStudent
 from bckd.training.loss_window import LossWindow
 from bckd.training.schedule import build_optimizer, set_learning_rate
 from bckd.training.terms import compute_terms
@@ -129,6 +130,9 @@ def step(recipe: Recipe, teacher_kind: str, device: str, real: bool) -> dict[str
             parameter.grad = torch.zeros_like(parameter)
     torch.nn.utils.clip_grad_norm_(student.parameters(), 1.0)
     optimizer.step()
+    average = AveragedStudent(placed(lambda: Detector(model, NAMES), device, real), 0.9)
+    with nullcontext() if real else NoCopies():
+        average.update(student)
     window.add(values, weighted, len(batch.images))
     assert {p.device.type for p in student.parameters()} == {torch.device(device).type}
     return values

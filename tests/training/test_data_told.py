@@ -134,6 +134,27 @@ def test_images_that_are_trained_on_too(data: DataConfig, told: Told) -> None:
     assert "trained on too" in line and "a.png as " in line and "(1)" in line
 
 
+def test_what_is_learnt_and_what_is_judged(data: DataConfig, told: Told) -> None:
+    def without(category: int) -> Callable[[dict[str, Any]], None]:
+        def leave_out(content: dict[str, Any]) -> None:
+            rows = content["annotations"]
+            rows[:] = [row for row in rows if row["category_id"] != category]
+
+        return leave_out
+
+    path = data.root / data.val_annotations
+    change(data.root / data.train_annotations, without(7))
+    change(path, without(20))
+    training, validation = training_data(data, seed=0), validation_data(data)
+    told()
+    check_same_classes(training, validation)
+    unlearnt, unjudged = told()
+    assert unlearnt.startswith(f"{path}: classes that are judged with no box to learn them from")
+    assert unlearnt.endswith("(1): washer")
+    assert "classes that are learnt with no box to judge them by" in unjudged
+    assert unjudged.endswith("(1): screw")
+
+
 def test_classes_are_matched_by_name(data: DataConfig, told: Told) -> None:
     def swap(content: dict[str, Any]) -> None:
         ids = {3: 20, 7: 3, 20: 41}  # nut, washer, screw

@@ -8,10 +8,12 @@ from dataclasses import replace
 import pytest
 import torch
 from torch import nn
+from torchvision.models.detection import fcos_resnet50_fpn
 
 from bckd.models.backbones import build_backbone
 from bckd.models.detector import Detector
 from bckd.recipes import Optimisation
+from bckd.system.errors import InputError
 from bckd.training.schedule import build_optimizer, learning_rate, set_learning_rate
 
 COCO = Optimisation()
@@ -108,6 +110,42 @@ class TestOptimizer:
         assert biases == expected and len(expected) > 8
         others = {value for name, value in found.items() if name not in biases}
         assert others == {(0.25, COCO.weight_decay)}
+
+    def test_norms_and_the_backbone_may_have_their_own(
+        self, tiny_detector: Callable[..., Detector]
+    ) -> None:
+        """The factors of a parameter that is several of these multiply."""
+        detector = tiny_detector()
+        settings = replace(COCO, norm_decay=0.0, bias_rate=2.0, bias_decay=0.5, backbone_rate=0.25)
+        optimizer = build_optimizer(detector, settings)
+        set_learning_rate(optimizer, 1.0)
+        found = {
+            id(p): (group["lr"], group["weight_decay"] / COCO.weight_decay)
+            for group in optimizer.param_groups
+            for p in group["params"]
+        }
+        norms = (nn.BatchNorm2d, nn.GroupNorm)
+        seen = set()
+        for path, module in detector.named_modules():
+            for name, parameter in module.named_parameters(recurse=False):
+                bias = name == "bias" and not isinstance(module, norms)
+                rate = (2.0 if bias else 1.0) * (0.25 if path.startswith("backbone") else 1.0)
+                decay = 0.0 if isinstance(module, norms) else 0.5 if bias else 1.0
+                assert found[id(parameter)] == (rate, decay), f"{path}.{name}"
+                seen.add((rate, decay))
+        assert len(seen) == 5, "no bias outside the norms of the backbone"
+
+    def test_torchvisions_backbone_is_one(self) -> None:
+        model = fcos_resnet50_fpn(weights=None, weights_backbone=None, num_classes=3)
+        optimizer = build_optimizer(model, replace(COCO, backbone_rate=0.1))
+        slow = {
+            id(p) for g in optimizer.param_groups if g["rate_factor"] == 0.1 for p in g["params"]
+        }
+        assert slow == {id(p) for p in model.backbone.body.parameters() if p.requires_grad}
+
+    def test_the_rate_of_a_backbone_that_is_none(self) -> None:
+        with pytest.raises(InputError, match="backbone_rate is 0.1; expected 1 for a student of"):
+            build_optimizer(nn.Linear(2, 3), replace(COCO, backbone_rate=0.1))
 
     @pytest.mark.parametrize("frozen_stages", [0, 1])
     def test_swins_norms_and_position_tables_do_not_decay(self, frozen_stages: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 import shutil
 import statistics
 from collections.abc import Callable
@@ -767,6 +768,55 @@ class TestStart:
         save_detector(path, tiny_detector(), ImageSize(64, 64), {})
         recipe = replace(tiny_recipe, data=replace(data, root=root), start=path, steps=1)
         assert run(recipe).detector.class_names == (*NAMES, "trays")
+
+
+class TestInherit:
+    """A student starts with the neck and the head of its teacher."""
+
+    @pytest.fixture
+    def inheriting(
+        self, tiny_recipe: Recipe, tmp_path: Path, tiny_detector: Callable[..., Detector]
+    ) -> Recipe:
+        """From a teacher whose classes are in another order, and one of them by another name."""
+        path = tmp_path / "teacher.safetensors"
+        names = ("lorry", *NAMES[:0:-1])
+        save_detector(path, tiny_detector(names, seed=3), ImageSize(64, 64), {})
+        renamed = (f"{NAMES[0]}=lorry",)
+        return replace(tiny_recipe, teacher=path, teacher_classes=renamed, inherit=True)
+
+    def test_neck_and_head_are_the_teachers(self, inheriting: Recipe) -> None:
+        student = build_student(inheriting, NAMES).eval()
+        teacher = load_detector(inheriting.teacher).detector
+        for name, value in student.neck.state_dict().items():
+            assert torch.equal(value, teacher.neck.state_dict()[name])
+        maps = [torch.randn(1, 8, 64 // stride, 64 // stride) for stride in (8, 16, 32)]
+        ours, theirs = student.head(maps), teacher.head(maps)
+        order = [0, *range(len(NAMES) - 1, 0, -1)]
+        torch.testing.assert_close(ours.cls_logits, theirs.cls_logits[..., order])
+        assert torch.equal(ours.boxes, theirs.boxes)
+        scratch = build_student(replace(inheriting, inherit=False), NAMES)
+        for name, value in scratch.backbone.state_dict().items():
+            assert torch.equal(value, student.backbone.state_dict()[name])
+        assert all(parameter.requires_grad for parameter in student.parameters())
+        run(replace(inheriting, steps=1))
+
+    @pytest.mark.parametrize(
+        ("change", "words"),
+        [
+            ({"head": "atss"}, "has model.head gfl, the student atss; they must be equal for"),
+            ({"channels": 16}, "has model.channels 8, the student 16"),
+            ({"anchor_scale": 4.0}, "has model.anchor_scale 3.0, the student 4.0"),
+            ({"reg_max": 6}, r"has head.box.weight \(36, 8, 3, 3\), the student \(28, 8"),
+            ({"width": 8}, r"has neck.*weight \(8, .*, 1, 1\), the student \(8, "),
+        ],
+    )
+    def test_of_other_shapes(self, inheriting: Recipe, change: dict, words: str) -> None:
+        recipe = replace(inheriting, model=replace(inheriting.model, **change))
+        assert re.search(words, refusal(recipe))
+
+    @pytest.mark.parametrize("change", [{"teacher": None, "teacher_classes": ()}, {"start": "x"}])
+    def test_of_nobody_or_of_two(self, inheriting: Recipe, change: dict) -> None:
+        assert "inherit is true; expected false, but for" in refusal(replace(inheriting, **change))
 
 
 class TestSchedule:

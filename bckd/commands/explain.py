@@ -1,0 +1,88 @@
+"""A recipe beside the official one, as text: `bckd train PRESET --explain`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from bckd.recipes import Recipe
+from bckd.recipes.official import OfficialRecipe, equal, fields_of, official_recipe, value_of
+from bckd.recipes.presets import PRESETS
+from bckd.training.recipe_check import check_recipe
+from bckd.training.schedule import scaled_rate
+
+# Of other families, or of methods that are switched off: told where a command asks for them.
+_OTHER_TERMS = ("weights.", "losses.")
+
+Row = tuple[str, str, str, str, str]  # mark, field, here, official, what that is
+
+
+def explained(preset: str, recipe: Recipe) -> str:
+    """A table of all settings of a recipe that began as a preset, and what its batch size does.
+
+    Raises:
+        InputError: a setting is none that a run can have.
+    """
+    recipe = check_recipe(recipe)
+    official = official_recipe(preset)
+    rows: list[Row] = [("", "setting", "here", "official", "official name, or why there is none")]
+    rows += _rows(preset, recipe, official)
+    widths = [max(len(row[n]) for row in rows) for n in range(4)]
+    lines = [
+        "  ".join([*(x.ljust(w) for x, w in zip(row, widths, strict=False)), row[-1]]).rstrip()
+        for row in rows
+    ]
+    return "\n".join([*lines, "", *_notes(preset, recipe, official)])
+
+
+def _rows(preset: str, recipe: Recipe, official: OfficialRecipe | None) -> Iterator[Row]:
+    fields, defaults = fields_of(recipe), fields_of(PRESETS[preset].recipe)
+    if official is None:
+        for name, value in fields.items():
+            yield "", name, _shown(value), "", ""
+        return
+    for setting in official.settings:
+        value = value_of(setting.ours, fields)
+        mark = "" if equal(value, setting.value) else "*"
+        yield mark, setting.ours, _shown(value), _shown(setting.value), setting.name
+    known = {setting.ours for setting in official.settings}
+    for name, value in fields.items():
+        reason = official.reasons.get(name, "")
+        changed = not equal(value, defaults[name])
+        if name not in known and (changed or reason or not name.startswith(_OTHER_TERMS)):
+            yield "+" if changed else "", name, _shown(value), "", reason
+
+
+def _notes(preset: str, recipe: Recipe, official: OfficialRecipe | None) -> Iterator[str]:
+    if official is None:
+        yield f"{preset} is ours: it follows no official recipe."
+    else:
+        yield "*: another value than the official one; +: ours, and another than the preset's."
+        yield f"Official: {official.source}"
+    settings, batch = recipe.optimisation, recipe.batch_size
+    yield (
+        f"Learning rate: {settings.learning_rate:g} for 16 images a step is "
+        f"{scaled_rate(settings, batch):g} for {batch} (linear scaling)."
+    )
+    if recipe.epochs is not None:
+        yield f"Length: {recipe.epochs} epochs, in steps once the images are counted."
+        return
+    fields = {} if official is None else {x.ours: x.value for x in official.settings}
+    images = fields.get("steps", 0) * fields.get("batch_size", 0)
+    compared = f", officially {images:,}" if images else ""
+    yield f"Length: {recipe.steps:,} steps see {recipe.steps * batch:,} images{compared}."
+
+
+def _shown(value: Any) -> str:
+    match value:
+        case None:
+            return "none"
+        case bool():
+            return str(value).lower()
+        case float():
+            return f"{value:g}"
+        case list() | tuple():
+            return " ".join(_shown(item) for item in value) or "none"
+        case dict():
+            return _shown([_shown(item) for item in value.values()])
+    return str(value)
