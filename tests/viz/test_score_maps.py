@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import torch
 
+from bckd.reports.score_maps import overlay, score_map
 from bckd.structures import DenseOutput
-from bckd.viz.score_maps import overlay, score_map, score_map_grid
+from bckd.viz.score_maps import score_map_grid
 
 PICTURE = np.full((32, 40, 3), 128, dtype=np.uint8)
 
