@@ -20,7 +20,7 @@ from tqdm.auto import tqdm
 
 from bckd.datasets.coco import CocoDataset
 from bckd.evaluation.average_precision import Metrics, evaluate
-from bckd.evaluation.gradient_shares import gradient_shares
+from bckd.evaluation.gradient_shares import gradient_shares, parts_of_gradient
 from bckd.models.dense import DenseDetector
 from bckd.recipes import Recipe
 from bckd.structures import Batch
@@ -36,10 +36,12 @@ from bckd.system.errors import InputError, Interrupted
 from bckd.system.files import finite_or_none
 from bckd.system.interruption import Ending, loading
 from bckd.system.launcher import is_first
+from bckd.system.memory import most_memory
 from bckd.system.precision import autocast_type
 from bckd.teachers.targets import Teaching
 from bckd.training.checks import FiniteCheck, check_weights, own_share
 from bckd.training.compiling import compiled
+from bckd.training.live_report import LiveReport
 from bckd.training.loss_window import LossWindow
 from bckd.training.own_terms import OwnTerms
 from bckd.training.resume_state import save_state
@@ -60,6 +62,7 @@ class Run:
         window: what the next line of the log will say.
         told: whether the run shall end.
         seconds: how long it has trained.
+        report: the page of the run; None where another process writes it, or nobody.
     """
 
     recipe: Recipe
@@ -75,9 +78,11 @@ class Run:
     told: Ending
     progress: bool
     seconds: float
+    report: LiveReport | None = None
     told_anywhere: Anywhere = field(default_factory=Anywhere)
 
     def __post_init__(self) -> None:
+        self.evaluation_seconds = 0.0  # that the last evaluation took
         self.finite = FiniteCheck(self.student)
 
     def train(self, batches: Iterator[Batch], first: int) -> None:
@@ -117,6 +122,7 @@ class Run:
     def evaluate(self) -> Metrics:
         """The metrics of the student as it is; raises as `train` does."""
         assert self.validation is not None
+        began = time.perf_counter()
         settings, workers = self.recipe.evaluation, self.recipe.data.workers
         size = settings.batch_size or own_share(self.recipe)
         check = self.student.register_forward_pre_hook(lambda *_: self.told.raise_if_told())
@@ -130,7 +136,8 @@ class Run:
                 precision=settings.precision,
                 scorer=settings.scorer,
             )
-            return metrics
+        self.evaluation_seconds = time.perf_counter() - began
+        return metrics
 
     def save_student(self, path: Path, metrics: Metrics, steps: int) -> None:
         """Write the student as it is, with what it scored after so many steps."""
@@ -190,9 +197,30 @@ class Run:
     def _log_window(self, step: int, told: dict[str, Any], bar: tqdm[Any]) -> None:
         """A line of the log, of the steps since the last one, and the end of the bar."""
         record = self.window.close()
-        self.log.write(step, {**record, **told})
-        shown = {name: f"{value:.3f}" for name, value in record["weighted"].items()}
-        bar.set_postfix({**shown, "images/s": f"{record['images_per_second']:.0f}"})
+        left = self._seconds_left(step + 1, record["images_per_second"])
+        memory = most_memory(next(self.student.parameters()).device)
+        self.log.write(step, {**record, **told, "seconds_left": left, "memory": memory})
+        parts = parts_of_gradient(told.get("gradients", {}))
+        shown = {
+            name: f"{value:.3f}" + (f" ({parts[name]:.0%})" if name in parts else "")
+            for name, value in record["weighted"].items()
+        }
+        shown |= {"images/s": f"{record['images_per_second']:.0f}"}
+        shown |= {"wait": f"{record['data_wait']:.0%}"}
+        shown |= {} if memory is None else {"GB": f"{memory / 1e9:.1f}"}
+        bar.set_postfix(shown)
+        if self.report is not None:
+            began = time.perf_counter()
+            self.report.line(step + 1)
+            self.window.skip(time.perf_counter() - began)
+
+    def _seconds_left(self, done: int, images_per_second: float) -> float:
+        """Of the steps at the speed of late, and of evaluations as long as the last one."""
+        recipe, evaluations = self.recipe, 1
+        if (every := recipe.evaluate_every) is not None:
+            evaluations += (recipe.steps - 1) // every - done // every
+        steps = (recipe.steps - done) * recipe.batch_size / images_per_second
+        return steps + evaluations * self.evaluation_seconds
 
     def _is_saved(self, done: int) -> bool:
         return done % self.recipe.checkpoint_every == 0 or done == self.recipe.steps
@@ -218,10 +246,15 @@ class Run:
     def _evaluate_on_the_way(self, done: int) -> None:
         began = time.perf_counter()
         metrics = self.evaluate()
-        self.window.skip(time.perf_counter() - began)
         if is_first():
             self.save_student(snapshot(self.recipe.out, done), metrics, done)
         self.log.write(done - 1, {"metrics": asdict(metrics)})
+        if self.progress:
+            ap = f"AP {100 * metrics.AP:.1f}, AP50 {100 * metrics.AP50:.1f}"
+            tqdm.write(f"after {done} of {self.recipe.steps} steps: {ap}")
+        if self.report is not None:
+            self.report.evaluated(done)
+        self.window.skip(time.perf_counter() - began)
 
 
 def snapshot(out: Path, step: int) -> Path:

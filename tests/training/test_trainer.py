@@ -269,6 +269,7 @@ class TestLog:
             assert line["loss"] == pytest.approx(sum(line["weighted"].values()))
             assert line["images_per_second"] > 0 and line["learning_rate"] > 0
             assert 0 < line["data_wait"] < 1
+            assert line["memory"] > 1e6 and line["seconds_left"] >= 0
 
     @pytest.mark.parametrize("absent", ["binary", "iou", "softmax", "ld", "ld_region"])
     def test_a_term_of_weight_0_is_not_computed(self, distilling: Recipe, absent: str) -> None:
@@ -304,6 +305,8 @@ class TestFiles:
             "recipe.json",
             "log.jsonl",
             "tensorboard",
+            "report.html",
+            "view.json",
         }
         results = json.loads((tiny_recipe.out / "results.json").read_text())
         assert results["AP"] == result.metrics.AP
