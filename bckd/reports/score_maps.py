@@ -33,6 +33,6 @@ def overlay(maps: Sequence[Tensor], size: tuple[int, int]) -> np.ndarray:
 
 
 def as_maps(values: Tensor, output: DenseOutput) -> list[Tensor]:
-    """Values (A,) of the locations of an output as one (H, W) map a level, the highest of a cell."""
+    """Values (A,) of the locations of an output as (H, W) maps, one a level; a cell's highest."""
     parts = zip(values.split(output.locations.counts), output.locations.levels, strict=True)
     return [part.reshape(x.height, x.width, x.per_cell).amax(dim=-1) for part, x in parts]
