@@ -132,6 +132,9 @@ def _head(story: Story) -> str:
         tiles["most memory"] = f"{last['memory'] / 1e9:.1f} GB"
     if "data_wait" in last:
         tiles["waiting for data"] = _percent(last["data_wait"])
+    unreadable = [why for line in story.records for why in line.get("unreadable", ())]
+    if unreadable:
+        tiles["unreadable images"] = f"{len(set(unreadable))}"
     scores = _scores(story)
     if scores:
         best = max(scores, key=lambda x: x[1])
@@ -253,7 +256,8 @@ def _number(value: Any) -> float:
 
 
 def _steps_done(story: Story) -> int:
-    return min(max((x["step"] + 1 for x in story.records), default=0), story.steps)
+    told = (x["step"] + 1 for x in story.records if "loss" in x or "metrics" in x)
+    return min(max(told, default=0), story.steps)
 
 
 def _share_done(story: Story) -> float:

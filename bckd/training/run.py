@@ -48,6 +48,7 @@ from bckd.training.resume_state import save_state
 from bckd.training.run_log import NoLog, RunLog, read_log
 from bckd.training.schedule import learning_rate, set_learning_rate
 from bckd.training.terms import Terms, compute_terms, supervision_of, term_weights, weights_at
+from bckd.training.unreadable import Unreadable
 from bckd.zoo.checkpoints import save_detector
 
 
@@ -82,6 +83,7 @@ class Run:
     told_anywhere: Anywhere = field(default_factory=Anywhere)
 
     def __post_init__(self) -> None:
+        self.unreadable = Unreadable(self.recipe.data.unreadable)
         self.evaluation_seconds = 0.0  # that the last evaluation took
         self.finite = FiniteCheck(self.student)
 
@@ -145,12 +147,14 @@ class Run:
         save_detector(path, self.student, self.recipe.data.size, finite_or_none(record))
 
     def _next(self, batches: Iterator[Batch], step: int, first: int) -> Batch:
-        """The batch of a step; where a process that loads them is gone, the run ends in order."""
+        """The batch of a step; where there is none to be had, the run ends in order."""
         began = time.perf_counter()
         try:
             with loading(self.told):
                 batch = next(batches)
             self.window.wait(time.perf_counter() - began)
+            if new := self.unreadable.add(batch):
+                self.log.write(step, {"unreadable": new})
             return batch
         except (InputError, Interrupted):
             if process_count() == 1 and step > first:
