@@ -816,6 +816,29 @@ class TestNonFinite:
             assert name in message
         assert "step " in message
 
+    def test_the_last_good_state_stays(
+        self, tiny_recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The check is a step late, and still before the next state."""
+        recipe = replace(tiny_recipe, checkpoint_every=1)
+        compute, calls = running.compute_terms, []
+
+        def broken(*arguments: Any, **options: Any) -> Any:
+            terms = compute(*arguments, **options)
+            calls.append(None)
+            if len(calls) == 4:
+                terms.values["giou"] = terms.values["giou"] * torch.nan
+            return terms
+
+        with monkeypatch.context() as patch:
+            patch.setattr(running, "compute_terms", broken)
+            message = self.refusal(recipe)
+        assert message.startswith("loss term giou is not finite at step 3, images 0000")
+        with safe_open(recipe.out / STATE, "pt") as file:
+            assert file.metadata()["step"] == "3"
+        train(recipe, resume=True, progress=False)
+        assert [line["step"] for line in step_lines(recipe.out)] == list(range(6))
+
     @pytest.mark.parametrize("value", [float("nan"), float("inf")])
     def test_weights_that_a_finite_loss_leaves_behind(
         self, tiny_recipe: Recipe, monkeypatch: pytest.MonkeyPatch, value: float
