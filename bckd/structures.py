@@ -214,6 +214,7 @@ class Batch:
         flipped: whether each image was flipped horizontally.
         image_ids: the ids in the annotation file.
         file_names: for messages.
+        unreadable: why images are not there that others stand in for, a sentence each.
     """
 
     pixels: Tensor
@@ -228,6 +229,7 @@ class Batch:
     flipped: tuple[bool, ...]
     image_ids: tuple[int | str, ...]
     file_names: tuple[str, ...]
+    unreadable: tuple[str, ...] = ()
 
     @cached_property
     def images(self) -> Tensor:

@@ -17,6 +17,7 @@ FLOORS: list[set[str | None]] = [
     {"viz"},
     {"studies", "bench"},
     {"training"},
+    {"reports"},
     {"teachers"},
     {"evaluation", "export"},
     {"zoo"},

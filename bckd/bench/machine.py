@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -62,24 +61,6 @@ def _types_of_convolutions() -> Iterator[None]:
         yield
     finally:
         matmul.allow_tf32 = before
-
-
-def forget_memory(device: torch.device) -> None:
-    """Let `most_memory` of a GPU tell of what comes now."""
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-
-
-def most_memory(device: torch.device) -> int | None:
-    """Most bytes in use: a GPU's tensors since `forget_memory`, or this process's memory ever."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    if sys.platform == "win32":
-        return None
-    import resource  # late: Windows has none
-
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return most if sys.platform == "darwin" else 1024 * most
 
 
 def _cores() -> int:

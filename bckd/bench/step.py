@@ -11,12 +11,12 @@ import torch
 from bckd.bench.flop import StepFlop, flop_of_a_step
 from bckd.bench.heard import BACKWARD, PARTS, STUDENT, TEACHER, WAIT, HeardRun
 from bckd.bench.loading import training_batches
-from bckd.bench.machine import forget_memory, most_memory
 from bckd.bench.random_batches import random_batch
 from bckd.bench.results import Line
 from bckd.bench.subject import Subject
 from bckd.bench.timing import Spread, timed
 from bckd.structures import Batch
+from bckd.system.memory import forget_memory, most_memory
 from bckd.training.terms import assignment_rules, supervision_of
 
 PART = "step"

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 
 from bckd.datasets.coco import CocoDataset
 from bckd.models.dense import DenseDetector
+from bckd.reports.seen import pick_images
 from bckd.structures import Batch
 from bckd.training.run_log import read_log
 from bckd.viz.curves import training_curves
@@ -80,14 +81,6 @@ Lower rows: the largest gap to the teacher's score of any class. All panels shar
 <p class="note">Detections with a score of at least 0.3; colours are classes.</p>
 </body></html>
 """
-
-
-def pick_images(validation: CocoDataset, count: int = 4) -> list[int]:
-    """Positions of images with the most objects, by a fixed rule: the first of each tier."""
-    counts = [len(validation.annotations.objects_of(x.id).labels) for x in validation.images]
-    busiest = sorted(range(len(counts)), key=lambda index: (-counts[index], index))
-    step = max(len(busiest) // (2 * count), 1)
-    return busiest[: step * count : step][:count]
 
 
 def _introduction(results: dict[str, Any]) -> str:

@@ -10,9 +10,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
+from bckd.reports.score_maps import overlay, score_map
 from bckd.structures import Assignment, Batch, DenseOutput, Detections
 from bckd.system.errors import InputError
-from bckd.viz.score_maps import overlay, score_map
 from bckd.viz.style import SCORE_COLOURS, Style, colour, figure
 
 WIDTH = 9.5  # inches, as the other figures

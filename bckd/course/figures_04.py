@@ -15,9 +15,9 @@ from matplotlib.patches import Rectangle
 from torch import Tensor
 
 from bckd.geometry import IoUKind, box_similarity
+from bckd.reports.score_maps import overlay
 from bckd.structures import DenseOutput
 from bckd.system.errors import InputError
-from bckd.viz.score_maps import overlay
 from bckd.viz.style import DIFFERENCE_COLOURS, Style, colour, figure
 
 WIDTH = 9.5  # inches, as the other figures

@@ -15,10 +15,10 @@ import torch
 from matplotlib.figure import Figure
 
 from bckd.datasets.scene_drawing import draw_scene
+from bckd.reports.score_maps import overlay, score_map
 from bckd.structures import GroundTruth
 from bckd.system.files import write_atomically
 from bckd.viz.box_and_map_strip import box_and_map_strip
-from bckd.viz.score_maps import overlay, score_map
 from bckd.zoo.checkpoints import load_detector
 
 WEIGHTS = Path(__file__).parents[2] / "data" / "weights"

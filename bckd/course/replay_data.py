@@ -13,10 +13,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from bckd.reports.titles import TITLES
 from bckd.structures import DenseOutput
 from bckd.system.errors import InputError
 from bckd.training.run_log import LOG, read_log
-from bckd.viz.curves import TITLES
 from bckd.zoo.checkpoints import load_detector
 
 

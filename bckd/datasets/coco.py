@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,7 +24,12 @@ from bckd.normalisation import IMAGENET, Normalisation
 from bckd.structures import Batch, GroundTruth
 from bckd.system.errors import InputError
 
+STAND_INS = 8  # images that are tried in place of an unreadable one
 AUGMENTED = 1  # beside (seed, epoch, index), so that a flip and an augmentation draw apart
+
+
+class UnreadableImageError(InputError):
+    """The file of an image can't be decoded, or has another size than it had."""
 
 
 class Key(NamedTuple):
@@ -61,6 +67,7 @@ class Sample:
     image_id: int | str
     file_name: str
     canvas: tuple[int, int] | None = None  # see `Key`
+    unreadable: tuple[str, ...] = ()  # why images are not there that this one stands in for
 
 
 class CocoDataset(torch.utils.data.Dataset[Sample]):
@@ -77,6 +84,8 @@ class CocoDataset(torch.utils.data.Dataset[Sample]):
         cache: keep decoded images in memory.
         normalisation: of the detector that the images are for.
         augmentations: see `bckd.datasets.augmentations`; of the samples of an epoch alone.
+        stand_ins: the samples of an epoch have another image in place of one that turns out to
+            be unreadable; which one depends on the image and its canvas alone.
 
     Raises:
         InputError: listed images are absent or can't be used, or nothing is left.
@@ -93,10 +102,12 @@ class CocoDataset(torch.utils.data.Dataset[Sample]):
         cache: bool = False,
         normalisation: Normalisation = IMAGENET,
         augmentations: Sequence[Augmentation] = (),
+        stand_ins: bool = False,
     ) -> None:
         self.folder, self.annotations, self.size = folder, annotations, size
         self.flip, self.seed = flip, seed
         self.normalisation, self.augmentations = normalisation, tuple(augmentations)
+        self.stand_ins = stand_ins
         self.images = annotations.learnable_images if skip_empty else annotations.images
         if not self.images:
             small = f" ({annotations.too_small} are below a pixel)"
@@ -112,12 +123,29 @@ class CocoDataset(torch.utils.data.Dataset[Sample]):
         """The sample of a key.
 
         Raises:
-            InputError: the file can't be decoded, or has another size than it had.
+            InputError: the file can't be decoded, or has another size than it had; nor can the
+                next ones that would fit in its place, where they may.
         """
         epoch, index, canvas, side = Key(*key)
-        drawn = (self.seed, epoch, index, AUGMENTED) if self.augmentations else None
-        sample = self.sample(index, self._flips(epoch, index), drawn, side)
-        return replace(sample, canvas=canvas)
+        unreadable: list[str] = []
+        for number in (index, *self._stand_ins(index, canvas)):
+            drawn = (self.seed, epoch, number, AUGMENTED) if self.augmentations else None
+            try:
+                sample = self.sample(number, self._flips(epoch, number), drawn, side)
+            except UnreadableImageError as error:
+                unreadable.append(str(error))
+            else:
+                return replace(sample, canvas=canvas, unreadable=tuple(unreadable))
+        raise InputError(unreadable[0])
+
+    def _stand_ins(self, index: int, canvas: tuple[int, int] | None) -> Iterator[int]:
+        """The next few images that need no more room than the one at `index` was given."""
+        if not self.stand_ins:
+            return
+        rows, columns = canvas or self.canvas(index)
+        others = ((index + n) % len(self) for n in range(1, len(self)))
+        fit = (n for n in others if self.canvas(n)[0] <= rows and self.canvas(n)[1] <= columns)
+        yield from islice(fit, STAND_INS)
 
     def sample(
         self,
@@ -215,9 +243,12 @@ class CocoDataset(torch.utils.data.Dataset[Sample]):
     def _decode(self, index: int) -> Tensor:
         entry = self.images[index]
         path = self.folder / entry.file_name
-        pixels = decode_image(path)
+        try:
+            pixels = decode_image(path)
+        except InputError as error:
+            raise UnreadableImageError(str(error)) from error
         if pixels.shape[:2] != (entry.height, entry.width):
-            raise InputError(
+            raise UnreadableImageError(
                 f"image {path} is {pixels.shape[1]}x{pixels.shape[0]} pixels, but "
                 f"{self.annotations.path} says {entry.width}x{entry.height}"
             )
@@ -264,4 +295,5 @@ def collate(samples: Sequence[Sample], size: ImageSize) -> Batch:
         flipped=tuple(sample.flipped for sample in samples),
         image_ids=tuple(sample.image_id for sample in samples),
         file_names=tuple(sample.file_name for sample in samples),
+        unreadable=tuple(why for sample in samples for why in sample.unreadable),
     )

@@ -50,3 +50,13 @@ def gradient_shares(
             "background": size[(valid & ~positive).cpu()].sum().item(),
         }
     return shares
+
+
+def parts_of_gradient(sizes: dict[str, dict[str, float]]) -> dict[str, float]:
+    """What `gradient_shares` gives, as each term's part of the sum over terms and places.
+
+    Empty where there is no gradient, or one that is no number.
+    """
+    of_term = {name: sum(places.values()) for name, places in sizes.items()}
+    whole = sum(of_term.values())
+    return {name: size / whole for name, size in of_term.items()} if whole > 0 else {}

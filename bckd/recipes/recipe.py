@@ -73,6 +73,9 @@ class DataConfig:
     and let it be all wide or all tall: a compiled network then sees two shapes"""
     cache: bool = False
     """keep decoded images in memory (small data sets)"""
+    unreadable: CountOrZero = 10
+    """images of training that a process may find unreadable on its way: each is told, and another
+    one learnt from in its place; one more stops the run"""
 
 
 @dataclass(frozen=True)

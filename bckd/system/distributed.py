@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 
-from bckd.system.errors import InputError
+from bckd.system.errors import InputError, reason
 from bckd.system.late import Coming
 from bckd.system.launcher import is_first, launched
 
@@ -61,6 +61,9 @@ def processes_joined(device: torch.device) -> Iterator[None]:
 
     Args:
         device: this process's own, by which the way to talk is chosen (NCCL, else Gloo).
+
+    Raises:
+        InputError: another process is gone while this one talks to it.
     """
     if not launched() or dist.is_initialized():
         yield
@@ -70,7 +73,15 @@ def processes_joined(device: torch.device) -> Iterator[None]:
         dist.init_process_group("nccl", timeout=PATIENCE, device_id=device)
     else:
         dist.init_process_group("gloo", timeout=PATIENCE)
-    yield
+    try:
+        yield
+    except RuntimeError as error:
+        if not isinstance(error, dist.DistError) and "gloo" not in str(error):
+            raise
+        raise InputError(
+            f"another process of the run is gone, or does not answer; --resume goes on from the "
+            f"last state ({reason(error)})"
+        ) from error
     # Not after an error: the others may wait for this process, until torchrun stops them.
     dist.destroy_process_group()
 

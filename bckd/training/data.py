@@ -39,6 +39,7 @@ def training_data(
         cache=data.cache,
         normalisation=normalisation,
         augmentations=[load_named(name, "data.augmentations") for name in data.augmentations],
+        stand_ins=data.unreadable > 0,
     )
     tell_training(dataset)
     return dataset

@@ -30,6 +30,7 @@ FREE_FIELDS = {
     "data.root",
     "data.workers",
     "data.prefetch",
+    "data.unreadable",
     "data.val_images",
     "data.val_annotations",
     "data.first_val",

@@ -20,7 +20,7 @@ from tqdm.auto import tqdm
 
 from bckd.datasets.coco import CocoDataset
 from bckd.evaluation.average_precision import Metrics, evaluate
-from bckd.evaluation.gradient_shares import gradient_shares
+from bckd.evaluation.gradient_shares import gradient_shares, parts_of_gradient
 from bckd.models.dense import DenseDetector
 from bckd.recipes import Recipe
 from bckd.structures import Batch
@@ -36,6 +36,7 @@ from bckd.system.errors import InputError, Interrupted
 from bckd.system.files import finite_or_none
 from bckd.system.interruption import Ending, loading
 from bckd.system.launcher import is_first
+from bckd.system.memory import most_memory
 from bckd.system.precision import autocast_type
 from bckd.system.telling import tell
 from bckd.teachers.targets import Teaching
@@ -44,12 +45,14 @@ from bckd.training.best import BEST, is_best, out_of_patience
 from bckd.training.checks import FiniteCheck, check_weights, own_share
 from bckd.training.compiling import compiled
 from bckd.training.first_step import FirstStep
+from bckd.training.live_report import LiveReport
 from bckd.training.loss_window import LossWindow
 from bckd.training.own_terms import OwnTerms
 from bckd.training.resume_state import save_state
 from bckd.training.run_log import NoLog, RunLog, read_log
 from bckd.training.schedule import learning_rate, set_learning_rate
 from bckd.training.terms import Terms, compute_terms, supervision_of, term_weights, weights_at
+from bckd.training.unreadable import Unreadable
 from bckd.zoo.checkpoints import save_detector
 
 
@@ -65,6 +68,7 @@ class Run:
         told: whether the run shall end.
         seconds: how long it has trained.
         averaged: the average over the student's weights, where the recipe asks for one.
+        report: the page of the run; None where another process writes it, or nobody.
     """
 
     recipe: Recipe
@@ -81,9 +85,12 @@ class Run:
     progress: bool
     seconds: float
     averaged: AveragedStudent | None = None
+    report: LiveReport | None = None
     told_anywhere: Anywhere = field(default_factory=Anywhere)
 
     def __post_init__(self) -> None:
+        self.unreadable = Unreadable(self.recipe.data.unreadable)
+        self.evaluation_seconds = 0.0  # that the last evaluation took
         self.finite = FiniteCheck(self.student)
         self.first_step = FirstStep()
 
@@ -134,6 +141,7 @@ class Run:
     def evaluate(self) -> Metrics:
         """The metrics of the student as it is; raises as `train` does."""
         assert self.validation is not None
+        began = time.perf_counter()
         settings, workers = self.recipe.evaluation, self.recipe.data.workers
         size = settings.batch_size or own_share(self.recipe)
         check = self.judged.register_forward_pre_hook(lambda *_: self.told.raise_if_told())
@@ -147,7 +155,8 @@ class Run:
                 precision=settings.precision,
                 scorer=settings.scorer,
             )
-            return metrics
+        self.evaluation_seconds = time.perf_counter() - began
+        return metrics
 
     def save_student(self, path: Path, metrics: Metrics, steps: int) -> None:
         """Write the student as it is, with what it scored after so many steps."""
@@ -160,12 +169,14 @@ class Run:
             self.save_student(self.recipe.out / BEST, metrics, steps)
 
     def _next(self, batches: Iterator[Batch], step: int, first: int) -> Batch:
-        """The batch of a step; where a process that loads them is gone, the run ends in order."""
+        """The batch of a step; where there is none to be had, the run ends in order."""
         began = time.perf_counter()
         try:
             with loading(self.told):
                 batch = next(batches)
             self.window.wait(time.perf_counter() - began)
+            if new := self.unreadable.add(batch):
+                self.log.write(step, {"unreadable": new})
             return batch
         except (InputError, Interrupted):
             if process_count() == 1 and step > first:
@@ -216,9 +227,30 @@ class Run:
     def _log_window(self, step: int, told: dict[str, Any], bar: tqdm[Any]) -> None:
         """A line of the log, of the steps since the last one, and the end of the bar."""
         record = self.window.close()
-        self.log.write(step, {**record, **told})
-        shown = {name: f"{value:.3f}" for name, value in record["weighted"].items()}
-        bar.set_postfix({**shown, "images/s": f"{record['images_per_second']:.0f}"})
+        left = self._seconds_left(step + 1, record["images_per_second"])
+        memory = most_memory(next(self.student.parameters()).device)
+        self.log.write(step, {**record, **told, "seconds_left": left, "memory": memory})
+        parts = parts_of_gradient(told.get("gradients", {}))
+        shown = {
+            name: f"{value:.3f}" + (f" ({parts[name]:.0%})" if name in parts else "")
+            for name, value in record["weighted"].items()
+        }
+        shown |= {"images/s": f"{record['images_per_second']:.0f}"}
+        shown |= {"wait": f"{record['data_wait']:.0%}"}
+        shown |= {} if memory is None else {"GB": f"{memory / 1e9:.1f}"}
+        bar.set_postfix(shown)
+        if self.report is not None:
+            began = time.perf_counter()
+            self.report.line(step + 1)
+            self.window.skip(time.perf_counter() - began)
+
+    def _seconds_left(self, done: int, images_per_second: float) -> float:
+        """Of the steps at the speed of late, and of evaluations as long as the last one."""
+        recipe, evaluations = self.recipe, 1
+        if (every := recipe.evaluate_every) is not None:
+            evaluations += (recipe.steps - 1) // every - done // every
+        steps = (recipe.steps - done) * recipe.batch_size / images_per_second
+        return steps + evaluations * self.evaluation_seconds
 
     def _is_saved(self, done: int) -> bool:
         return done % self.recipe.checkpoint_every == 0 or done == self.recipe.steps
@@ -255,11 +287,16 @@ class Run:
     def _evaluate_on_the_way(self, done: int) -> None:
         began = time.perf_counter()
         metrics = self.evaluate()
-        self.window.skip(time.perf_counter() - began)
         if is_first():
             self.save_student(snapshot(self.recipe.out, done), metrics, done)
             self.keep_if_best(metrics, done)
         self.log.write(done - 1, {"metrics": asdict(metrics)})
+        if self.progress:
+            ap = f"AP {100 * metrics.AP:.1f}, AP50 {100 * metrics.AP50:.1f}"
+            tqdm.write(f"after {done} of {self.recipe.steps} steps: {ap}")
+        if self.report is not None:
+            self.report.evaluated(done)
+        self.window.skip(time.perf_counter() - began)
 
 
 def snapshot(out: Path, step: int) -> Path:

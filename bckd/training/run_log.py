@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import socket
@@ -9,6 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
 from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.record_writer import RecordWriter
@@ -50,13 +52,17 @@ class RunLog:
         append_line(self.path, {"step": step, **values})
         self.board.write(step, _flat(values))
 
+    def write_picture(self, step: int, name: str, picture: Image.Image) -> None:
+        """Record a picture for TensorBoard alone."""
+        self.board.write_picture(step, name, picture)
+
     def close(self) -> None:
         """Write what TensorBoard still holds."""
         self.board.close()
 
 
 class _Board:
-    """A file of scalars for TensorBoard, written at once: its own writer does so in a thread.
+    """A file of scalars and pictures for TensorBoard, written at once; its own writer has a thread.
 
     An error of a thread, such as a full disk, is nobody's to handle.
     """
@@ -76,6 +82,17 @@ class _Board:
         values = [Summary.Value(tag=name, simple_value=x) for name, x in scalars.items()]
         self._add(step=step, summary=Summary(value=values))
 
+    def write_picture(self, step: int, name: str, picture: Image.Image) -> None:
+        buffer = io.BytesIO()
+        picture.save(buffer, "PNG")
+        image = Summary.Image(
+            height=picture.height,
+            width=picture.width,
+            colorspace=3,
+            encoded_image_string=buffer.getvalue(),
+        )
+        self._add(step=step, summary=Summary(value=[Summary.Value(tag=name, image=image)]))
+
     def _add(self, **content: Any) -> None:
         event = Event(wall_time=time.time(), **content)
         with writing(self.path):
@@ -91,6 +108,9 @@ class NoLog:
     """The log of a process that leaves the writing to another one."""
 
     def write(self, step: int, values: dict[str, Any]) -> None:
+        """Record nothing."""
+
+    def write_picture(self, step: int, name: str, picture: Image.Image) -> None:
         """Record nothing."""
 
     def close(self) -> None:

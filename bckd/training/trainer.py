@@ -7,13 +7,14 @@ torchrun each process takes its share of every batch, and the first one writes t
 
 from __future__ import annotations
 
-from contextlib import ExitStack, closing
+from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
 from torch import nn
 
+from bckd.datasets.coco import CocoDataset
 from bckd.evaluation.average_precision import MAX_DETECTIONS, Metrics
 from bckd.models.dense import DenseDetector
 from bckd.models.detector import Detector
@@ -41,6 +42,7 @@ from bckd.training.checks import check_groups, own_share
 from bckd.training.data import check_same_classes, training_data, validation_data
 from bckd.training.epochs import in_steps
 from bckd.training.learnt_boxes import tell_unlearnt
+from bckd.training.live_report import LiveReport
 from bckd.training.loading import batches_of
 from bckd.training.loss_window import LossWindow
 from bckd.training.recipe_check import check_recipe
@@ -52,6 +54,7 @@ from bckd.training.run_log import NoLog, RunLog
 from bckd.training.schedule import build_optimizer, tell_warm_up
 from bckd.training.student import build_student, with_normalisation_of
 from bckd.training.teacher import load_teacher, teaching_of
+from bckd.zoo.checkpoints import Checkpoint
 from bckd.zoo.unfinished import STUDENT
 
 
@@ -81,7 +84,9 @@ def train(
     The folder then holds `student.safetensors` (the student alone), `log.jsonl`,
     `tensorboard/`, `results.json` (metrics), `resume.safetensors` and the state before it,
     `resume.previous.safetensors`, and in `snapshots/` the student at every evaluation on the
-    way, the best of which is `best.safetensors` too. One process writes to it at a time.
+    way, the best of which is `best.safetensors` too. `report.html` shows how far it is and what the
+    student sees, while it trains too; what the page shows beside the log is in `view.json`. One
+    process writes to the folder at a time.
 
     SIGTERM and Ctrl-C end a run after the step under way, with a state of it, or at once in an
     evaluation, which a resumed run makes up for.
@@ -180,13 +185,15 @@ def _train(
     if is_first():
         write_json(recipe.out / "recipe.json", to_plain(recipe))
     log = RunLog(recipe.out, first) if is_first() else NoLog()
+    judged = student if average is None else average.detector
     with (
         closing(log),
+        _report(recipe, log, judged, teacher, validation) as report,
         ending(recipe.out) as told,
         closing(batches_of(recipe, training, first, device.type == "cuda")) as loaded,
     ):
         parts = (student, terms, teaching, optimizer, scaler, validation)
-        run = Run(recipe, contents, *parts, log, window, told, progress, seconds, average)
+        run = Run(recipe, contents, *parts, log, window, told, progress, seconds, average, report)
         steps = run.train(loaded, first)
         seconds = run.seconds
         metrics = run.evaluate()
@@ -197,4 +204,20 @@ def _train(
             run.save_student(recipe.out / STUDENT, metrics, steps)
             summary = {"seed": recipe.seed, "steps": steps, "seconds": seconds}
             write_json(recipe.out / "results.json", {**asdict(metrics), **summary})
+        if report is not None:
+            report.evaluated(steps)
     return RunResult(run.judged.eval(), metrics, seconds, recipe.out)
+
+
+def _report(
+    recipe: Recipe,
+    log: RunLog | NoLog,
+    student: DenseDetector,
+    teacher: Checkpoint | None,
+    validation: CocoDataset,
+) -> AbstractContextManager[LiveReport | None]:
+    """The page of the run, which one process writes."""
+    if isinstance(log, NoLog):
+        return nullcontext()
+    shown = None if teacher is None else teacher.detector
+    return LiveReport(recipe, log, student, shown, validation)

@@ -9,15 +9,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from bckd.losses.terms import TERMS
-from bckd.models.heads import HEADS
+from bckd.reports.titles import TITLES, in_order
 from bckd.viz.methods import name_of, style_of
 from bckd.viz.style import figure
 
-TITLES = {
-    **{name: term.title for head in HEADS.values() for name, term in head.terms.items()},
-    **{name: term.title for name, term in TERMS.items()},
-}
 # Ticks of a logarithmic axis, as multiples of a power of ten, for axes of up to so many decades.
 TICKS = (
     (0.4, (1, 1.2, 1.4, 1.6, 1.8, 2, 2.5, 3, 3.5, 4, 5, 6, 7, 8, 9)),
@@ -36,7 +31,7 @@ def training_curves(logs: dict[str, list[dict[str, Any]]], smooth: int = 5) -> F
     """
     steps_of = {name: [r for r in records if "unweighted" in r] for name, records in logs.items()}
     present = {term for records in steps_of.values() for r in records for term in r["unweighted"]}
-    terms = [term for term in TITLES if term in present] + sorted(present - set(TITLES))
+    terms = in_order(present)
     drawing = figure(9.5, 2.7 * -(-len(terms) // 3))
     panels = drawing.subplots(-(-len(terms) // 3), 3, squeeze=False).ravel()
     for panel, term in zip(panels, terms, strict=False):

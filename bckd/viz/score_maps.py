@@ -1,37 +1,15 @@
-"""Score maps: what a detector says at every location, drawn over the image."""
+"""Score maps of several detectors, drawn side by side."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 from matplotlib.figure import Figure
-from torch import Tensor
 
+from bckd.reports.score_maps import as_maps, overlay, score_map
 from bckd.structures import DenseOutput
 from bckd.viz.style import DIFFERENCE_COLOURS, SCORE_COLOURS, Style, figure
-
-
-def score_map(output: DenseOutput, image: int, label: int | None = None) -> list[Tensor]:
-    """Sigmoid scores of one image as one (H, W) map a level.
-
-    Args:
-        image: position in the batch.
-        label: one class, or None for the highest score over classes.
-
-    Raises:
-        IndexError: there is no such image or class.
-    """
-    scores = output.cls_logits[image].sigmoid()
-    return _as_maps(scores.amax(dim=-1) if label is None else scores[:, label], output)
-
-
-def overlay(maps: Sequence[Tensor], size: tuple[int, int]) -> np.ndarray:
-    """The highest value of all levels at each pixel: (H, W) of `size`, nearest neighbour."""
-    enlarged = [F.interpolate(m[None, None].float(), size=size)[0, 0] for m in maps]
-    return torch.stack(enlarged).amax(dim=0).cpu().numpy()
 
 
 def score_map_grid(
@@ -65,7 +43,7 @@ def score_map_grid(
             if name == reference:
                 continue
             gap = (outputs[name].cls_logits[number].sigmoid() - target).abs().amax(dim=-1)
-            difference = overlay(_as_maps(gap, outputs[name]), size)
+            difference = overlay(as_maps(gap, outputs[name]), size)
             differences = bottom[column].imshow(difference, cmap=DIFFERENCE_COLOURS, vmin=0, vmax=1)
             bottom[column].set_title(f"|{name} - {reference}|", fontsize=7)
         for axes in (*top, *bottom):
@@ -78,9 +56,3 @@ def score_map_grid(
         label = "difference of scores, largest of all classes"
         drawing.colorbar(differences, ax=panels, label=label, **bars)
     return drawing
-
-
-def _as_maps(values: Tensor, output: DenseOutput) -> list[Tensor]:
-    parts = values.split(output.locations.counts)
-    levels = output.locations.levels
-    return [p.reshape(level.height, level.width) for p, level in zip(parts, levels, strict=True)]

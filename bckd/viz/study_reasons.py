@@ -10,10 +10,10 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from bckd.reports.titles import TITLES
 from bckd.studies.statistics import Line, failed, methods_of, summarise, values
 from bckd.studies.tables import TIDE
 from bckd.system.errors import InputError
-from bckd.viz.curves import TITLES
 from bckd.viz.methods import (
     AP_LABEL,
     METHOD_COLOURS,

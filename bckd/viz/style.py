@@ -11,16 +11,12 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont, fontManager, get_font
 from matplotlib.text import Text
 
-# Okabe and Ito's palette, which colour-blind readers can tell apart; one colour a class or run.
-PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000")
+from bckd.reports.colours import PALETTE, SCORES, colour
+
+__all__ = ["DIFFERENCE_COLOURS", "PALETTE", "SCORE_COLOURS", "Style", "colour", "figure"]
 Style = dict[str, Any]  # keyword arguments of matplotlib, of many kinds
-SCORE_COLOURS = matplotlib.colormaps["viridis"]
+SCORE_COLOURS = matplotlib.colormaps[SCORES]
 DIFFERENCE_COLOURS = matplotlib.colormaps["magma"]
-
-
-def colour(index: int) -> str:
-    """The colour of class or run `index`; it repeats after eight."""
-    return PALETTE[index % len(PALETTE)]
 
 
 def figure(width: float, height: float) -> Figure:

@@ -16,9 +16,9 @@ from bckd.course.figures_01 import (
     pictures_and_scores,
     positive_locations,
 )
+from bckd.reports.score_maps import overlay, score_map
 from bckd.structures import Assignment, DenseOutput, Detections, GroundTruth
 from bckd.system.errors import InputError
-from bckd.viz.score_maps import overlay, score_map
 
 PICTURE = np.full((32, 40, 3), 128, dtype=np.uint8)
 NAMES = ("cat", "dog", "car")

@@ -169,6 +169,44 @@ def test_two_processes_train_the_student_of_one(
     assert_same_terms(resumed, one)
 
 
+KILLER = """
+import os, signal
+from pathlib import Path
+
+calls = []
+
+def killer(student, teacher, assignment, batch):
+    calls.append(None)
+    if len(calls) == 4 and os.environ.get("RANK") == "1" and Path(__file__ + ".armed").exists():
+        os.kill(os.getpid(), signal.SIGKILL)
+    return 0 * student.cls_logits.sum()
+"""
+
+
+def test_a_process_that_is_killed_takes_no_step_with_it_that_was_saved(
+    scenes_root: Path, tmp_path: Path
+) -> None:
+    """By the system for want of memory, say; the other one says so, and both go on later."""
+    source, one, two = tmp_path / "killer.py", tmp_path / "one", tmp_path / "two"
+    source.write_text(KILLER, encoding="utf-8")
+    term = ["--term", f"{source}:killer=1.0"]
+    armed = tmp_path / "killer.py.armed"
+    armed.touch()
+    done = torchrun(command(scenes_root, two, *term))
+    assert done.returncode != 0 and "Signal 9 (SIGKILL)" in done.stderr
+    # The other one says why it ended, unless torchrun ends it before.
+    assert any(x in done.stderr for x in ("another process of the run is gone", "Signal 15"))
+    assert "[rank0]" not in done.stderr  # which torch puts before a traceback's lines
+    with safe_open(two / STATE, "pt") as file:
+        assert file.metadata()["step"] == "3"
+    armed.unlink()
+    done = torchrun(command(scenes_root, two, "--resume", *term))
+    assert done.returncode == 0, done.stderr
+    run(command(scenes_root, one, *term))
+    assert_same_run(two, one)
+    assert files(two) == files(one)
+
+
 def test_a_batch_that_the_processes_can_not_share_is_refused(
     tiny_recipe: Recipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:

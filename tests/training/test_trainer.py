@@ -17,6 +17,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from PIL import Image
+from safetensors import safe_open
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -270,6 +271,7 @@ class TestLog:
             assert line["loss"] == pytest.approx(sum(line["weighted"].values()))
             assert line["images_per_second"] > 0 and line["learning_rate"] > 0
             assert 0 < line["data_wait"] < 1
+            assert line["memory"] > 1e6 and line["seconds_left"] >= 0
 
     @pytest.mark.parametrize("absent", ["binary", "iou", "softmax", "ld", "ld_region"])
     def test_a_term_of_weight_0_is_not_computed(self, distilling: Recipe, absent: str) -> None:
@@ -305,6 +307,8 @@ class TestFiles:
             "recipe.json",
             "log.jsonl",
             "tensorboard",
+            "report.html",
+            "view.json",
         }
         results = json.loads((tiny_recipe.out / "results.json").read_text())
         assert results["AP"] == result.metrics.AP
@@ -862,6 +866,29 @@ class TestNonFinite:
         for name in ("000001.png", "000002.png", "000003.png", "000004.png"):
             assert name in message
         assert "step " in message
+
+    def test_the_last_good_state_stays(
+        self, tiny_recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The check is a step late, and still before the next state."""
+        recipe = replace(tiny_recipe, checkpoint_every=1)
+        compute, calls = running.compute_terms, []
+
+        def broken(*arguments: Any, **options: Any) -> Any:
+            terms = compute(*arguments, **options)
+            calls.append(None)
+            if len(calls) == 4:
+                terms.values["giou"] = terms.values["giou"] * torch.nan
+            return terms
+
+        with monkeypatch.context() as patch:
+            patch.setattr(running, "compute_terms", broken)
+            message = self.refusal(recipe)
+        assert message.startswith("loss term giou is not finite at step 3, images 0000")
+        with safe_open(recipe.out / STATE, "pt") as file:
+            assert file.metadata()["step"] == "3"
+        train(recipe, resume=True, progress=False)
+        assert [line["step"] for line in step_lines(recipe.out)] == list(range(6))
 
     @pytest.mark.parametrize("value", [float("nan"), float("inf")])
     def test_weights_that_a_finite_loss_leaves_behind(

@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 import torch
 
+from bckd.models.detector import Detector
+from bckd.reports.score_maps import overlay, score_map
 from bckd.structures import DenseOutput
-from bckd.viz.score_maps import overlay, score_map, score_map_grid
+from bckd.viz.score_maps import score_map_grid
 
 PICTURE = np.full((32, 40, 3), 128, dtype=np.uint8)
 
@@ -29,6 +31,15 @@ class TestScoreMap:
             level = (8, 16).index(stride)
             expected = scores[a].max() if label is None else scores[a, label]
             assert maps[level][int(y // stride), int(x // stride)] == expected
+
+    def test_of_the_locations_of_a_cell_the_highest_counts(
+        self, tiny_detector: Callable[..., Detector]
+    ) -> None:
+        """RetinaNet has nine anchors a cell."""
+        output = tiny_detector(head="retinanet")(torch.randn(1, 3, 64, 64))
+        fine = score_map(output, 0)[0]
+        cell = output.cls_logits[0].sigmoid()[9 * 11 : 9 * 12]  # row 1, column 3 of 8 x 8
+        assert fine.shape == (8, 8) and fine[1, 3] == cell.max()
 
     @pytest.mark.parametrize(("image", "label"), [(2, None), (0, 3)])
     def test_no_such_image_or_class(
