@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 
 from bckd.bench.flop import flop_of_an_image
-from bckd.bench.machine import forget_memory, most_memory
 from bckd.bench.random_batches import random_batch
 from bckd.bench.results import Line
 from bckd.bench.subject import Subject, network_of
 from bckd.bench.timing import timed
 from bckd.models.detector import Detector
 from bckd.models.postprocess import PostProcess, postprocess
+from bckd.system.memory import forget_memory, most_memory
 from bckd.system.precision import computing_in
 
 PART = "inference"
