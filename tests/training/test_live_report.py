@@ -153,3 +153,11 @@ def test_what_is_no_number_is_drawn_all_the_same(tiny_recipe: Recipe) -> None:
     batch = validation_data(tiny_recipe.data).batch([0])
     (pictures,) = seen_by(detector, batch, "student")
     assert set(pictures) == {"student", "student, scores"} and detector.training
+
+
+@pytest.mark.parametrize(("done", "evaluations"), [(39, 4), (40, 4), (41, 3), (95, 1), (100, 1)])
+def test_time_left_counts_evaluations_too(tiny_recipe: Recipe, done: int, evaluations: int) -> None:
+    """Steps 40, 60 and 80 are evaluated on the way, and the end."""
+    recipe = replace(tiny_recipe, steps=100, evaluate_every=20, batch_size=4)
+    run = SimpleNamespace(recipe=recipe, evaluation_seconds=1000.0)
+    assert Run._seconds_left(run, done, 8.0) == 1000 * evaluations + (100 - done) / 2
