@@ -23,6 +23,7 @@ from bckd.evaluation.average_precision import Metrics, evaluate
 from bckd.evaluation.gradient_shares import gradient_shares, parts_of_gradient
 from bckd.models.dense import DenseDetector
 from bckd.recipes import Recipe
+from bckd.reports.page import duration
 from bckd.structures import Batch
 from bckd.system.distributed import (
     Anywhere,
@@ -238,6 +239,7 @@ class Run:
         shown |= {"images/s": f"{record['images_per_second']:.0f}"}
         shown |= {"wait": f"{record['data_wait']:.0%}"}
         shown |= {} if memory is None else {"GB": f"{memory / 1e9:.1f}"}
+        shown |= {"left": duration(left)}
         bar.set_postfix(shown)
         if self.report is not None:
             began = time.perf_counter()
@@ -245,10 +247,10 @@ class Run:
             self.window.skip(time.perf_counter() - began)
 
     def _seconds_left(self, done: int, images_per_second: float) -> float:
-        """Of the steps at the speed of late, and of evaluations as long as the last one."""
+        """Of steps as fast as the last ones, and of evaluations as long as the last one."""
         recipe, evaluations = self.recipe, 1
         if (every := recipe.evaluate_every) is not None:
-            evaluations += (recipe.steps - 1) // every - done // every
+            evaluations += (recipe.steps - 1) // every - (done - 1) // every
         steps = (recipe.steps - done) * recipe.batch_size / images_per_second
         return steps + evaluations * self.evaluation_seconds
 

@@ -21,7 +21,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from bckd.models.detector import Detector
 from bckd.recipes import Recipe
 from bckd.reports.seen import seen_by
-from bckd.system.errors import InputError
+from bckd.system.errors import InputError, NonFiniteLossError
 from bckd.training import live_report
 from bckd.training.data import validation_data
 from bckd.training.live_report import REPORT, VIEW, LiveReport, run_report
@@ -75,21 +75,20 @@ def test_tensorboard_has_pictures_of_each_evaluation(tiny_recipe: Recipe) -> Non
 
 
 def test_it_changes_nothing(tiny_recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A page after every line: the same weights as with the pages of evaluations alone."""
+    """A page after every line: the same weights as without any."""
     recipe = replace(tiny_recipe, model=replace(tiny_recipe.model, norm_eval=False))
-    ends = []
-    for often in (True, False):
-        out = recipe.out / str(often)
-        with monkeypatch.context() as patch:
-            patch.setattr(live_report, "SHORTEST_REST", 0.0 if often else 1e9)
-            patch.setattr(live_report, "REST", 0 if often else 1e9)
-            pages = []
-            write = LiveReport._write
-            patch.setattr(LiveReport, "_write", lambda x, w=write, p=pages: (p.append(0), w(x)))
-            train(replace(recipe, out=out), progress=False)
-        assert len(pages) == (recipe.steps if often else 1) + 2  # after the last, at the end
-        ends.append(load_file(out / STUDENT))
-    assert all(torch.equal(ends[0][name], value) for name, value in ends[1].items())
+    monkeypatch.setattr(live_report, "SHORTEST_REST", 0.0)
+    monkeypatch.setattr(live_report, "REST", 0)
+    pages, look = [], LiveReport._look
+    monkeypatch.setattr(LiveReport, "_look", lambda x, done: (pages.append(done), look(x, done))[1])
+    train(recipe, progress=False)
+    assert pages == [1, 2, 3, 4, 5, 6, 6]
+    monkeypatch.setattr(LiveReport, "line", lambda *_: None)
+    monkeypatch.setattr(LiveReport, "evaluated", lambda *_: None)
+    without = replace(recipe, out=recipe.out.with_name("without"))
+    train(without, progress=False)
+    ours, expected = (load_file(x.out / STUDENT) for x in (recipe, without))
+    assert all(torch.equal(ours[name], value) for name, value in expected.items())
 
 
 def test_it_rests_for_longer_than_it_takes(
@@ -123,6 +122,21 @@ def test_what_ended_a_run_is_said(tiny_recipe: Recipe, monkeypatch: pytest.Monke
     assert "It ended: no space is left" in page_of(tiny_recipe)
 
 
+def test_a_page_that_cant_be_written_hides_no_other_error(
+    tiny_recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise InputError("no space is left")
+
+    def broken(*_: object, **__: object) -> None:
+        monkeypatch.setattr(live_report, "write_json", refuse)
+        raise NonFiniteLossError("nan")
+
+    monkeypatch.setattr(Run, "evaluate", broken)
+    with pytest.raises(NonFiniteLossError):
+        train(tiny_recipe, progress=False)
+
+
 def test_a_resumed_run_shows_all_of_its_curves(
     tiny_recipe: Recipe, stop_at_first_state: Callable[..., None]
 ) -> None:
@@ -153,3 +167,11 @@ def test_what_is_no_number_is_drawn_all_the_same(tiny_recipe: Recipe) -> None:
     batch = validation_data(tiny_recipe.data).batch([0])
     (pictures,) = seen_by(detector, batch, "student")
     assert set(pictures) == {"student", "student, scores"} and detector.training
+
+
+@pytest.mark.parametrize(("done", "evaluations"), [(39, 4), (40, 4), (41, 3), (95, 1), (100, 1)])
+def test_time_left_counts_evaluations_too(tiny_recipe: Recipe, done: int, evaluations: int) -> None:
+    """Steps 40, 60 and 80 are evaluated on the way, and the end."""
+    recipe = replace(tiny_recipe, steps=100, evaluate_every=20, batch_size=4)
+    run = SimpleNamespace(recipe=recipe, evaluation_seconds=1000.0)
+    assert Run._seconds_left(run, done, 8.0) == 1000 * evaluations + (100 - done) / 2

@@ -12,6 +12,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from bckd.datasets.batches import TrainingBatches
+from bckd.image_size import ImageSize
 from bckd.recipes import Recipe
 from bckd.system.errors import InputError
 from bckd.training.data import training_data, validation_data
@@ -108,10 +109,10 @@ def test_an_image_that_is_gone_while_it_trains(recipe: Recipe) -> None:
 
 
 def test_what_stands_in_fits_the_canvas(mixed_root: Path, tiny_recipe: Recipe) -> None:
-    data = replace(
-        tiny_recipe.data, root=mixed_root, train_images="train", val_images="train", cache=False
-    )
+    size = ImageSize(short_side=128, long_side=256)
+    data = replace(tiny_recipe.data, root=mixed_root, size=size)
     dataset = training_data(data, 0)
+    assert len({dataset.canvas(index) for index in range(len(dataset))}) > 4
     for index in range(len(dataset)):
         rows, columns = dataset.canvas(index)
         for other in dataset._stand_ins(index, None):

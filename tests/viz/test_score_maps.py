@@ -38,8 +38,8 @@ class TestScoreMap:
         """RetinaNet has nine anchors a cell."""
         output = tiny_detector(head="retinanet")(torch.randn(1, 3, 64, 64))
         fine = score_map(output, 0)[0]
-        cell = output.cls_logits[0].sigmoid()[9 * 11 : 9 * 12]  # row 1, column 3 of 8 x 8
-        assert fine.shape == (8, 8) and fine[1, 3] == cell.max()
+        cells = output.cls_logits[0].sigmoid()[: 8 * 8 * 9].reshape(8, 8, -1)
+        assert torch.equal(fine, cells.amax(dim=-1))
 
     @pytest.mark.parametrize(("image", "label"), [(2, None), (0, 3)])
     def test_no_such_image_or_class(
