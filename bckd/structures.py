@@ -9,7 +9,7 @@ Boxes are xyxy in pixels of the padded batch unless a docstring says otherwise.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Self
 
@@ -238,6 +238,19 @@ class Batch:
         Computed when first asked for, and kept.
         """
         return self.normalisation.images_of(self.pixels, self.sizes)
+
+    def part(self, rows: slice) -> Self:
+        """Some of the images, in the memory of all."""
+        ours = {field.name: getattr(self, field.name) for field in fields(self)}
+        alike = ("normalisation", "ground_truth")
+        truth = self.ground_truth.with_each(lambda tensor: tensor[rows])
+        chosen = {name: value[rows] for name, value in ours.items() if name not in alike}
+        return replace(self, ground_truth=truth, **chosen)
+
+    def parts(self, count: int) -> list[Self]:
+        """So many equal parts, images in a row."""
+        size = len(self.pixels) // count
+        return [self.part(slice(start, start + size)) for start in range(0, count * size, size)]
 
     def to(self, device: torch.device | str) -> Self:
         """The same batch with what a training step reads on another device.

@@ -25,6 +25,7 @@ def forward_in_groups(
     images: Tensor,
     canvases: Sequence[Canvas],
     images_per_group: int | None = None,
+    share: tuple[int, int] = (0, 1),
 ) -> DenseOutput:
     """Dense output of images, each of which is seen on its own group's canvas.
 
@@ -40,6 +41,7 @@ def forward_in_groups(
         images: (N, 3, H, W), zero-padded to the largest canvas.
         canvases: height and width of each image's canvas, the same within a group.
         images_per_group: see `bckd.groups`.
+        share: (number, count): these images are one of so many equal parts of a step's, from 0.
 
     Returns:
         Output at the A locations of the largest canvas; beyond an image's own all logits of
@@ -48,7 +50,8 @@ def forward_in_groups(
         size of its input (torchvision's, as teachers), `locations` are those of the first
         canvas, moved on by whole strides.
     """
-    norms = _learning_norms(network) if images_per_group else []
+    number, shares = share
+    norms = _learning_norms(network) if images_per_group or shares > 1 else []
     parts = _same_canvas(canvases)
     if images_per_group and norms:
         parts = _groups(canvases, images_per_group)
@@ -56,9 +59,48 @@ def forward_in_groups(
     for position, part in enumerate(parts):
         height, width = canvases[part[0].start]
         seen = [images[run, :, :height, :width] for run in part]
-        with _one_part_of(norms, position, len(parts)):
+        with _one_part_of(norms, number * len(parts) + position, shares * len(parts)):
             outputs.append(network(seen[0] if len(seen) == 1 else torch.cat(seen)))
     return outputs[0] if len(parts) == 1 else _joined(outputs, parts)
+
+
+@contextmanager
+def statistics_kept(network: nn.Module) -> Iterator[None]:
+    """Let no forward pass within the block touch the running statistics of a BatchNorm."""
+    norms = [m for m in network.modules() if isinstance(m, _BatchNorm) and m.training]
+    tracking = [norm for norm in norms if norm.track_running_stats]
+    for norm in tracking:
+        norm.track_running_stats = False
+    try:
+        yield
+    finally:
+        for norm in tracking:
+            norm.track_running_stats = True
+
+
+def joined(outputs: Sequence[DenseOutput]) -> DenseOutput:
+    """The outputs of images in a row as one, at the locations of the largest canvas."""
+    parts, start = [], 0
+    for output in outputs:
+        stop = start + len(output.cls_logits)
+        parts.append([slice(start, stop)])
+        start = stop
+    found, first = _joined(outputs, parts), outputs[0].locations
+    return replace(found, locations=first) if found.locations.levels == first.levels else found
+
+
+def at_levels(output: DenseOutput, levels: Levels) -> DenseOutput:
+    """The output at the locations of levels that are as large or larger."""
+    own = output.locations.levels
+    if own == levels:
+        return output
+    fields = {
+        name: _enlarged(x, own, levels, NO_SCORE if name == "cls_logits" else 0.0)
+        for name, x in output.per_location().items()
+    }
+    pairs = zip(output.features, levels, strict=False)
+    features = tuple(_enlarged_map(x, level) for x, level in pairs)
+    return DenseOutput(**fields, locations=_extended(output.locations, levels), features=features)
 
 
 Part = list[slice]  # runs of images that go through the network together
@@ -91,6 +133,7 @@ def _one_part_of(norms: Sequence[_BatchNorm], position: int, count: int) -> Iter
     With m / (count - m (count - 1 - position)) in place of the momentum m they end where one
     update by the mean over the parts would have brought them.
     """
+    norms = [norm for norm in norms if norm.track_running_stats]
     momenta = [(norm, norm.momentum) for norm in norms if norm.momentum is not None]
     for norm, momentum in momenta:
         norm.momentum = momentum / (count - momentum * (count - 1 - position))
@@ -116,17 +159,11 @@ def _joined(outputs: Sequence[DenseOutput], parts: Sequence[Part]) -> DenseOutpu
     def in_order(values: Sequence[Tensor]) -> Tensor:
         return torch.cat([values[number][start:stop] for _, number, start, stop in places])
 
-    fields = {}
-    for name in outputs[0].per_location():
-        fill = NO_SCORE if name == "cls_logits" else 0.0
-        said = [(x.per_location()[name], x.locations.levels) for x in outputs]
-        fields[name] = in_order([_enlarged(x, own, levels, fill) for x, own in said])
-    features = tuple(
-        in_order([_enlarged_map(x, level) for x in maps])
-        for maps, level in zip(
-            zip(*(x.features for x in outputs), strict=True), levels, strict=False
-        )
-    )
+    said = [at_levels(output, levels) for output in outputs]
+    fields = {
+        name: in_order([x.per_location()[name] for x in said]) for name in said[0].per_location()
+    }
+    features = tuple(in_order(maps) for maps in zip(*(x.features for x in said), strict=True))
     locations = _extended(outputs[0].locations, levels)
     return DenseOutput(**fields, locations=locations, features=features)
 

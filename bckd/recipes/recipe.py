@@ -169,6 +169,9 @@ class Recipe:
     """the length of training in epochs, in place of steps"""
     batch_size: Images = 16
     """images a step, of all processes together"""
+    accumulate: Count = 1
+    """equal parts in which a process takes its images of a step, one after the other: less memory,
+    a second forward pass, and the gradient of all images at once"""
     images_per_group: Images | None = None
     """images that the official code has on a GPU (2), and that level gate, padding, LD's sums,
     BatchNorm and wide or tall batches go by, on any number of processes; None: all of a step"""

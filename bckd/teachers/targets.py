@@ -16,7 +16,7 @@ from tqdm.auto import tqdm
 
 from bckd.datasets.coco import CocoDataset, collate
 from bckd.models.dense import DenseDetector
-from bckd.models.grouped import forward_in_groups
+from bckd.models.grouped import forward_in_groups, joined
 from bckd.structures import Batch, DenseOutput
 from bckd.system.precision import computing_in
 
@@ -34,8 +34,19 @@ def live_teaching(
 
     @torch.no_grad()
     def teach(batch: Batch) -> DenseOutput:
-        with computing_in(autocast, batch.images.device):
+        with computing_in(autocast, batch.pixels.device):
             return forward_in_groups(teacher, batch.images, batch.canvases)
+
+    return teach
+
+
+def teaching_in_parts(teaching: Teaching, count: int) -> Teaching:
+    """Ask for equal parts of a batch, one after the other, which needs less memory."""
+    if count == 1:
+        return teaching
+
+    def teach(batch: Batch) -> DenseOutput:
+        return joined([teaching(part) for part in batch.parts(count)])
 
     return teach
 
@@ -82,6 +93,6 @@ class TeacherTargets:
         """The dense output of a batch of the data set."""
         pairs = zip(batch.indices, batch.flipped, strict=True)
         rows = [index + self.count * flipped for index, flipped in pairs]
-        device = batch.images.device
+        device = batch.pixels.device
         found = {name: value[rows].to(device) for name, value in self.values.items()}
         return DenseOutput(locations=self.locations, features=(), **found)

@@ -28,7 +28,13 @@ def own_share(recipe: Recipe) -> int:
             f"batch_size is {recipe.batch_size}; expected a multiple of the {process_count()} "
             f"processes that share it"
         )
-    return recipe.batch_size // process_count()
+    share = recipe.batch_size // process_count()
+    if share % recipe.accumulate:
+        raise InputError(
+            f"accumulate is {recipe.accumulate}; expected a divisor of the {share} images that a "
+            f"process has of a step"
+        )
+    return share
 
 
 def check_groups(
@@ -43,7 +49,7 @@ def check_groups(
     size = recipe.images_per_group
     if size and own_images % size:
         raise InputError(
-            f"images_per_group is {size} where a process has {own_images} images of a step; "
+            f"images_per_group is {size} where a process has {own_images} images at once; "
             f"expected a divisor, since BatchNorm learns (--model.norm-eval fixes it)"
         )
     if (size or own_images) > 1:

@@ -22,6 +22,7 @@ from bckd.zoo.unfinished import STATE, STUDENT, Damaged
 FREE_FIELDS = {
     "out",
     "device",
+    "accumulate",
     "log_every",
     "checkpoint_every",
     "evaluate_every",

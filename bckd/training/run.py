@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,7 @@ from bckd.system.memory import most_memory
 from bckd.system.precision import autocast_type
 from bckd.system.telling import tell
 from bckd.teachers.targets import Teaching
+from bckd.training.accumulating import InParts
 from bckd.training.averaging import AveragedStudent
 from bckd.training.best import BEST, is_best, out_of_patience
 from bckd.training.checks import FiniteCheck, check_weights, own_share
@@ -189,10 +191,14 @@ class Run:
     ) -> bool:
         """Learn from a batch, and log it where it is time; whether the run shall end with it."""
         recipe = self.recipe
-        autocast = autocast_type(recipe.precision, batch.images.device)
+        autocast = autocast_type(recipe.precision, batch.pixels.device)
         weights = weights_at(recipe, step)
         _seed_step(recipe, step)
-        terms = compute_terms(network, self.teaching, batch, recipe, weights, autocast, own)
+        seed = partial(_seed_step, recipe, step)
+        said = InParts(network, batch, recipe, autocast, seed) if recipe.accumulate > 1 else None
+        terms = compute_terms(
+            network, self.teaching, batch, recipe, weights, autocast, own, said and said.output
+        )
         supervision = supervision_of(self.student, recipe)
         factors = term_weights(recipe, supervision, step)
         weighted = {name: factors[name] * x for name, x in terms.values.items()}
@@ -204,17 +210,19 @@ class Run:
         gradients = _gradients(weighted, terms) if logs and recipe.log_gradients else {}
         rate = learning_rate(recipe.optimisation, step, recipe.steps, recipe.batch_size)
         set_learning_rate(self.optimizer, rate)
-        self._update(total)
-        self.window.add(terms.values, weighted, len(batch.images))
+        self._update(total, said)
+        self.window.add(terms.values, weighted, len(batch.pixels))
         bar.update()
         if logs:
             self._log_window(step, {**gradients, "learning_rate": rate}, bar)
         return ends
 
-    def _update(self, total: Tensor) -> None:
+    def _update(self, total: Tensor, said: InParts | None) -> None:
         """A step of the optimiser; in fp16 by a scaled loss, left out where gradients overflow."""
         self.optimizer.zero_grad()
         self.scaler.scale(total).backward()
+        if said is not None:
+            said.backward()
         clip_norm = self.recipe.optimisation.clip_norm
         if clip_norm is not None:
             self.scaler.unscale_(self.optimizer)
@@ -311,12 +319,12 @@ def _own_randomness(device: torch.device) -> AbstractContextManager[None]:
     return torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
 
 
-def _seed_step(recipe: Recipe, step: int) -> None:
-    """Swin's stochastic depth is random within a step; each process has other images.
+def _seed_step(recipe: Recipe, step: int, *part: int) -> None:
+    """Swin's stochastic depth is random within a step; each process, and part, has other images.
 
     Mixed into the 32 bits that a generator on the CPU looks at.
     """
-    mixed = np.random.SeedSequence((recipe.seed, step, process_index()))
+    mixed = np.random.SeedSequence((recipe.seed, step, process_index(), *part))
     torch.manual_seed(int(mixed.generate_state(1)[0]))
 
 

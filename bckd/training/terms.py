@@ -91,6 +91,7 @@ def compute_terms(
     weights: LossWeights,
     autocast: torch.dtype | None = None,
     own: nn.Module | None = None,
+    output: DenseOutput | None = None,
 ) -> Terms:
     """Forward passes, assignment and unweighted loss terms of one batch.
 
@@ -99,9 +100,10 @@ def compute_terms(
         weights: at this step; terms of weight 0 are not computed.
         autocast: what the networks compute in; None: float32.
         own: the recipe's own terms (`OwnTerms`), or these wrapped for many processes.
+        output: what the student says of the batch, where it was asked before.
     """
-    with computing_in(autocast, batch.images.device):
-        output = forward_in_groups(student, batch.images, batch.canvases, recipe.images_per_group)
+    if output is None:
+        output = answer(student, batch, recipe, autocast)
     target = None if teaching is None else teaching(batch)
     supervision = supervision_of(student, recipe)
     rules = assignment_rules(recipe, None if teaching is None else weights)
@@ -111,6 +113,19 @@ def compute_terms(
     if own is not None and target is not None:
         terms.values.update(own(*compared(output, target, terms.assignment), batch))
     return terms
+
+
+def answer(
+    student: Callable[[Tensor], DenseOutput],
+    batch: Batch,
+    recipe: Recipe,
+    autocast: torch.dtype | None,
+    share: tuple[int, int] = (0, 1),
+) -> DenseOutput:
+    """What a student says of a batch, or of a part of one (see `forward_in_groups`)."""
+    groups = recipe.images_per_group
+    with computing_in(autocast, batch.pixels.device):
+        return forward_in_groups(student, batch.images, batch.canvases, groups, share)
 
 
 def _from_outputs(

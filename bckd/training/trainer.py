@@ -35,7 +35,7 @@ from bckd.system.precision import autocast_type
 from bckd.system.telling import each_once
 from bckd.system.values import to_plain
 from bckd.teachers.check import check_teacher
-from bckd.teachers.targets import Teaching
+from bckd.teachers.targets import Teaching, teaching_in_parts
 from bckd.training.averaging import averaged
 from bckd.training.build_terms import build_own_terms
 from bckd.training.checks import check_groups, own_share
@@ -159,7 +159,7 @@ def _train(
     if isinstance(student, Detector):
         tell_unlearnt(recipe.model, training)
     student = student.to(device).to(memory_format=torch.channels_last)
-    check_groups(recipe, student, own_images, training)
+    check_groups(recipe, student, own_images // recipe.accumulate, training)
     teacher = None
     if teaching is None:
         teacher = first_process_first(
@@ -170,6 +170,8 @@ def _train(
         check_teacher(recipe, teacher, student, validation)
     if teaching is None:
         teaching = teaching_of(teacher, recipe, training, progress)
+    if teaching is not None:
+        teaching = teaching_in_parts(teaching, recipe.accumulate)
     optimizer = build_optimizer(nn.ModuleList([student, terms]), recipe.optimisation)
     halves = autocast_type(recipe.precision, device) is torch.float16
     scaler = torch.amp.GradScaler(device.type, enabled=halves)

@@ -1,0 +1,87 @@
+"""A step's images in parts, one after the other, with the terms and the gradient of all at once.
+
+What a term is divided by depends on all images of a step: positives, the scores of GFL, sums over
+a group. So no part has a loss of its own. The student first answers part by part, and nothing is
+kept but what it says. Terms are those of all these answers together, and so is their gradient on
+them. Then each part goes through the student again, and takes its rows of that gradient back to
+the weights, where they add up. This is exact whatever the terms are, for a second forward pass;
+activations are those of one part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from bckd.models.grouped import at_levels, joined, statistics_kept
+from bckd.recipes import Recipe
+from bckd.structures import Batch, DenseOutput
+from bckd.training.terms import answer
+
+
+class InParts:
+    """What a student says of a batch, part by part.
+
+    Args:
+        network: the student, perhaps shared or compiled.
+        autocast: what it computes in; None: float32.
+        seed: called with the number of a part before each of its forward passes, which draw the
+            same numbers then.
+
+    Attributes:
+        output: of all images. A loss of it is to be followed backwards, and then `backward`.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        batch: Batch,
+        recipe: Recipe,
+        autocast: torch.dtype | None,
+        seed: Callable[[int], None],
+    ) -> None:
+        self.network, self.batch, self.recipe = network, batch, recipe
+        self.autocast, self.seed = autocast, seed
+        with torch.no_grad(), statistics_kept(network):
+            found = joined([self._answer(n, x) for n, x in enumerate(batch.parts(self._count))])
+        leaves = {name: x.detach().requires_grad_() for name, x in found.per_location().items()}
+        features = tuple(x.detach().requires_grad_() for x in found.features)
+        self.output = replace(found, **leaves, features=features)
+
+    def backward(self) -> None:
+        """Add the gradient of the weights to theirs, from that of `output`."""
+        size = len(self.batch.pixels) // self._count
+        for number, part in enumerate(self.batch.parts(self._count)):
+            rows = slice(number * size, (number + 1) * size)
+            with self._alone(number):
+                said = at_levels(self._answer(number, part), self.output.locations.levels)
+                pairs = zip(_tensors(said), _tensors(self.output), strict=True)
+                gradients = [(x, y.grad) for x, y in pairs if x.requires_grad]
+                known = [(x, y[rows]) for x, y in gradients if y is not None]
+                torch.autograd.backward([x for x, _ in known], [y for _, y in known])
+
+    @property
+    def _count(self) -> int:
+        return self.recipe.accumulate
+
+    def _answer(self, number: int, part: Batch) -> DenseOutput:
+        self.seed(number)
+        share = (number, self._count)
+        return answer(self.network, part, self.recipe, self.autocast, share)
+
+    def _alone(self, number: int) -> AbstractContextManager[None]:
+        """Until the last part, processes keep their gradients to themselves."""
+        network = getattr(self.network, "_orig_mod", self.network)  # of one that is compiled
+        last = number == self._count - 1
+        if last or not isinstance(network, DistributedDataParallel):
+            return nullcontext()
+        return network.no_sync()
+
+
+def _tensors(output: DenseOutput) -> list[Tensor]:
+    return [*output.per_location().values(), *output.features]
