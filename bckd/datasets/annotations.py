@@ -70,7 +70,7 @@ class ObjectColumns:
 
 
 @dataclass(frozen=True)
-class GroundTruth:
+class BoxesToFind:
     """What COCO's evaluation holds detections against: all boxes of a file, by its own classes.
 
     Attributes:
@@ -133,7 +133,7 @@ class Annotations:
     class_names: tuple[str, ...]
     category_ids: tuple[int | None, ...]
     objects: ObjectColumns = field(repr=False)
-    truth: GroundTruth = field(repr=False)
+    truth: BoxesToFind = field(repr=False)
     labelled: bool = True
     findings: Findings = field(default_factory=lambda: Findings(""), repr=False)
 
@@ -268,7 +268,7 @@ def read_annotations(path: Path, folder: Path | None = None) -> Annotations:
         class_names=tuple(name for _, name in categories),
         category_ids=ids,
         objects=_to_learn(boxes, len(images)),
-        truth=GroundTruth(tuple(categories), boxes),
+        truth=BoxesToFind(tuple(categories), boxes),
         labelled=lists.annotations is not None,
         findings=findings,
     )
