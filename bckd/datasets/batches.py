@@ -115,7 +115,7 @@ class TrainingBatches(torch.utils.data.Sampler[list[Key | tuple[int, int]]]):
             for index, canvas, side in zip(batch.tolist(), largest.tolist(), sides, strict=True)
         ]
 
-    def _short_sides(self, epoch: int, batch: np.ndarray) -> list[int] | list[None]:
+    def _short_sides(self, epoch: int, batch: np.ndarray) -> list[int | None]:
         """That of each image of the batch, in pixels; None where all have that of `size`."""
         if self.multi_scale is None:
             return [None] * len(batch)
@@ -123,13 +123,14 @@ class TrainingBatches(torch.utils.data.Sampler[list[Key | tuple[int, int]]]):
         generators = (np.random.default_rng((self.seed, epoch, int(n), SCALED)) for n in batch)
         return [int(generator.integers(low, high + 1)) for generator in generators]
 
-    def _canvases_at(self, batch: np.ndarray, sides: list[int] | list[None]) -> np.ndarray:
+    def _canvases_at(self, batch: np.ndarray, sides: list[int | None]) -> np.ndarray:
         """(N, 2) height and width that each image of the batch needs at its short side."""
         assert self.canvases is not None and self.size is not None
         if self.multi_scale is None or self.two_canvases:
             return self.canvases[batch]
         found = []
         for index, side in zip(batch, sides, strict=True):
-            image, size = self.images[index], replace(self.size, short_side=side)
+            image = self.images[index]
+            size = self.size if side is None else replace(self.size, short_side=side)
             found.append(size.canvas(image.height, image.width))
         return np.array(found)

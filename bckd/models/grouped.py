@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import groupby
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -94,7 +95,7 @@ def at_levels(output: DenseOutput, levels: Levels) -> DenseOutput:
     own = output.locations.levels
     if own == levels:
         return output
-    fields = {
+    fields: dict[str, Any] = {
         name: _enlarged(x, own, levels, NO_SCORE if name == "cls_logits" else 0.0)
         for name, x in output.per_location().items()
     }
@@ -160,7 +161,7 @@ def _joined(outputs: Sequence[DenseOutput], parts: Sequence[Part]) -> DenseOutpu
         return torch.cat([values[number][start:stop] for _, number, start, stop in places])
 
     said = [at_levels(output, levels) for output in outputs]
-    fields = {
+    fields: dict[str, Any] = {
         name: in_order([x.per_location()[name] for x in said]) for name in said[0].per_location()
     }
     features = tuple(in_order(maps) for maps in zip(*(x.features for x in said), strict=True))

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -49,9 +50,9 @@ class InParts:
         self.autocast, self.seed = autocast, seed
         with torch.no_grad(), statistics_kept(network):
             found = joined([self._answer(n, x) for n, x in enumerate(batch.parts(self._count))])
-        leaves = {name: x.detach().requires_grad_() for name, x in found.per_location().items()}
-        features = tuple(x.detach().requires_grad_() for x in found.features)
-        self.output = replace(found, **leaves, features=features)
+        leaves: dict[str, Any] = {name: _leaf(x) for name, x in found.per_location().items()}
+        leaves["features"] = tuple(_leaf(x) for x in found.features)
+        self.output = replace(found, **leaves)
 
     def backward(self) -> None:
         """Add the gradient of the weights to theirs, from that of `output`."""
@@ -81,6 +82,10 @@ class InParts:
         if last or not isinstance(network, DistributedDataParallel):
             return nullcontext()
         return network.no_sync()
+
+
+def _leaf(value: Tensor) -> Tensor:
+    return value.detach().requires_grad_()
 
 
 def _tensors(output: DenseOutput) -> list[Tensor]:

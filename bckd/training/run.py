@@ -196,9 +196,8 @@ class Run:
         _seed_step(recipe, step)
         seed = partial(_seed_step, recipe, step)
         said = InParts(network, batch, recipe, autocast, seed) if recipe.accumulate > 1 else None
-        terms = compute_terms(
-            network, self.teaching, batch, recipe, weights, autocast, own, said and said.output
-        )
+        output = None if said is None else said.output
+        terms = compute_terms(network, self.teaching, batch, recipe, weights, autocast, own, output)
         supervision = supervision_of(self.student, recipe)
         factors = term_weights(recipe, supervision, step)
         weighted = {name: factors[name] * x for name, x in terms.values.items()}

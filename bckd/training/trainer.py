@@ -179,7 +179,8 @@ def _train(
     window, first, seconds = LossWindow(), 0, 0.0
     if state is not None:
         tell_other_processes(state, recipe, student)
-        restore(state, student, terms, optimizer, scaler, average and average.detector)
+        averaging = None if average is None else average.detector
+        restore(state, student, terms, optimizer, scaler, averaging)
         window.take(state.window, device)
         first, seconds = state.step, state.seconds
         if is_first():

@@ -31,6 +31,7 @@ from bckd.recipes import LossWeights, Recipe
 from bckd.structures import Batch, GroundTruth
 from bckd.teachers.matching import matched
 from bckd.teachers.targets import live_teaching
+from bckd.training.accumulating import InParts
 from bckd.training.averaging import AveragedStudent
 from bckd.training.loss_window import LossWindow
 from bckd.training.schedule import build_optimizer, set_learning_rate
@@ -186,6 +187,17 @@ def test_a_step_mixes_no_devices_and_never_waits(
     distilled |= {"ld", "ld_region"} if head == teacher == "gfl" else set()
     assert set(values) == SUPERVISED[head] | distilled
     assert {value.device.type for value in values.values()} == {"cuda"}
+
+
+def test_a_step_in_parts_never_waits(tiny_recipe: Recipe, fake: FakeTensorMode) -> None:
+    recipe = replace(recipe_of(tiny_recipe, "gfl", "none"), accumulate=2)
+    student = placed(lambda: Detector(recipe.model, NAMES), "cuda", real=False).train()
+    batch = batch_on("cuda")
+    with NoCopies():
+        said = InParts(student, batch, recipe, None, lambda part: None)
+        terms = compute_terms(student, None, batch, recipe, recipe.weights, output=said.output)
+    assert {value.device.type for value in terms.values.values()} == {"cuda"}
+    assert said.output.cls_logits.is_leaf and said.output.cls_logits.requires_grad
 
 
 def test_a_tensor_left_on_the_host_is_seen(tiny_recipe: Recipe, fake: FakeTensorMode) -> None:
