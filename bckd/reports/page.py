@@ -45,13 +45,13 @@ svg { width: 100%; height: auto; display: block; } svg text { fill: var(--dim); 
   margin-right: .3em; }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .9rem;
-  white-space: nowrap; }
+  white-space: nowrap; overflow-wrap: normal; }
 th, td { padding: .25rem .7rem; border-bottom: 1px solid var(--line); text-align: right; }
 th:first-child, td:first-child { text-align: left; padding-left: 0; }
 .seen { grid-template-columns: repeat(var(--columns), 1fr); margin-bottom: 1.2rem; }
 .seen img { width: 100%; display: block; border-radius: .3rem; }
-@media (max-width: 40rem) { th, td { padding: .2rem .35rem; }
-  td:first-child { white-space: normal; }
+@media (max-width: 40rem) { table { font-size: .8rem; } th, td { padding: .2rem .3rem; }
+  th, td:first-child { white-space: normal; }
   .seen { grid-template-columns: 1fr 1fr; }
   .seen figure:first-child { grid-column: 1 / -1; } }
 """ + "".join(
