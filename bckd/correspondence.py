@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -110,7 +111,7 @@ def _rows_of(locations: Locations, rows: Tensor) -> Locations:
     return replace(locations, centres=centres, strides=strides, anchors=anchors)
 
 
-def _fields(output: DenseOutput, change: Callable[[Tensor], Tensor]) -> dict[str, Tensor]:
+def _fields(output: DenseOutput, change: Callable[[Tensor], Tensor]) -> dict[str, Any]:
     return {name: change(x) for name, x in output.per_location().items()}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Literal
 
 import torch
@@ -72,7 +73,7 @@ def by_images(
     if torch.compiler.is_compiling() or at_once >= images:
         return assign(ground_truth, valid)
     runs = [slice(start, start + at_once) for start in range(0, images, at_once)]
-    parts = [assign(ground_truth.with_each(lambda x, run=run: x[run]), valid[run]) for run in runs]
+    parts = [assign(ground_truth.with_each(itemgetter(run)), valid[run]) for run in runs]
     return tuple(torch.cat(values) for values in zip(*parts, strict=True))
 
 

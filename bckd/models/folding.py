@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -31,8 +31,16 @@ def folded(network: Network, images: Tensor) -> Network:
     before = result(images)
     names = {module: name for name, module in result.named_modules()}
     for norm, conv in _pairs(result, images).items():
-        weights = (conv.weight, conv.bias, norm.running_mean, norm.running_var)
-        fused = fuse_conv_bn_weights(*weights, norm.eps, norm.weight, norm.bias)
+        known: Any = norm  # PyTorch's or torchvision's, which have the same fields
+        fused = fuse_conv_bn_weights(
+            conv.weight,
+            conv.bias,
+            known.running_mean,
+            known.running_var,
+            known.eps,
+            known.weight,
+            known.bias,
+        )
         conv.weight, conv.bias = (nn.Parameter(x, requires_grad=False) for x in fused)
         parent, _, name = names[norm].rpartition(".")
         setattr(result.get_submodule(parent), name, nn.Identity())

@@ -34,6 +34,9 @@ class Matched(DenseDetector):
         normalisation: of the student's images.
     """
 
+    columns: Tensor
+    lacking: Tensor
+
     def __init__(
         self,
         teacher: DenseDetector,

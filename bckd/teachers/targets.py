@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -94,5 +95,7 @@ class TeacherTargets:
         pairs = zip(batch.indices, batch.flipped, strict=True)
         rows = [index + self.count * flipped for index, flipped in pairs]
         device = batch.pixels.device
-        found = {name: value[rows].to(device) for name, value in self.values.items()}
+        found: dict[str, Any] = {
+            name: value[rows].to(device) for name, value in self.values.items()
+        }
         return DenseOutput(locations=self.locations, features=(), **found)

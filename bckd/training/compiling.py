@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 
@@ -20,4 +20,5 @@ def compiled(function: Function, recipe: Recipe) -> Function:
     """
     if not recipe.compile:
         return function
-    return torch.compile(function, dynamic=False if recipe.data.two_canvases else None)
+    dynamic = False if recipe.data.two_canvases else None
+    return cast(Function, torch.compile(function, dynamic=dynamic))
