@@ -146,7 +146,6 @@ def _train(
     normalisation = recipe.model.normalisation
     training = training_data(recipe.data, recipe.seed, normalisation)
     recipe = in_steps(recipe, training)
-    tell_warm_up(recipe)
     kept = min(recipe.model.postprocess.max_detections, MAX_DETECTIONS)
     validation = validation_data(recipe.data, normalisation, kept)
     validation = check_same_classes(training, validation)
@@ -172,6 +171,8 @@ def _train(
         teaching = teaching_of(teacher, recipe, training, progress)
     if teaching is not None:
         teaching = teaching_in_parts(teaching, recipe.accumulate)
+    if anew:
+        tell_warm_up(recipe)
     optimizer = build_optimizer(nn.ModuleList([student, terms]), recipe.optimisation)
     halves = autocast_type(recipe.precision, device) is torch.float16
     scaler = torch.amp.GradScaler(device.type, enabled=halves)

@@ -897,8 +897,8 @@ class TestNonFinite:
         """An infinite gradient: nothing is saved that a run could go on from."""
         update = running.Run._update
 
-        def overflow(run: running.Run, total: torch.Tensor) -> None:
-            update(run, total)
+        def overflow(run: running.Run, *step: object) -> None:
+            update(run, *step)
             with torch.no_grad():
                 run.student.head.box.bias[3] = value
 
