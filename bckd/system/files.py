@@ -275,8 +275,9 @@ def read_json(path: Path) -> Any:
     Raises:
         InputError: it is no file, can't be read, is not UTF-8, or no JSON.
     """
+    content = read_bytes(path)
     try:
-        return parse_json(read_bytes(path), str(path))
+        return parse_json(content, str(path))
     except InputError as error:
         if (kind := what_it_is(path)) is None:
             raise
