@@ -218,8 +218,9 @@ def _images(story: Story) -> str:
             for title, data in pictures.items()
         )
         rows.append(f'<p class="dim">{html.escape(file)}</p><div class="seen">{cells}</div>')
+    steps = f"{seen.step:,} step{'s' * (seen.step != 1)}"
     return (
-        f'<h2>What it sees after {seen.step:,} steps</h2><div style="--columns:{columns}">'
+        f'<h2>What it sees after {steps}</h2><div style="--columns:{columns}">'
         f'{"".join(rows)}</div><p class="dim">Boxes with a score of at least 0.3, coloured by '
         f"class; the highest class score at every place, from 0 (dark) to 1 (yellow).</p>"
     )

@@ -104,8 +104,9 @@ def matched(
     if absent:
         raise InputError(
             f"{who} has strides {_listed(teacher.strides)} and the student "
-            f"{_listed(strides)}: the student's {_listed(absent)} would learn nothing; give the "
-            f"student strides of the teacher (--model.strides {_listed(teacher.strides, ' ')})"
+            f"{_listed(strides)}: the student's {_listed(absent)} would learn nothing; expected a "
+            f"teacher with these levels, or a student without (--model.strides "
+            f"{_listed(teacher.strides, ' ')}, but for torchvision's, which have theirs)"
         )
     same_classes = columns == list(range(len(names)))
     if same_classes and (strides, normalisation) == (teacher.strides, teacher.normalisation):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 import torch
@@ -105,7 +106,8 @@ class FiniteCheck:
         of_student = f" (nor is what the student, a {who}, gives as {fields})" if fields else ""
         raise NonFiniteLossError(
             f"loss term {terms or 'sum'} is not finite at step {step.number}{of_student}, "
-            f"images {', '.join(step.file_names)}; a smaller learning rate may help"
+            f"images {', '.join(step.file_names)}"
+            + ("; a smaller learning rate may help" if step.number else " (no weight has changed)")
         )
 
 
@@ -134,6 +136,16 @@ class _Sums:
             {n for n, holds in zip(names, finite, strict=True) if not holds}
             if not finite[0]
             else set()
+        )
+
+
+def check_weighted(values: Collection[str], weights: Collection[str]) -> None:
+    """Refuse a loss that has no weight: its family's `terms` does not name it."""
+    unknown = next((name for name in values if name not in weights), None)
+    if unknown is not None:
+        raise InputError(
+            f"the student's losses give {unknown!r}; expected a name that its `terms` weigh: "
+            f"{', '.join(weights)}"
         )
 
 

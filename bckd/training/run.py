@@ -45,7 +45,7 @@ from bckd.teachers.targets import Teaching
 from bckd.training.accumulating import InParts
 from bckd.training.averaging import AveragedStudent
 from bckd.training.best import BEST, is_best, out_of_patience
-from bckd.training.checks import FiniteCheck, check_weights, own_share
+from bckd.training.checks import FiniteCheck, check_weighted, check_weights, own_share
 from bckd.training.compiling import compiled
 from bckd.training.first_step import FirstStep
 from bckd.training.live_report import LiveReport
@@ -200,6 +200,7 @@ class Run:
         terms = compute_terms(network, self.teaching, batch, recipe, weights, autocast, own, output)
         supervision = supervision_of(self.student, recipe)
         factors = term_weights(recipe, supervision, step)
+        check_weighted(terms.values, factors)
         weighted = {name: factors[name] * x for name, x in terms.values.items()}
         total = torch.stack(list(weighted.values())).sum()
         self.finite.add(total, terms, step, batch)

@@ -40,11 +40,13 @@ def load_teacher(
         own: the module that teaches in place of `recipe.teacher`.
 
     Raises:
-        InputError: a class or a stride of the student has no counterpart, or nothing is
-            distilled.
+        InputError: a class or a stride of the student has no counterpart, nothing is distilled,
+            or there are two teachers.
     """
     if recipe.teacher is None and own is None:
         return None
+    if recipe.teacher is not None and own is not None:
+        raise InputError(f"teacher is {recipe.teacher}; expected none beside a module that teaches")
     who = "" if recipe.teacher is None else f" {recipe.teacher}"
     if not distils(recipe):
         raise InputError(f"teacher{who} is given, but every distillation weight is 0")

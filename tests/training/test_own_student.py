@@ -205,7 +205,9 @@ class TestStudent:
                 output = super().forward(images)
                 return replace(output, boxes=output.boxes / 0) if self.training else output
 
-        with pytest.raises(NonFiniteLossError, match=r"at step 0 \(.* a Broken, gives as boxes\)"):
+        with pytest.raises(
+            NonFiniteLossError, match=r"at step 0 \(.* a Broken, gives as boxes\).*no w"
+        ):
             run(recipe, student=made(Broken))
 
     def test_a_loss_of_its_own_with_the_name_of_a_familys(self, recipe: Recipe) -> None:
@@ -227,6 +229,13 @@ class TestStudent:
         with pytest.raises(InputError, match="start is .*; expected none"):
             run(replace(recipe, start=tmp_path), student=made())
 
+    def test_a_loss_that_nothing_weighs(self, recipe: Recipe) -> None:
+        student = made(Supervised)
+        student.supervision = Supervised.supervision()
+        student.supervision.terms = {"boxes": SupervisedTerm(0.5, "mine")}
+        with pytest.raises(InputError, match="losses give 'objects'; expected a name that .*boxes"):
+            run(recipe, student=student)
+
     def test_a_family_whose_losses_need_what_it_does_not_give(self, tiny_recipe: Recipe) -> None:
         with pytest.raises(InputError, match="gives no anchors, which GFL learns by"):
             run(tiny_recipe, student=made())
@@ -239,6 +248,12 @@ class TestTeacher:
         teacher = made()
         with pytest.raises(InputError, match="has strides 8, 16 and the student 8, 16, 32"):
             run(recipe, teacher=teacher)
+
+    def test_beside_the_recipes_own(self, recipe: Recipe, tiny_teacher: Path) -> None:
+        with pytest.raises(
+            InputError, match="teacher is .*; expected none beside a module that"
+        ):
+            run(replace(recipe, teacher=tiny_teacher), student=made(), teacher=made(seed=3))
 
     def test_it_teaches_a_module(self, recipe: Recipe) -> None:
         teacher = made(seed=3)
