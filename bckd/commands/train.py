@@ -13,6 +13,7 @@ from bckd.recipes import Recipe
 from bckd.recipes.presets import PRESETS
 from bckd.system.errors import InputError
 from bckd.system.launcher import is_first
+from bckd.system.telling import tell
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,9 @@ def run(arguments: list[str]) -> None:
         return
     from bckd.training.trainer import train  # late: no help and no typo needs all of it
 
+    out = options.recipe.out
+    if options.resume and is_first() and not (out.is_dir() and any(out.iterdir())):
+        tell(f"{out} holds no run to go on with: one starts there, at step 0")
     result = train(options.recipe, resume=options.resume)
     if not is_first():
         return

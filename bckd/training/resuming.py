@@ -64,8 +64,6 @@ def state_to_resume(
     if not paths:
         if (out / LOG).exists():
             tell(f"{out} holds a {LOG} but no {STATE}: the run starts, and its log, at step 0")
-        elif resume:
-            tell(f"{out} holds no run to go on with: one starts there, at step 0")
         return None
     state = _newest_good(paths)
     recorded = from_plain(Recipe, state.recipe, str(state.path))  # new fields: their defaults

@@ -351,6 +351,19 @@ def test_an_explanation_starts_no_run(call: Callable[..., tuple[int, str, str]])
     assert not list(Path.cwd().iterdir())
 
 
+def test_a_run_to_go_on_with_that_is_not_there_is_told(
+    call: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def refused(*_: object, **__: object) -> None:
+        raise InputError("nothing else")
+
+    monkeypatch.setattr(trainer, "train", refused)
+    for out, told in ((tmp_path / "absent", True), (tmp_path, False)):
+        (tmp_path / "resume.safetensors").touch()
+        _, text, _ = call("train", "scenes", "--resume", "--out", out)
+        assert ("holds no run to go on with" in text) == told
+
+
 def test_a_round_on_a_data_set_of_ones_own(
     call: Callable[..., tuple[int, str, str]], custom_root: Path, tmp_path: Path
 ) -> None:

@@ -250,9 +250,7 @@ class TestTeacher:
             run(recipe, teacher=teacher)
 
     def test_beside_the_recipes_own(self, recipe: Recipe, tiny_teacher: Path) -> None:
-        with pytest.raises(
-            InputError, match="teacher is .*; expected none beside a module that"
-        ):
+        with pytest.raises(InputError, match="teacher is .*; expected none beside a module that"):
             run(replace(recipe, teacher=tiny_teacher), student=made(), teacher=made(seed=3))
 
     def test_it_teaches_a_module(self, recipe: Recipe) -> None:

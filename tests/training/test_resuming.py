@@ -347,12 +347,6 @@ class TestDamage:
             finish(stopped)
         assert str(path) in str(caught.value)
 
-    def test_a_folder_without_a_run_is_told(
-        self, tiny_recipe: Recipe, capsys: pytest.CaptureFixture[str]
-    ) -> None:
-        train(tiny_recipe, resume=True, progress=False)
-        assert "holds no run to go on with: one starts there" in capsys.readouterr().out
-
     def test_a_log_without_a_state_is_told(
         self, tiny_recipe: Recipe, capsys: pytest.CaptureFixture[str]
     ) -> None:
