@@ -23,6 +23,7 @@ from bckd.image_size import ImageSize
 from bckd.models.detector import Detector
 from bckd.models.postprocess import PostProcess
 from bckd.recipes.presets import PRESETS
+from bckd.system.errors import InputError
 from bckd.training import trainer
 from bckd.training.run import snapshot
 from bckd.zoo.checkpoints import save_detector
