@@ -21,7 +21,7 @@ from bckd.system.errors import InputError
 from bckd.system.files import one_writer, reading
 from bckd.system.telling import tell
 
-SERVER = "http://images.cocodataset.org"  # it has no certificate of its name for https
+SERVER = "http://images.cocodataset.org"
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,8 @@ PARTS = {
     "train2017": "annotations/instances_train2017.json",
     "val2017": "annotations/instances_val2017.json",
 }
-# COCO's page names no sizes and checksums; these are in public download scripts. The small first.
+# Sizes and checksums are those of public download scripts, not held against the server. The
+# small one comes first.
 ARCHIVES = (
     Archive(
         f"{SERVER}/annotations/annotations_trainval2017.zip",

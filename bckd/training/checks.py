@@ -69,6 +69,7 @@ def check_groups(
 
 
 def learns_batch_norm(student: DenseDetector) -> bool:
+    """Whether any BatchNorm of the student takes the statistics of its batches in training."""
     norms = [module for module in student.train().modules() if isinstance(module, _BatchNorm)]
     return any(norm.training for norm in norms)
 

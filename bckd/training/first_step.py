@@ -52,6 +52,7 @@ class _Weighted:
     labels: frozenset[str]
 
     def tell(self) -> None:
+        """Tell which distillation term is 0, and which one drowns the losses from labels."""
         values = dict(zip(self.terms, self.coming.read().tolist(), strict=True))
         learnt = sum(value for name, value in values.items() if name in self.labels)
         for name in sorted(set(self.terms) - self.labels):

@@ -87,6 +87,7 @@ def make_teaching(
 def teaching_of(
     teacher: Checkpoint | None, recipe: Recipe, training: CocoDataset, progress: bool
 ) -> Teaching | None:
+    """A loaded teacher as a function of a batch, as `make_teaching` says; None without one."""
     if teacher is None:
         return None
     detector = teacher.detector.to(memory_format=torch.channels_last)
