@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from torch import nn
@@ -51,10 +52,12 @@ class Subject:
         """What computes."""
         return torch.device(self.recipe.device)
 
-    @property
+    @cached_property
     def autocast(self) -> torch.dtype | None:
         """What the student computes in; None: float32."""
-        return autocast_type(self.recipe.precision, self.device)
+        with torch.device("meta"):
+            student = Detector(self.recipe.model, self.class_names)
+        return autocast_type(self.recipe.precision, self.device, student)
 
     @property
     def settings(self) -> Settings:

@@ -121,7 +121,7 @@ def find_objects(
     broken = []
     for batch in tqdm(loader, desc="evaluate", leave=False, disable=not progress):
         moved = batch.to(device)
-        with computing_in(autocast_type(precision, device), device):
+        with computing_in(autocast_type(precision, device, detector), device):
             found = detector.detect(moved.images, moved.sizes)
         for n, detections in enumerate(_on_host(found)):
             if not detections.finite:

@@ -179,7 +179,8 @@ class Recipe:
     """of initial weights, order of images and flips"""
     precision: Precision = "auto"
     """autocast of the networks (losses stay float32); auto: bf16 on a GPU that has it, fp16 on
-    an older one with tensor cores (V100, T4, RTX 20), else float32"""
+    an older one with tensor cores (V100, T4, RTX 20), bf16 on a CPU that has it for networks of 10
+    million parameters or more, else float32"""
     teacher_precision: Precision | None = None
     """likewise for the teacher alone; None: as the student"""
     compile: bool = False

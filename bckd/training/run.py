@@ -191,7 +191,7 @@ class Run:
     ) -> bool:
         """Learn from a batch, and log it where it is time; whether the run shall end with it."""
         recipe = self.recipe
-        autocast = autocast_type(recipe.precision, batch.pixels.device)
+        autocast = autocast_type(recipe.precision, batch.pixels.device, self.student)
         weights = weights_at(recipe, step)
         _seed_step(recipe, step)
         seed = partial(_seed_step, recipe, step)

@@ -101,7 +101,7 @@ def _adopted(recipe: Recipe, own: nn.Module, class_names: tuple[str, ...]) -> De
         class_names,
         recipe.model,
         "student",
-        autocast_type(recipe.precision, pick_device(recipe.device)),
+        autocast_type(recipe.precision, pick_device(recipe.device), own),
     )
     check_family(detector, recipe.model)
     if detector.class_names != class_names:

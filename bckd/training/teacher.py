@@ -57,7 +57,7 @@ def load_teacher(
             class_names,
             recipe.model,
             "teacher",
-            autocast_type(recipe.precision, pick_device(recipe.device)),
+            autocast_type(recipe.precision, pick_device(recipe.device), own),
         )
         checkpoint = Checkpoint(adopted, recipe.data.size)
     else:
@@ -102,7 +102,7 @@ def teaching_of(
 def ready_teacher(teacher: DenseDetector, recipe: Recipe) -> Teaching:
     """The teacher made ready to answer every batch, and nothing else, as fast as it can."""
     device = next(teacher.parameters()).device
-    autocast = autocast_type(recipe.teacher_precision or recipe.precision, device)
+    autocast = autocast_type(recipe.teacher_precision or recipe.precision, device, teacher)
     side = 2 * max(teacher.strides)
     images = torch.randn(1, 3, side, side, generator=torch.Generator().manual_seed(0)).to(device)
     network = keeping_type(folded(teacher, images), autocast)

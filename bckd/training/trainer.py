@@ -174,7 +174,7 @@ def _train(
     if anew:
         tell_warm_up(recipe)
     optimizer = build_optimizer(nn.ModuleList([student, terms]), recipe.optimisation)
-    halves = autocast_type(recipe.precision, device) is torch.float16
+    halves = autocast_type(recipe.precision, device, student) is torch.float16
     scaler = torch.amp.GradScaler(device.type, enabled=halves)
     average = averaged(student, recipe)
     window, first, seconds = LossWindow(), 0, 0.0

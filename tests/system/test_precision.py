@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch import nn
 
 from bckd.recipes import Recipe
 from bckd.system.errors import NonFiniteLossError
@@ -16,6 +17,7 @@ from bckd.training.student import build_student
 from bckd.training.trainer import train
 
 CUDA = torch.device("cuda")
+SMALL, LARGE = (nn.Linear(1000, outputs, bias=False, device="meta") for outputs in (9_999, 10_000))
 
 
 class TestType:
@@ -45,11 +47,28 @@ class TestType:
         monkeypatch.setattr(torch.cuda, "device", lambda device: nullcontext())
         monkeypatch.setattr(torch.cuda, "is_bf16_supported", is_supported)
         monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: capability)
-        assert autocast_type("auto", CUDA) is expected
+        assert autocast_type("auto", CUDA, SMALL) is expected
 
-    @pytest.mark.parametrize("device", ["cpu", "mps"])
-    def test_elsewhere_auto_is_float32(self, device: str) -> None:
-        assert autocast_type("auto", torch.device(device)) is None
+    @pytest.mark.parametrize(
+        ("feature", "device", "network", "expected"),
+        [
+            ("avx512_bf16", "cpu", LARGE, torch.bfloat16),
+            ("avx512_bf16", "cpu", SMALL, None),
+            ("avx512_f", "cpu", LARGE, None),
+            ("avx512_bf16", "mps", LARGE, None),
+        ],
+    )
+    def test_elsewhere(
+        self,
+        monkeypatch: pytest.MonkeyPatch,
+        feature: str,
+        device: str,
+        network: nn.Module,
+        expected: torch.dtype | None,
+    ) -> None:
+        """On a CPU bf16 pays for large networks, where it is no emulation."""
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {feature: True})
+        assert autocast_type("auto", torch.device(device), network) is expected
 
     @pytest.mark.parametrize(
         ("name", "expected"),
@@ -57,7 +76,7 @@ class TestType:
     )
     def test_what_is_named(self, name: str, expected: torch.dtype | None) -> None:
         for device in ("cpu", "cuda"):
-            assert autocast_type(name, torch.device(device)) is expected
+            assert autocast_type(name, torch.device(device), LARGE) is expected
 
 
 class TestTraining:
