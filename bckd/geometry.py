@@ -104,9 +104,12 @@ def box_area(boxes: Tensor) -> Tensor:
 
 def box_intersection(a: Tensor, b: Tensor) -> Tensor:
     """Shared area of boxes (..., 4); leading dimensions broadcast."""
-    sides = torch.minimum(a[..., 2:], b[..., 2:]) - torch.maximum(a[..., :2], b[..., :2])
-    sides = sides.clamp(min=0)
-    return sides[..., 0] * sides[..., 1]
+
+    def side(low: int, high: int) -> Tensor:
+        gap = torch.minimum(a[..., high], b[..., high]) - torch.maximum(a[..., low], b[..., low])
+        return gap.clamp(min=0)
+
+    return side(0, 2) * side(1, 3)  # not both at once: of many pairs that is much memory
 
 
 def box_similarity(a: Tensor, b: Tensor, kind: IoUKind = "iou") -> Tensor:

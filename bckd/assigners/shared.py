@@ -22,7 +22,7 @@ Crowd = Literal["background", "ignored"]
 RegionKind = Literal["official", "paper"]
 
 # Pairs of a box and a location that are looked at together. Each takes some 40 bytes on the way.
-PAIRS_AT_ONCE = 2**23
+PAIRS_AT_ONCE = 2**22
 CROWD_SHARE = 0.5  # an anchor with more than this share inside a crowd region is ignored
 
 
