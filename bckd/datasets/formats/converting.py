@@ -73,15 +73,16 @@ def convert(
     findings = Findings(source)
     labelled = _divided(FORMATS[name].read(tree, findings), val_share)
     _refuse(findings)
+    if not labelled.parts or not labelled.class_names:
+        raise InputError(f"{source} has no {'object' if labelled.parts else 'image'} to convert")
     place = Path(os.path.realpath(out))  # a link is followed
     with one_maker(place), writing(out), whole_folder(place) as folder:
-        parts = {
-            part: _write(labelled, part, folder, tree, findings, progress)
-            for part in labelled.parts
-        }
+        for part in labelled.parts:
+            _write(labelled, part, folder, tree, findings, progress)
+        parts = {part: _read(folder, part, out) for part in labelled.parts}
     findings.tell()
-    for part, written in parts.items():
-        replace(written.findings, source=_annotations(out, part)).tell()
+    for written in parts.values():
+        written.findings.tell()
     return Converted(out, labelled.format, parts)
 
 
@@ -117,9 +118,15 @@ def _found_out(tree: Tree) -> str:
         raise InputError(
             f"{tree.root} holds no data set in a known format, in {len(tree.files)} files "
             f"({count} images); expected one of {', '.join(FORMATS)}: a data.yaml, a text file "
-            f"for each image, or an XML file for each"
+            f"for each image, or an XML file for each{_hint(tree)}"
         )
     return found[0]
+
+
+def _hint(tree: Tree) -> str:
+    if not any(path.suffix.lower() == ".json" for path in tree.files):
+        return ""
+    return " (COCO's own JSON needs no conversion: --data.root and --data.train-annotations say it)"
 
 
 def _refuse(findings: Findings) -> None:
@@ -158,8 +165,8 @@ def _write(
     tree: Tree,
     findings: Findings,
     progress: bool,
-) -> Annotations:
-    """Write the images and the boxes of a part, and read them as everyone will."""
+) -> None:
+    """Write the images and the boxes of a part."""
     images = labelled.parts[part]
     names = _file_names([image.path for image in images])
     for image, name in tqdm(
@@ -181,7 +188,20 @@ def _write(
         content["annotations"] = _rows(images, labelled.entry, tree, findings)
     path = _annotations(folder, part)
     write_atomically(path, lambda file: file.write_bytes(msgspec.json.encode(content)))
-    return read_annotations(path, folder / part)
+
+
+def _read(folder: Path, part: str, out: Path) -> Annotations:
+    """A part as everyone will read it, by the name that it will have.
+
+    Raises:
+        InputError: it can't be read, such as one with a class whose name doesn't show.
+    """
+    try:
+        found = read_annotations(_annotations(folder, part), folder / part)
+    except InputError as error:
+        raise InputError(str(error).replace(str(folder), str(out))) from error
+    path = _annotations(out, part)
+    return replace(found, path=path, findings=replace(found.findings, source=path))
 
 
 def _file_names(paths: Sequence[Path]) -> list[str]:
