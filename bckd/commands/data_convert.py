@@ -48,7 +48,7 @@ def run(arguments: list[str]) -> None:
     for part, written in found.parts.items():
         print(f"  {part:5} {_counts(written)}")
     names = next(iter(found.parts.values())).class_names
-    print(f"  {len(names)} classes: {first_of([*names])}")
+    print(f"  {_count(len(names), 'class', 'es')}: {first_of([*names])}")
     print(f"in COCO's format in {found.root}; next:")
     for line in _next(found.root, set(found.parts)):
         print(f"  {line}")
@@ -58,12 +58,16 @@ def _counts(part: Annotations) -> str:
     """What a part has, in words."""
     images = len(part.images)
     if not part.labelled:
-        return f"{images} images without labels"
+        return f"{_count(images, 'image')} without labels"
     crowd = part.truth.boxes.crowd
-    regions = f", {crowd.sum()} crowd regions" if crowd.any() else ""
+    regions = f", {_count(crowd.sum(), 'crowd region')}" if crowd.any() else ""
     empty = images - len(set(part.truth.boxes.images.tolist()))
-    without = f" ({empty} images have none)" if empty else ""
-    return f"{images} images, {(~crowd).sum()} boxes{regions}{without}"
+    without = f" ({empty} of the images without)" if empty else ""
+    return f"{_count(images, 'image')}, {_count((~crowd).sum(), 'box', 'es')}{regions}{without}"
+
+
+def _count(number: int, what: str, many: str = "s") -> str:
+    return f"{number} {what}{many if number != 1 else ''}"
 
 
 def _next(root: Path, parts: set[str]) -> list[str]:

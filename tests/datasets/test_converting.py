@@ -188,9 +188,9 @@ class TestCommand:
         lines = capsys.readouterr().out.splitlines()
         said = lines[lines.index(f"YOLO labels from {source}:") :]
         assert said[1:5] == [
-            "  train 2 images, 2 boxes (1 images have none)",
-            "  val   1 images, 1 boxes",
-            "  test  1 images without labels",
+            "  train 2 images, 2 boxes (1 of the images without)",
+            "  val   1 image, 1 box",
+            "  test  1 image without labels",
             "  2 classes: cat, dog",
         ]
         assert said[6] == f"  bckd train custom --data.root '{out}'"

@@ -72,6 +72,15 @@ TWO_PARTS = {
         "obj_valid_data/b.jpg": None,
         "obj_valid_data/b.txt": DOG,
     },
+    "a folder in a folder, lists as CVAT writes them": {
+        "task 7/data.yaml": "path: .\ntrain: train.txt\nval: val.txt\n" + NAMES,
+        "task 7/train.txt": "data/images/train/a.jpg\n",
+        "task 7/val.txt": "data/images/val/b.jpg\n",
+        "task 7/images/train/a.jpg": None,
+        "task 7/labels/train/a.txt": CAT,
+        "task 7/images/val/b.jpg": None,
+        "task 7/labels/val/b.txt": DOG,
+    },
     "labels beside images, names in each folder": {
         "train/_darknet.labels": "cat\ndog",
         "train/a.jpg": None,
@@ -261,6 +270,7 @@ class TestRefused:
             ({"a.jpg": None, "data.yaml": NAMES}, "none of 1 images, such as a.jpg, has a label"),
             ({"data.yaml": "train: x\n" + NAMES}, "there is no image at 'train' (x)"),
             ({"data.yaml": "names: cat\n", "a.jpg": None}, "'names' is neither a list"),
+            ({"classes.txt": "a\n\nb\n", "a.jpg": None, "a.txt": CAT}, "class 1 has no name"),
             (
                 {"data.yaml": "train: /x/images\nval: /y/images\n" + NAMES, "images/a.jpg": None},
                 "'train' (/x/images) and 'val' (/y/images) are both found at",
@@ -282,8 +292,9 @@ class TestRefused:
 
     def test_no_yaml(self, tmp_path: Path, make: Callable[..., Any]) -> None:
         path = make(tmp_path, {"data.yaml": "names: [a\n", "a.jpg": None}) / "data.yaml"
-        with pytest.raises(InputError, match="data.yaml is not valid YAML: .*line 2"):
-            convert(path, tmp_path / "out", progress=False)
+        for source in (path, tmp_path):
+            with pytest.raises(InputError, match="data.yaml is not valid YAML: .*line 2"):
+                convert(source, tmp_path / "out", progress=False)
 
 
 @pytest.mark.parametrize("seed", range(5))

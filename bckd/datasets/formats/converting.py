@@ -75,6 +75,9 @@ def convert(
     _refuse(findings)
     if not labelled.parts or not labelled.class_names:
         raise InputError(f"{source} has no {'object' if labelled.parts else 'image'} to convert")
+    for number, name in enumerate(labelled.class_names):
+        if not name.strip():
+            raise InputError(f"{source}: class {number} has no name; expected one for each")
     place = Path(os.path.realpath(out))  # a link is followed
     with one_maker(place), writing(out), whole_folder(place) as folder:
         for part in labelled.parts:

@@ -15,7 +15,7 @@ from bckd.datasets.decoding import Header
 from bckd.datasets.entries import is_number
 from bckd.datasets.findings import Fault, Findings, Oddity, shown
 from bckd.datasets.formats.labelled import Box, LabelledImage, LabelledSet, Tree, text_of
-from bckd.datasets.formats.yolo_layout import Layout, describes, labels_of, layout_of
+from bckd.datasets.formats.yolo_layout import Layout, description_of, labels_of, layout_of
 from bckd.system.errors import InputError
 from bckd.system.telling import first_of
 
@@ -40,12 +40,11 @@ _FRACTIONS = (-1.0, 2.0)  # beyond is no box that only reaches out of its image
 
 def holds_yolo(tree: Tree) -> bool:
     """Whether a folder holds a YOLO data set: its description, or text files of images."""
-    if tree.given is not None:
-        return True
-    ends = (".yaml", ".yml")
-    if any(x.suffix in ends and x.parent == tree.root and describes(x) for x in tree.files):
-        return True
-    return any(x.name == "obj.data" for x in tree.files) or any(map(labels_of, tree.images))
+    return (
+        any(path.name == "obj.data" for path in tree.files)
+        or description_of(tree) is not None
+        or any(map(labels_of, tree.images))
+    )
 
 
 def read_yolo(tree: Tree, findings: Findings) -> LabelledSet:

@@ -52,8 +52,8 @@ def layout_of(tree: Tree, findings: Findings) -> Layout:
     Raises:
         InputError: its description can't be read, or says what is not there.
     """
-    description = _yaml_of(tree)
-    said: dict[str, Any] = {} if description is None else read_yaml(description)
+    description = description_of(tree)
+    said: dict[str, Any] = {} if description is None else _read_yaml(description)
     darknet = _darknet_of(tree)
     if description is None and darknet is not None:
         description, said = darknet, _read_darknet(darknet)
@@ -93,16 +93,7 @@ def _with_labels(image: Path, depth: int) -> Path | None:
     return Path(*before, folder.replace(found[0], word), *image.parts[depth + 1 :])
 
 
-def describes(path: Path) -> bool:
-    """Whether a YAML file describes a YOLO data set."""
-    try:
-        said = read_yaml(path)
-    except InputError:
-        return False
-    return "names" in said or "nc" in said or {"train", "val"} <= set(said)
-
-
-def read_yaml(path: Path) -> dict[str, Any]:
+def _read_yaml(path: Path) -> dict[str, Any]:
     """The mapping of a YAML file, its values as text: names such as `no` or `1` are none else.
 
     Raises:
@@ -117,19 +108,35 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return found
 
 
-def _yaml_of(tree: Tree) -> Path | None:
+def description_of(tree: Tree) -> Path | None:
+    """The YAML file that describes a YOLO data set, if there is one.
+
+    Raises:
+        InputError: there are several, of which no one alone is data.yaml.
+    """
     if tree.given is not None:
         return tree.given
-    here = [x for x in tree.root.iterdir() if x.suffix.lower() in (".yaml", ".yml")]
-    found = [path for path in sorted(here) if describes(path)]
-    called = [path for path in found if path.stem == "data"]
-    if len(found) > 1 and len(called) != 1:
-        listed = first_of([path.name for path in found])
-        raise InputError(
-            f"{tree.root} holds several files that describe a YOLO data set ({listed}); name one "
-            f"in place of the folder"
-        )
-    return next(iter(called or found), None)
+    files = [path for path in tree.files if path.suffix.lower() in (".yaml", ".yml")]
+    for depth in sorted({len(path.parts) for path in files}):  # an archive may hold a folder
+        found = [path for path in files if len(path.parts) == depth and _describes(path)]
+        called = [path for path in found if path.stem == "data"]
+        if len(found) > 1 and len(called) != 1:
+            listed = first_of([tree.named(path) for path in found])
+            raise InputError(
+                f"{tree.root} holds several files that describe a YOLO data set ({listed}); name "
+                f"one in place of the folder"
+            )
+        if found:
+            return next(iter(called or found))
+    return None
+
+
+def _describes(path: Path) -> bool:
+    try:
+        said = _read_yaml(path)
+    except InputError:
+        return path.stem == "data"  # reading it says what is wrong
+    return "names" in said or "nc" in said or {"train", "val"} <= set(said)
 
 
 def _darknet_of(tree: Tree) -> Path | None:
