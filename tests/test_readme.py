@@ -41,6 +41,7 @@ NAMES = (
     "data/weights/README.md",
     "notebooks/evidence.md",
     "notebooks/reference.md",
+    "notebooks/coming_from_mmdetection.md",
     "notebooks/README.md",
 )
 PAGES = {name: (ROOT / name).read_text(encoding="utf-8") for name in NAMES}

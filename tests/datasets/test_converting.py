@@ -149,6 +149,13 @@ class TestSplit:
         assert sorted([*val, *train], key=lambda x: x.path) == every
         assert draw(every[::-1], share) == (val[::-1], train[::-1])
 
+    def test_it_is_the_same_on_any_machine(self) -> None:
+        assert [x.path.name for x in draw(images(10), 0.3)[0]] == [
+            "1.jpg",
+            "5.jpg",
+            "6.jpg",
+        ]
+
     def test_most_stay_where_they_are_when_images_are_added(self) -> None:
         before, after = ({x.path for x in draw(images(n), 0.2)[0]} for n in (100, 110))
         assert len(before & after) >= 15

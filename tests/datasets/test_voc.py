@@ -108,18 +108,28 @@ class TestLayouts:
         )
         assert "images without an XML file are left out (1): VOCdevkit/VOC2007/JPEGImages/9" in told
 
+    @pytest.mark.parametrize(
+        ("path", "right", "wrong"),
+        [
+            ("set/1.xml", "set/1.jpg", "images/1.jpg"),
+            ("xml/of/train/1.xml", "images/train/1.jpg", "images/valid/1.jpg"),
+            ("annotations/xmls/1.xml", "images/1.jpg", "annotations/trimaps/1.png"),
+            ("one/labels/1.xml", "one/images/1.jpg", "another/images/1.jpg"),
+        ],
+    )
     def test_the_nearest_image_of_the_name_is_meant(
-        self, make: Callable[..., Path], picture: Callable[..., None], tmp_path: Path
+        self,
+        path: str,
+        right: str,
+        wrong: str,
+        make: Callable[..., Path],
+        picture: Callable[..., None],
+        tmp_path: Path,
     ) -> None:
-        source = make(tmp_path / "source", {})
-        for part, sides in (("train", (40, 20)), ("valid", (30, 10))):
-            picture(source / part / "images" / "1.jpg", sides)
-            make(source, {f"{part}/labels/1.xml": xml(("cat", 1, 1, *sides), sides=sides)})
-        parts = convert(source, tmp_path / "out", progress=False).parts
-        assert [(x.images[0].width, x.images[0].height) for x in parts.values()] == [
-            (40, 20),
-            (30, 10),
-        ]
+        source = make(tmp_path / "source", {path: xml(DOG, sides=(0, 0)), right: None})
+        picture(source / wrong, (99, 99))
+        (image,) = convert(source, tmp_path / "out", progress=False).parts["train"].images
+        assert (image.width, image.height) == (40, 20)
 
 
 class TestObjects:
