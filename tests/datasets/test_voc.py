@@ -112,7 +112,7 @@ class TestLayouts:
         ("path", "right", "wrong"),
         [
             ("set/1.xml", "set/1.jpg", "images/1.jpg"),
-            ("xml/of/train/1.xml", "images/train/1.jpg", "images/valid/1.jpg"),
+            ("xml/of/valid/1.xml", "images/valid/1.jpg", "images/train/1.jpg"),
             ("annotations/xmls/1.xml", "images/1.jpg", "annotations/trimaps/1.png"),
             ("one/labels/1.xml", "one/images/1.jpg", "another/images/1.jpg"),
         ],
@@ -128,7 +128,8 @@ class TestLayouts:
     ) -> None:
         source = make(tmp_path / "source", {path: xml(DOG, sides=(0, 0)), right: None})
         picture(source / wrong, (99, 99))
-        (image,) = convert(source, tmp_path / "out", progress=False).parts["train"].images
+        parts = convert(source, tmp_path / "out", progress=False).parts
+        (image,) = next(iter(parts.values())).images
         assert (image.width, image.height) == (40, 20)
 
 

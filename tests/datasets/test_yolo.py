@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -225,6 +226,14 @@ class TestLines:
         assert "count as images without objects (1): b.jpg" in told
         assert "label files without an image are left out (1): gone.txt" in told
         assert "called by their index (2): class_0, class_1" in told
+
+    def test_what_is_written_lies_within(
+        self, converted: Callable[..., dict[str, Annotations]]
+    ) -> None:
+        files = {"data.yaml": NAMES, "a.jpg": None, "a.txt": "0 1 0 .5 .5\n1 0 1 .5 .5\n"}
+        path = converted(files)["train"].path
+        rows = json.loads(path.read_text())["annotations"]
+        assert [row["bbox"] for row in rows] == [[30, 0, 10, 5], [0, 15, 10, 5]]
 
     @pytest.mark.parametrize(
         ("line", "words"),
