@@ -15,6 +15,7 @@ import pytest
 import bckd
 from bckd.bench.options import BenchOptions
 from bckd.commands.data import CocoOptions
+from bckd.commands.data_convert import ConvertOptions
 from bckd.commands.evaluate import EvalOptions
 from bckd.commands.main import COMMANDS
 from bckd.commands.options import DemoOptions, ProtocolOptions
@@ -40,12 +41,14 @@ NAMES = (
     "data/weights/README.md",
     "notebooks/evidence.md",
     "notebooks/reference.md",
+    "notebooks/coming_from_mmdetection.md",
     "notebooks/README.md",
 )
 PAGES = {name: (ROOT / name).read_text(encoding="utf-8") for name in NAMES}
 OPTIONS = {
     "scenes": ScenesOptions,
     "data coco": CocoOptions,
+    "data convert": ConvertOptions,
     "export": ExportOptions,
     "protocols": ProtocolOptions,
     "demo": DemoOptions,

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from bckd.commands import data_convert
 from bckd.commands.parsing import parse
 from bckd.datasets.coco_copy import faults_of_copy, fetch_coco
 from bckd.system.errors import InputError
@@ -14,9 +15,10 @@ from bckd.system.values import Place, checked
 OVERVIEW = """\
 bckd data: data sets
 
-  bckd data coco     fetch COCO 2017, or look whether a copy of it is whole
+  bckd data coco            fetch COCO 2017, or look whether a copy of it is whole
+  bckd data convert SOURCE  a data set of YOLO's or Pascal VOC's files as one in COCO's format
 
-`bckd data coco --help` lists its options.
+`bckd data COMMAND --help` lists the options of a command.
 """
 
 
@@ -66,4 +68,4 @@ def _verify(root: Path) -> None:
     print(f"{root} is a whole copy of COCO 2017")
 
 
-_COMMANDS: dict[str, Callable[[list[str]], None]] = {"coco": _coco}
+_COMMANDS: dict[str, Callable[[list[str]], None]] = {"coco": _coco, "convert": data_convert.run}

@@ -33,6 +33,7 @@ bckd: knowledge distillation for dense object detectors
 
   bckd scenes        write the embedded benchmark, a small COCO-format data set
   bckd data coco     fetch COCO 2017, or look whether a copy of it is whole
+  bckd data convert  a data set of YOLO's or Pascal VOC's files as one in COCO's format
   bckd train PRESET  train a detector, with or without a teacher
   bckd eval RUN      average precision of a run's student, or of any weights
   bckd export RUN    a student as ONNX, as a torch.export program, or in the official layout

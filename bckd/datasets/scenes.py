@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,7 +25,7 @@ from bckd.datasets.scene_drawing import (
     draw_scene,
 )
 from bckd.system.errors import InputError
-from bckd.system.files import one_maker, read_json, write_json, write_text, writing
+from bckd.system.files import one_maker, read_json, whole_folder, write_json, write_text, writing
 from bckd.system.values import Count, Seed, checked, to_plain
 
 # Run lengths alone: on such noisy pictures faster than the full search, and smaller.
@@ -87,21 +86,13 @@ def write_scenes(
 
 def _write(root: Path, record: _Record, progress: bool) -> None:
     """Draw all beside `root`, then give it its name."""
-    partial = root.with_name(f".bckd-{root.name}.part")  # a name of our own
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir()
-    try:
+    with whole_folder(root) as partial:
         (partial / "annotations").mkdir()
         total = record.train + record.val
         with tqdm(total=total, desc="drawing scenes", disable=not progress) as bar:
             for split in get_args(Split):
                 _write_split(partial, split, record, bar.update)
         write_json(partial / "scenes.json", to_plain(record))
-        if root.exists():
-            root.rmdir()  # it is empty
-        os.replace(partial, root)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 def _already_there(root: Path, record: _Record) -> bool:

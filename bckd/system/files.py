@@ -10,6 +10,7 @@ import json
 import math
 import os
 import re
+import shutil
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -154,6 +155,28 @@ def one_maker(path: Path) -> Iterator[None]:
     """
     with _made(path.parent, path), _held(path.with_name(f".{path.name}{LOCK}"), path):
         yield
+
+
+@contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """A folder beside `path` to be filled, which takes that name once the block has ended.
+
+    Whatever happens before, nothing is at `path` but what was there: nothing, or an empty folder.
+    Whoever calls holds the name (`one_maker`).
+
+    Args:
+        path: no link, nor the whole disk.
+    """
+    part = path.with_name(f".bckd-{path.name}.part")  # a name of our own
+    shutil.rmtree(part, ignore_errors=True)  # of a process that was killed
+    part.mkdir()
+    try:
+        yield part
+        if path.exists():
+            path.rmdir()  # it is empty
+        os.replace(part, path)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
 
 
 @contextmanager
