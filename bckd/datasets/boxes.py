@@ -12,8 +12,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from msgspec import Raw
 
 from bckd.datasets.box_readings import (
+    BY_AREAS,
     Written,
     all_in_a_corner,
     maybe_centres,
@@ -39,6 +41,14 @@ _FOUR = "expected [x, y, width, height] in pixels"
 NOT_FOUR = Fault("annotations whose bbox is not four finite numbers", _FOUR)
 NO_CROWD = Fault("annotations whose iscrowd is neither 0 nor 1", "expected one of these")
 BELOW_ZERO = Fault("annotations whose bbox has a side below 0", _FOUR)
+
+
+def read_only(reading: str) -> Fault:
+    """The kind of fault of a file whose boxes make sense in another way alone."""
+    return Fault(f"boxes that make sense only {reading}", f"{_FOUR}, x and y of the top left")
+
+
+CORNERS = read_only(BY_AREAS)
 RENUMBERED = Oddity("ids of annotations that are absent or repeated are counted anew")
 OTHER_KIND = Oddity("ids that are text in one list and numbers in another are taken for the same")
 TWICE = Oddity("boxes that are there twice, of which a detector can find only one")
@@ -56,6 +66,9 @@ CENTRES = Oddity(
 )
 TURNED = Oddity(
     "boxes with a rotation among their attributes are taken as they are written, unturned"
+)
+OUTLINED = Oddity(
+    "crowd regions (iscrowd 1) whose outline is a polygon, as of one object (COCO's are masks)"
 )
 AREAS = Oddity("areas that the box can't have are replaced by width times height")
 
@@ -210,8 +223,18 @@ def _read(raw: Any, number: int, listed: _Known, rows: _Rows, findings: Findings
         findings.add(NO_CROWD, f"{place(raw.id, number)} has {shown(raw.iscrowd)}")
     elif image is not None and label is not None:
         rows.add(number, image, label, raw)
+        if raw.iscrowd and _is_polygon(raw.segmentation):
+            findings.add(OUTLINED, place(raw.id, number))
         if isinstance(raw.attributes, dict) and raw.attributes.get("rotation"):
             findings.add(TURNED, f"{place(raw.id, number)} by {shown(raw.attributes['rotation'])}")
+
+
+def _is_polygon(outline: Any) -> bool:
+    """Whether an outline, read or as it stands in the file, is a list that is not empty."""
+    if isinstance(outline, Raw):
+        text = bytes(outline).strip()
+        return text.startswith(b"[") and bool(text[1:-1].strip())
+    return isinstance(outline, list) and bool(outline)
 
 
 def _is_box(value: Any) -> bool:
@@ -261,8 +284,7 @@ def _checked(rows: _Rows, findings: Findings) -> Boxes:
     solid = written.where(written.box[:, 2:].min(axis=1) != 0)
     reading = other_reading(solid)
     if reading is not None:
-        kind = Fault(f"boxes that make sense only {reading}", f"{_FOUR}, x and y of the top left")
-        findings.add(kind, *map(rows.box, every))
+        findings.add(read_only(reading), *map(rows.box, every))
         boxes, _ = _within_images(rows, written, Findings(findings.source))
         return boxes.where(np.zeros(len(every), dtype=bool))
     if all_in_a_corner(solid):

@@ -72,9 +72,8 @@ class Findings:
         also = f"and {others} other fault{'s' if others > 1 else ''}; " if others else ""
         hidden = others or len(places) > SHOWN
         more = f" ({also}`bckd data check` lists them all)" if hidden else ""
-        raise InputError(
-            f"{self.source}: {some(f'{kind.what} ({{}})', places)}; {kind.expected}{more}"
-        )
+        what = some(f"{kind.what} ({{}})", places) if places else kind.what
+        raise InputError(f"{self.source}: {what}; {kind.expected}{more}")
 
     def tell(self) -> None:
         """Tell every oddity."""

@@ -51,6 +51,7 @@ class Annotation(Struct):
     bbox: Any = None
     area: Any = None
     iscrowd: Any = None
+    segmentation: Raw = Raw()  # as it stands in the file: most are long, and few are looked at
     attributes: Any = None
     deleted: Any = None
 
