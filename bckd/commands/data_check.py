@@ -63,7 +63,7 @@ def run(arguments: list[str]) -> int:
         parts = _mended(found, options.fix, root, options.all)
     faults = len(found.faults())
     if faults:
-        print(f"{faults} kind{'s' * (faults > 1)} of faults, which training and evaluation refuse")
+        print(f"{faults} kind{'s' * (faults > 1)} of fault, which training and evaluation refuse")
         return 1
     words = None if root is None else train_options(root, parts)
     print("no faults" if words is None else f"no faults: bckd train custom {shlex.join(words)}")

@@ -93,7 +93,8 @@ class _Listings:
 
     def _names(self, parent: str) -> dict[str, list[str]]:
         if parent not in self._by_letters:
-            self._by_letters[parent] = found = {}
+            found: dict[str, list[str]] = {}
+            self._by_letters[parent] = found
             place = self._folder / parent
             for name in os.listdir(place) if place.is_dir() else ():
                 for key in {_letters(name), _letters(_UPLOADED.sub("", name))}:

@@ -34,7 +34,8 @@ from bckd.datasets.entries import (
     ImageEntry,
     whole_number,
 )
-from bckd.datasets.findings import Kind
+from bckd.datasets.findings import Findings, Kind
+from bckd.datasets.image_files import OTHER_SIZE
 from bckd.datasets.instances_file import lists_of
 
 MENDED: dict[Kind, str] = {
@@ -54,6 +55,18 @@ MENDED: dict[Kind, str] = {
     NAMES: "made those of the files",
 }
 
+_BY_SIZE = (CLIPPED, OUTSIDE, AREAS)  # what follows from the size that an image is listed with
+
+
+def mendable(findings: Findings) -> set[Kind]:
+    """The kinds that have one right answer.
+
+    Where files are of another size than listed, or x and y may be those of a middle, no box is
+    known to lie outside.
+    """
+    doubtful = OTHER_SIZE in findings.faults or CENTRES in findings.oddities
+    return {kind for kind in MENDED if not (doubtful and kind in _BY_SIZE)}
+
 
 def mended(
     content: Any, annotations: Annotations, folder: Path
@@ -66,6 +79,7 @@ def mended(
         folder: of the images.
     """
     content = copy.deepcopy(content)
+    known = mendable(annotations.findings)
     changed: dict[Kind, list[str]] = {}
     if CORNERS in annotations.findings.faults:
         changed[CORNERS] = annotations.findings.faults[CORNERS]
@@ -73,7 +87,7 @@ def mended(
         path, marked = annotations.path, MARKED in annotations.findings.oddities
         annotations = gather_annotations(lists_of(content, path, marked), path, folder)
     found = annotations.findings
-    changed |= {kind: places for kind, places in found.oddities.items() if kind in MENDED}
+    changed |= {kind: places for kind, places in found.oddities.items() if kind in known}
     if not changed:
         return content, changed
     images = {image.id: image for image in annotations.images}
@@ -82,7 +96,7 @@ def mended(
         if isinstance(row, dict):
             row["id"] = _as_whole(row.get("id"), set(annotations.category_ids))
     if annotations.labelled:
-        content["annotations"] = list(_annotations(content["annotations"], annotations))
+        content["annotations"] = list(_annotations(content["annotations"], annotations, known))
         if RENUMBERED in changed:
             for number, row in enumerate(content["annotations"], 1):
                 if isinstance(row, dict):
@@ -123,12 +137,12 @@ def _as_whole(identity: Any, known: set[Any]) -> Any:
     return number if number in known else identity
 
 
-def _annotations(rows: list[Any], annotations: Annotations) -> Iterator[Any]:
+def _annotations(rows: list[Any], annotations: Annotations, known: set[Kind]) -> Iterator[Any]:
     """The entries that have an area within their image, and those that are at fault."""
     boxes, truth = annotations.truth.boxes, annotations.truth
     position = {number: row for row, number in enumerate(boxes.numbers.tolist())}
     entries = annotations.findings.entries
-    gone = {number for kind in (NO_AREA, OUTSIDE, DELETED) for number in entries.get(kind, ())}
+    gone = {number for kind in known for number in entries.get(kind, ())}
     for number, row in enumerate(rows, 1):
         if number in gone:
             continue
@@ -136,7 +150,7 @@ def _annotations(rows: list[Any], annotations: Annotations) -> Iterator[Any]:
             n = position[number]
             row["image_id"] = annotations.images[boxes.images[n]].id
             row["category_id"] = truth.categories[boxes.labels[n]][0]
-            if CENTRES not in annotations.findings.oddities:  # else there are two answers
+            if CLIPPED in known:
                 _settle(row, boxes.bbox[n], float(boxes.area[n]))
         yield row
 

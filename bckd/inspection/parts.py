@@ -109,11 +109,11 @@ def _note(part: Part, annotations: Annotations, findings: Findings) -> None:
         return
     if len(boxes.crowd) and boxes.crowd.mean() > _MOST_CROWD:
         findings.add(MOSTLY_CROWD, f"{boxes.crowd.sum()} of {len(boxes.crowd)}")
-    if part.learnt:
+    if part.name == "train":
+        for fault in _nothing_to_learn(annotations):
+            findings.add(fault)
+    if part.learnt and annotations.labelled:
         note_training(annotations, findings)
-        if part.name == "train":
-            for fault in _nothing_to_learn(annotations):
-                findings.add(fault)
     if part.name != "train":
         note_validation(annotations, MAX_DETECTIONS, findings)
 

@@ -12,11 +12,11 @@ from bckd.datasets.annotations import Annotations
 from bckd.datasets.findings import Fault, Findings, Kind
 from bckd.datasets.object_sizes import object_sizes, resized_sides
 from bckd.image_size import ImageSize
-from bckd.inspection.mending import MENDED
+from bckd.inspection.mending import MENDED, mendable
 from bckd.inspection.parts import Inspected, Part
 
 _WIDTH = 79
-_PLACES = 10  # of a kind that are shown
+_PLACES = 5  # of a kind that are shown
 _CLASSES = 40  # that are shown
 _NAME = 20  # columns
 
@@ -32,8 +32,11 @@ def of_findings(findings: Findings, every: bool = False) -> Iterator[str]:
     Args:
         every: show all places of a kind, not only the first.
     """
-    for kind, places in (*findings.faults.items(), *findings.oddities.items()):
+    found: list[tuple[Kind, list[str]]] = [*findings.faults.items(), *findings.oddities.items()]
+    for kind, places in found:
         yield from _of_kind(kind, places, every)
+        if kind in mendable(findings):
+            yield "      -> --fix mends it"
 
 
 def _of_kind(kind: Kind, places: Sequence[str], every: bool) -> Iterator[str]:
@@ -43,8 +46,6 @@ def _of_kind(kind: Kind, places: Sequence[str], every: bool) -> Iterator[str]:
     yield from _of_places(places, every)
     if isinstance(kind, Fault):
         yield from _wrapped(f"-> {kind.expected}", "      ")
-    if kind in MENDED:
-        yield "      -> --fix mends it"
 
 
 def _of_places(places: Sequence[str], every: bool) -> Iterator[str]:
@@ -71,13 +72,18 @@ def of_classes(parts: Sequence[Inspected], every: bool = False) -> Iterator[str]
     if not names:
         return
     yield f"{'class':{_NAME}}" + "".join(f"{f'{part} boxes':>12}{'images':>8}" for part in counts)
-    for name in names if every else names[:_CLASSES]:
+    if not every and len(names) > _CLASSES:
+        shown = [name for name in names if any(x.get(name, (0, 0))[0] for x in counts.values())]
+        shown = shown[:_CLASSES]
+    else:
+        shown = names
+    for name in shown:
         cells = (found.get(name) for found in counts.values())
         yield f"{_cut(name):{_NAME}}" + "".join(
             f"{'-':>12}{'-':>8}" if cell is None else f"{cell[0]:>12}{cell[1]:>8}" for cell in cells
         )
-    if not every and len(names) > _CLASSES:
-        yield f"and {len(names) - _CLASSES} more classes (--all lists them)"
+    if len(shown) < len(names):
+        yield f"and {len(names) - len(shown)} more classes (--all lists them)"
     yield f"{'together':{_NAME}}" + "".join(
         f"{sum(boxes for boxes, _ in counts[name].values()):>12}{len(annotations.images):>8}"
         for name, annotations in read
