@@ -25,7 +25,7 @@ from bckd.system.errors import InputError
 
 BY_URL = Oddity("images without file_name are taken by the end of their coco_url")
 BACKSLASHES = Oddity("backslashes in file names are read as slashes")
-NAMES = Oddity("file names that no file has are read as those of files that they can only mean")
+NAMES = Oddity("file names that are not there are read as the only files that they can mean")
 SIZES = Oddity("images without width and height have those of their files")
 WHOLE = Oddity("ids that are whole numbers in another way of writing are read as these")
 DELETED = Oddity("entries that are marked as deleted are left out")

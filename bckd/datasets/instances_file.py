@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import UNSET, MsgspecError, Raw, Struct, UnsetType
 
+from bckd.datasets.other_formats import format_of
 from bckd.system.errors import InputError
 from bckd.system.files import parse_json, read_bytes, read_json, reading
 
@@ -133,6 +134,8 @@ def _quickly(path: Path) -> _File | None:
 
 def _by_python(content: Any, path: Path) -> _File:
     """As `_quickly`, its entries as Python has them."""
+    if (other := format_of(content)) is not None:
+        raise InputError(f"{path} is {other}; expected COCO's, which the tool exports as well")
     if not isinstance(content, dict):
         raise InputError(f"annotation file {path} holds no object; expected COCO format")
     for key in ("images", "annotations", "categories"):
