@@ -15,6 +15,7 @@ import pytest
 import bckd
 from bckd.bench.options import BenchOptions
 from bckd.commands.data import CocoOptions
+from bckd.commands.data_check import CheckOptions
 from bckd.commands.evaluate import EvalOptions
 from bckd.commands.main import COMMANDS
 from bckd.commands.options import DemoOptions, ProtocolOptions
@@ -46,6 +47,7 @@ PAGES = {name: (ROOT / name).read_text(encoding="utf-8") for name in NAMES}
 OPTIONS = {
     "scenes": ScenesOptions,
     "data coco": CocoOptions,
+    "data check": CheckOptions,
     "export": ExportOptions,
     "protocols": ProtocolOptions,
     "demo": DemoOptions,

@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import tyro
+
 from bckd.commands.parsing import parse
 from bckd.image_size import ImageSize
 from bckd.system.errors import InputError
@@ -16,20 +18,17 @@ if TYPE_CHECKING:
     from bckd.inspection.checking import Checked
     from bckd.inspection.parts import Part
 
-USAGE = """\
-bckd data check ROOT [options]
-bckd data check --annotations FILE --images FOLDER [options]
-
-ROOT is laid out as `bckd train custom` takes it, as Roboflow exports it, or
-holds one annotation file and one folder of images. All images are decoded.
-Exit code 0: no fault; 1: faults, which training refuses; 2: nothing to look at.
-"""
-
 
 @dataclass(frozen=True)
 class CheckOptions:
-    """All that is wrong or odd in a data set in COCO's format, at once."""
+    """All that is wrong or odd in a data set in COCO's format, at once; all images are decoded.
 
+    Exit code 0: no fault; 1: faults, which training refuses; 2: nothing to look at.
+    """
+
+    root: tyro.conf.Positional[Place | None] = None
+    """folder of a data set, laid out as `bckd train custom` takes it or as Roboflow exports it, or
+    with a single annotation file and one folder of images"""
     annotations: Place | None = None
     """COCO instances file of a single part"""
     images: Place | None = None
@@ -47,44 +46,34 @@ class CheckOptions:
 
 def run(arguments: list[str]) -> int:
     """Check a data set; the exit code."""
-    root, arguments = _root(arguments)
-    if "--help" in arguments or "-h" in arguments:
-        print(USAGE)
     options = checked(parse(CheckOptions, arguments, "data check"))
     from bckd.inspection.checking import check, lines_of  # late: no help and no typo needs it
     from bckd.inspection.layouts import train_options
 
-    parts = _parts(root, options)
+    parts = _parts(options)
     found = check(parts, whole=options.fix is not None)
     for line in lines_of(found, ImageSize(options.short_side, options.long_side), options.all):
         print(line)
     print()
     if options.fix is not None:
-        parts = _mended(found, options.fix, root, options.all)
+        parts = _mended(found, options.fix, options.root, options.all)
     faults = len(found.faults())
     if faults:
         print(f"{faults} kind{'s' * (faults > 1)} of fault, which training and evaluation refuse")
         return 1
-    words = None if root is None else train_options(root, parts)
+    words = None if options.root is None else train_options(options.root, parts)
     print("no faults" if words is None else f"no faults: bckd train custom {shlex.join(words)}")
     return 0
 
 
-def _root(arguments: list[str]) -> tuple[Path | None, list[str]]:
-    """The folder that is named first, if one is, and the rest."""
-    if arguments and not arguments[0].startswith("-"):
-        return Path(arguments[0]).expanduser(), arguments[1:]
-    return None, arguments
-
-
-def _parts(root: Path | None, options: CheckOptions) -> list[Part]:
+def _parts(options: CheckOptions) -> list[Part]:
     from bckd.inspection.layouts import find_parts
     from bckd.inspection.parts import Part
 
     given = options.annotations, options.images
-    if root is not None and given == (None, None):
-        return find_parts(root)
-    if root is None and options.annotations is not None and options.images is not None:
+    if options.root is not None and given == (None, None):
+        return find_parts(options.root)
+    if options.root is None and options.annotations is not None and options.images is not None:
         return [Part("data", options.annotations, options.images)]
     raise InputError(
         "bckd data check needs either the folder of a data set, or --annotations and --images"

@@ -159,7 +159,7 @@ class TestTools:
 
     def test_labelme2coco(self, tmp_path: Path) -> None:
         """Paths of the machine that it ran on."""
-        for machine in ("/home/ann/shots/", "C:\\Users\\ann\\shots\\"):
+        for machine in ("/mnt/work/shots/", "D:\\work\\shots\\"):
             content = rename(export(), lambda name, machine=machine: machine + name)
             found = read(draw(tmp_path / "shots"), content)
             (line,) = told(found)
