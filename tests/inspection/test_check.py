@@ -174,6 +174,9 @@ class TestFaults:
         assert UNLABELLED in findings_of(root).faults
         change(root, lambda content: content.pop("annotations"), "val")
         assert not findings_of(root, "val").faults
+        unlabelled = check([Part("data", file_of(root, "val"), root / "val")])
+        (kind,) = unlabelled.parts[0].findings.oddities
+        assert kind.what == "there are no 'annotations', so AP is unknown"
 
     def test_first_places_or_all(self, root: Path) -> None:
         def spoil(content: dict[str, Any]) -> None:
