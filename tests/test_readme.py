@@ -15,6 +15,7 @@ import pytest
 import bckd
 from bckd.bench.options import BenchOptions
 from bckd.commands.data import CocoOptions
+from bckd.commands.data_check import CheckOptions
 from bckd.commands.data_convert import ConvertOptions
 from bckd.commands.evaluate import EvalOptions
 from bckd.commands.main import COMMANDS
@@ -49,6 +50,7 @@ OPTIONS = {
     "scenes": ScenesOptions,
     "data coco": CocoOptions,
     "data convert": ConvertOptions,
+    "data check": CheckOptions,
     "export": ExportOptions,
     "protocols": ProtocolOptions,
     "demo": DemoOptions,

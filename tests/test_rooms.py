@@ -19,6 +19,7 @@ FLOORS: list[set[str | None]] = [
     {"training"},
     {"reports"},
     {"teachers"},
+    {"inspection"},
     {"evaluation", "export"},
     {"zoo"},
     {"recipes"},

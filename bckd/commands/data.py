@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from bckd.commands import data_convert
+from bckd.commands import data_check, data_convert
 from bckd.commands.parsing import parse
 from bckd.datasets.coco_copy import faults_of_copy, fetch_coco
 from bckd.system.errors import InputError
@@ -15,8 +15,9 @@ from bckd.system.values import Place, checked
 OVERVIEW = """\
 bckd data: data sets
 
-  bckd data coco            fetch COCO 2017, or look whether a copy of it is whole
+  bckd data check           all that is wrong or odd in a data set of your own, at once
   bckd data convert SOURCE  a data set of YOLO's or Pascal VOC's files as one in COCO's format
+  bckd data coco            fetch COCO 2017, or look whether a copy of it is whole
 
 `bckd data COMMAND --help` lists the options of a command.
 """
@@ -32,16 +33,16 @@ class CocoOptions:
     """fetch nothing: look at every image that is there, and name those missing or broken"""
 
 
-def run(arguments: list[str]) -> None:
-    """Run the sub-command that the first argument names."""
+def run(arguments: list[str]) -> int | None:
+    """Run the sub-command that the first argument names; its exit code, None for 0."""
     if not arguments or arguments[0] in ("-h", "--help"):
         print(OVERVIEW, end="")
-        return
+        return None
     name, *rest = arguments
     if name not in _COMMANDS:
         known = ", ".join(_COMMANDS)
         raise InputError(f"command 'data {name}' is unknown; expected one of {known} after 'data'")
-    _COMMANDS[name](rest)
+    return _COMMANDS[name](rest)
 
 
 def _coco(arguments: list[str]) -> None:
@@ -68,4 +69,8 @@ def _verify(root: Path) -> None:
     print(f"{root} is a whole copy of COCO 2017")
 
 
-_COMMANDS: dict[str, Callable[[list[str]], None]] = {"coco": _coco, "convert": data_convert.run}
+_COMMANDS: dict[str, Callable[[list[str]], int | None]] = {
+    "check": data_check.run,
+    "convert": data_convert.run,
+    "coco": _coco,
+}

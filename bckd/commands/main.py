@@ -33,6 +33,7 @@ bckd: knowledge distillation for dense object detectors
 
   bckd scenes        write the embedded benchmark, a small COCO-format data set
   bckd data coco     fetch COCO 2017, or look whether a copy of it is whole
+  bckd data check    all that is wrong or odd in a data set of your own, at once
   bckd data convert  a data set of YOLO's or Pascal VOC's files as one in COCO's format
   bckd train PRESET  train a detector, with or without a teacher
   bckd eval RUN      average precision of a run's student, or of any weights
@@ -127,8 +128,9 @@ def run(arguments: Sequence[str]) -> int:
     name, *rest = arguments
     if name not in COMMANDS:
         raise InputError(f"command {name!r} is unknown; expected one of {', '.join(COMMANDS)}")
-    importlib.import_module(COMMANDS[name]).run(rest)  # late: the others need not be loaded
-    return 0
+    command = importlib.import_module(COMMANDS[name])  # late: the others need not be loaded
+    code: int | None = command.run(rest)
+    return code or 0
 
 
 def _check_words(arguments: Sequence[str]) -> None:

@@ -17,12 +17,14 @@ from torch import Tensor
 
 from bckd.datasets.boxes import Boxes, read_boxes
 from bckd.datasets.entries import ImageEntry, read_categories, read_images
-from bckd.datasets.findings import Findings
-from bckd.datasets.instances_file import read_lists
+from bckd.datasets.findings import Findings, Oddity
+from bckd.datasets.instances_file import InstanceLists, read_lists
 from bckd.system.errors import InputError
 from bckd.system.telling import first_of
 
 __all__ = ["Annotations", "ImageEntry", "Objects", "class_names_of", "read_annotations"]
+
+MARKED = Oddity("a byte order mark at the beginning is passed over")
 
 
 @dataclass(frozen=True)
@@ -256,19 +258,31 @@ def read_annotations(path: Path, folder: Path | None = None) -> Annotations:
         InputError: the file is absent, no JSON, lacks a field, names a category or an image that
             is not listed, or has boxes that are no x, y, width, height.
     """
-    lists = read_lists(path)
+    annotations = gather_annotations(read_lists(path), path, folder)
+    annotations.findings.check()
+    return annotations
+
+
+def gather_annotations(lists: InstanceLists, path: Path, folder: Path | None) -> Annotations:
+    """As `read_annotations`, of what is in order in the file; `findings` has all of its faults.
+
+    Args:
+        lists: of the file.
+        path: of the file, for messages.
+    """
     findings = Findings(path)
+    if lists.marked:
+        findings.add(MARKED)
     images = read_images(lists.images, folder, findings)
     categories = read_categories(lists.categories, findings)
-    ids = tuple(identity for identity, _ in categories)
-    boxes = read_boxes(lists.annotations or (), images, ids, findings)
+    boxes = read_boxes(lists.annotations or (), images, categories, findings)
     return Annotations(
         path=path,
-        images=tuple(images),
-        class_names=tuple(name for _, name in categories),
-        category_ids=ids,
-        objects=_to_learn(boxes, len(images)),
-        truth=BoxesToFind(tuple(categories), boxes),
+        images=tuple(images.usable.values()),
+        class_names=tuple(categories.usable.values()),
+        category_ids=tuple(categories.usable),
+        objects=_to_learn(boxes, len(images.usable)),
+        truth=BoxesToFind(tuple(categories.usable.items()), boxes),
         labelled=lists.annotations is not None,
         findings=findings,
     )
@@ -280,8 +294,10 @@ def class_names_of(path: Path) -> tuple[str, ...]:
     Raises:
         InputError: as `read_annotations`, where its lists or its categories are at fault.
     """
-    categories = read_categories(read_lists(path).categories, Findings(path))
-    return tuple(name for _, name in categories)
+    findings = Findings(path)
+    categories = read_categories(read_lists(path).categories, findings)
+    findings.check()
+    return tuple(categories.usable.values())
 
 
 def _to_learn(boxes: Boxes, images: int) -> ObjectColumns:

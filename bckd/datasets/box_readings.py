@@ -10,6 +10,7 @@ import numpy as np
 TOLERANCE = 2.0  # pixels by which a box may reach beyond its image and still fit
 LEAST_SHARE = 0.1  # of the boxes that have to misfit before they count as a way of writing
 LEAST_BOXES = 10  # from which on it is odd that all lie in a corner
+BY_AREAS = "as x1, y1, x2, y2, by their areas"  # the one reading that leaves no doubt
 _SAME_AREA = 0.01  # relative difference of two areas that are the same
 
 
@@ -91,6 +92,8 @@ def other_reading(written: Written) -> str | None:
     """
     if not len(written.box):
         return None
+    if _areas_say_corners(written):
+        return BY_AREAS
     if _are_fractions(written):
         return "as fractions of the image's sides"
     for readings in (_COMMON, _RARE) if _misfit(written) else ():
@@ -98,7 +101,7 @@ def other_reading(written: Written) -> str | None:
         fitting = [n for n, other in others.items() if (_fits(other) & _has_room(other)).all()]
         if fitting:
             return " or ".join(fitting)
-    return "as x1, y1, x2, y2, by their areas" if _areas_say_corners(written) else None
+    return None
 
 
 def maybe_centres(written: Written) -> bool:

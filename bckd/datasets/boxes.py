@@ -7,13 +7,15 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from msgspec import Raw
 
 from bckd.datasets.box_readings import (
+    BY_AREAS,
     Written,
     all_in_a_corner,
     maybe_centres,
@@ -21,7 +23,15 @@ from bckd.datasets.box_readings import (
     overhang,
     possible,
 )
-from bckd.datasets.entries import ImageEntry, has_fields, is_number
+from bckd.datasets.entries import (
+    DELETED,
+    WHOLE,
+    ImageEntry,
+    Listed,
+    has_fields,
+    is_number,
+    whole_number,
+)
 from bckd.datasets.findings import Fault, Findings, Oddity, place, shown
 from bckd.datasets.instances_file import Annotation
 
@@ -31,6 +41,14 @@ _FOUR = "expected [x, y, width, height] in pixels"
 NOT_FOUR = Fault("annotations whose bbox is not four finite numbers", _FOUR)
 NO_CROWD = Fault("annotations whose iscrowd is neither 0 nor 1", "expected one of these")
 BELOW_ZERO = Fault("annotations whose bbox has a side below 0", _FOUR)
+
+
+def read_only(reading: str) -> Fault:
+    """The kind of fault of a file whose boxes make sense in another way alone."""
+    return Fault(f"boxes that make sense only {reading}", f"{_FOUR}, x and y of the top left")
+
+
+CORNERS = read_only(BY_AREAS)
 RENUMBERED = Oddity("ids of annotations that are absent or repeated are counted anew")
 OTHER_KIND = Oddity("ids that are text in one list and numbers in another are taken for the same")
 TWICE = Oddity("boxes that are there twice, of which a detector can find only one")
@@ -45,6 +63,12 @@ OUTSIDE = Oddity(
 CLIPPED = Oddity("boxes that reach beyond their image are clipped to it, the farthest first")
 CENTRES = Oddity(
     f"{CLIPPED.what} (all would lie inside if x and y were those of the middle: are they?)"
+)
+TURNED = Oddity(
+    "boxes with a rotation among their attributes are taken as they are written, unturned"
+)
+OUTLINED = Oddity(
+    "crowd regions (iscrowd 1) whose outline is a polygon, as of one object (COCO's are masks)"
 )
 AREAS = Oddity("areas that the box can't have are replaced by width times height")
 
@@ -81,29 +105,35 @@ class Boxes:
 
 
 # By a field of an annotation: the list that its id stands in, and the position there by id.
-_Known = dict[str, tuple[str, dict[int | str, int]]]
+# None of what is at fault itself. Where ids of the list are not known, any may be one of them.
+_Known = dict[str, tuple[str, Mapping[int | str, int | None], bool]]
 
 
 def read_boxes(
     raws: Iterable[Annotation | Any],
-    images: Sequence[ImageEntry],
-    category_ids: Sequence[int],
+    images: Listed[int | str, ImageEntry],
+    categories: Listed[int, str],
     findings: Findings,
 ) -> Boxes:
     """The boxes of the file that lie in their images and have an area.
 
-    Raises:
-        InputError: there are faults.
+    Those of images and categories that are at fault themselves are passed over.
     """
     listed: _Known = {
-        "image_id": ("images", {image.id: n for n, image in enumerate(images)}),
-        "category_id": ("categories", {key: n for n, key in enumerate(category_ids)}),
+        "image_id": ("images", _positions(images.by_id), images.complete),
+        "category_id": ("categories", _positions(categories.by_id), categories.complete),
     }
-    rows = _Rows(images)
+    rows = _Rows([*images.usable.values()])
     for number, raw in enumerate(raws, 1):
         _read(raw, number, listed, rows, findings)
     with np.errstate(over="ignore"):  # of sides of 200 digits: no area is infinite
         return _checked(rows, findings)
+
+
+def _positions(entries: Mapping[Any, object]) -> dict[int | str, int | None]:
+    """By id, where an entry stands among those that are not at fault."""
+    usable = iter(range(len(entries)))
+    return {key: None if entry is None else next(usable) for key, entry in entries.items()}
 
 
 class _Rows:
@@ -156,9 +186,13 @@ class _Rows:
         width, height = sides[self.images].T
         return Written(np.array(self._boxes).reshape(-1, 4), width, height, np.array(self._areas))
 
+    def number(self, row: int) -> int:
+        """Place of a row in its list, from 1 on."""
+        return self._numbers[row]
+
     def place(self, row: int) -> str:
         """Id and place of a row."""
-        number = self._numbers[row]
+        number = self.number(row)
         return place(self.ids[number - 1], number)
 
     def box(self, row: int) -> str:
@@ -176,16 +210,31 @@ def _read(raw: Any, number: int, listed: _Known, rows: _Rows, findings: Findings
     rows.ids.append(getattr(raw, "id", None))
     if not has_fields("annotations", raw, number, ("image_id", "category_id", "bbox"), findings):
         return
+    if raw.deleted is True:
+        findings.add(DELETED, f"annotation with {place(raw.id, number)}", entry=number)
+        return
     image = _position(raw, number, "image_id", raw.image_id, listed, findings)
     label = _position(raw, number, "category_id", raw.category_id, listed, findings)
     if raw.bbox == []:  # what some tools write for an image without objects
-        findings.add(NO_AREA, f"{place(raw.id, number)} has []")
+        findings.add(NO_AREA, f"{place(raw.id, number)} has []", entry=number)
     elif not _is_box(raw.bbox):
         findings.add(NOT_FOUR, f"{place(raw.id, number)} has {shown(raw.bbox)}")
     elif raw.iscrowd not in (None, 0, 1):
         findings.add(NO_CROWD, f"{place(raw.id, number)} has {shown(raw.iscrowd)}")
     elif image is not None and label is not None:
         rows.add(number, image, label, raw)
+        if raw.iscrowd and _is_polygon(raw.segmentation):
+            findings.add(OUTLINED, place(raw.id, number))
+        if isinstance(raw.attributes, dict) and raw.attributes.get("rotation"):
+            findings.add(TURNED, f"{place(raw.id, number)} by {shown(raw.attributes['rotation'])}")
+
+
+def _is_polygon(outline: Any) -> bool:
+    """Whether an outline, read or as it stands in the file, is a list that is not empty."""
+    if isinstance(outline, Raw):
+        text = bytes(outline).strip()
+        return text.startswith(b"[") and bool(text[1:-1].strip())
+    return isinstance(outline, list) and bool(outline)
 
 
 def _is_box(value: Any) -> bool:
@@ -196,19 +245,24 @@ def _position(
     raw: Annotation, number: int, name: str, value: Any, listed: _Known, findings: Findings
 ) -> int | None:
     """Where the list that an id of an annotation is of has it, or None."""
-    part, known = listed[name]
-    if isinstance(value, int | str) and not isinstance(value, bool):
+    part, known, complete = listed[name]
+    written, value = value, value if isinstance(value, str) else whole_number(value)
+    where = place(raw.id, number)
+    if value is not None:
         if value in known:
+            if type(written) is float:
+                findings.add(WHOLE, f"annotation {where} has {name} {shown(written)}")
             return known[value]
         other = _other_kind(value)
         if other in known:
-            where = place(raw.id, number)
             findings.add(OTHER_KIND, f"{where} has {name} {shown(value)} for {shown(other)}")
             return known[other]
+    if not complete:
+        return None
     such = shown(next(iter(known)))
     what = f"annotations with a value of '{name}' that is no id in '{part}'"
     kind = Fault(what, f"expected one that is, such as {such}")
-    findings.add(kind, f"{place(raw.id, number)} has {shown(value)}")
+    findings.add(kind, f"{where} has {shown(written)}")
     return None
 
 
@@ -220,25 +274,25 @@ def _other_kind(value: int | str) -> int | str:
 
 
 def _checked(rows: _Rows, findings: Findings) -> Boxes:
-    """The boxes of the rows that can be used; the others are noted."""
+    """The boxes of the rows that can be used; the others are noted.
+
+    There are none where all are written in another way: nothing else is known of them then.
+    """
+    _note_repeated(rows.ids, findings)
     written = rows.written()
     every = range(len(written.box))
     solid = written.where(written.box[:, 2:].min(axis=1) != 0)
     reading = other_reading(solid)
-    if reading is not None and not findings.faults:
-        kind = Fault(f"boxes that make sense only {reading}", f"{_FOUR}, x and y of the top left")
-        for row in every:
-            findings.add(kind, rows.box(row))
-    findings.check()
-    _note_repeated(rows.ids, findings)
+    if reading is not None:
+        findings.add(read_only(reading), *map(rows.box, every))
+        boxes, _ = _within_images(rows, written, Findings(findings.source))
+        return boxes.where(np.zeros(len(every), dtype=bool))
     if all_in_a_corner(solid):
-        for row in every:
-            findings.add(CORNER, rows.box(row))
+        findings.add(CORNER, *map(rows.box, every))
     boxes, usable = _within_images(rows, written, findings)
     _note_overhangs(rows, written, usable, CENTRES if maybe_centres(solid) else CLIPPED, findings)
     boxes = boxes.where(usable)
     _note_doubles(rows, written, usable, findings)
-    findings.check()
     return boxes
 
 
@@ -274,9 +328,11 @@ def _note(rows: _Rows, row: int, box: np.ndarray, usable: bool, findings: Findin
         area = shown(rows.odd_areas[row])
         findings.add(AREAS, f"{rows.place(row)} has {area}, its box {box[2] * box[3]:g}")
     elif min(box[2:]) > 0:
-        findings.add(OUTSIDE, f"{rows.box(row)} on {rows.file_name(row)}")
+        where = f"{rows.box(row)} on {rows.file_name(row)}"
+        findings.add(OUTSIDE, where, entry=rows.number(row))
     else:
-        findings.add(NO_AREA if min(box[2:]) == 0 else BELOW_ZERO, rows.box(row))
+        kind = NO_AREA if min(box[2:]) == 0 else BELOW_ZERO
+        findings.add(kind, rows.box(row), entry=rows.number(row))
 
 
 def _note_overhangs(

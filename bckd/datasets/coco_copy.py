@@ -12,7 +12,6 @@ from pathlib import Path
 from tqdm.auto import tqdm
 
 from bckd.datasets.annotations import read_annotations
-from bckd.datasets.decoding import decode_image
 from bckd.datasets.entries import ImageEntry
 from bckd.datasets.image_files import ImageFile, look_at_file
 from bckd.datasets.unpacking import check_space, unpack
@@ -173,11 +172,5 @@ def _fault_of_image(folder: Path, image: ImageEntry) -> str | None:
     path = folder / image.file_name
     if not path.exists():
         return f"{path} is missing"
-    seen = look_at_file(folder, image)
-    if not isinstance(seen, ImageFile):
-        return seen[1]
-    try:
-        decode_image(path)
-    except InputError as error:
-        return str(error)
-    return None
+    seen = look_at_file(folder, image, decode=True)
+    return None if isinstance(seen, ImageFile) else seen[1]

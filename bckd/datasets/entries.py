@@ -13,18 +13,22 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any, Generic, NamedTuple, TypeGuard, TypeVar
 
 from msgspec import UNSET
 
 from bckd.datasets.decoding import header_of
+from bckd.datasets.file_names import files_meant
 from bckd.datasets.findings import Fault, Findings, Oddity, place, shown
 from bckd.datasets.instances_file import Annotation, Category, Image
 from bckd.system.errors import InputError
 
 BY_URL = Oddity("images without file_name are taken by the end of their coco_url")
 BACKSLASHES = Oddity("backslashes in file names are read as slashes")
+NAMES = Oddity("file names that are not there are read as the only files that they can mean")
 SIZES = Oddity("images without width and height have those of their files")
+WHOLE = Oddity("ids that are whole numbers in another way of writing are read as these")
+DELETED = Oddity("entries that are marked as deleted are left out")
 TWINS = Oddity("categories of one name are told apart by their ids")
 ALIKE = Oddity("categories whose names differ by case, spaces or hyphens alone")
 
@@ -51,62 +55,134 @@ def _listed(identity: int | str, file_name: str, width: int, height: int) -> Ima
     return ImageEntry(identity, file_name, _one_of_equal(width), _one_of_equal(height))
 
 
+_Key = TypeVar("_Key")
+_Value = TypeVar("_Value")
+
+
+class Listed(NamedTuple, Generic[_Key, _Value]):
+    """The entries of a list, by their ids and in the order of these.
+
+    Attributes:
+        by_id: None: the entry is at fault, or deleted.
+        complete: whether all ids are known, so that one that is not here is none.
+    """
+
+    by_id: dict[_Key, _Value | None]
+    complete: bool
+
+    @property
+    def usable(self) -> dict[_Key, _Value]:
+        """Those that are not at fault."""
+        return {key: value for key, value in self.by_id.items() if value is not None}
+
+
+class _Row(NamedTuple):
+    """An entry of 'images' whose id and names are of the right kinds."""
+
+    where: str
+    id: int | str
+    names: tuple[str, ...]
+    by_url: bool
+    width: int
+    height: int
+
+
 def read_images(
     raws: Iterable[Image | Any], folder: Path | None, findings: Findings
-) -> list[ImageEntry]:
-    """The images in the order of their ids.
+) -> Listed[int | str, ImageEntry]:
+    """The images of the file.
 
     Args:
         folder: where the files are, for what the file does not say; None: it has to say all.
-
-    Raises:
-        InputError: there are faults.
     """
-    read = [_image(raw, number, folder, findings) for number, raw in enumerate(raws, 1)]
-    findings.check()
-    found = [entry for entry in read if entry is not None]  # all: one that is None is a fault
-    _check_unique("images", [entry.id for entry in found], findings)
-    if len({type(entry.id) for entry in found}) > 1:
+    images: dict[int | str, ImageEntry | None] = {}
+    rows: list[_Row] = []
+    first: dict[int | str, int] = {}
+    complete = True
+    for number, raw in enumerate(raws, 1):
+        identity = _id_of_image(raw, number, findings)
+        if identity is None:
+            complete = False
+            continue
+        row = _row(raw, identity, number, findings)
+        if row is None:
+            images.setdefault(identity, None)
+        elif _is_new("images", row.id, number, first, findings):
+            rows.append(row)
+    meant = [None] * len(rows) if folder is None else files_meant([x.names for x in rows], folder)
+    for row, name in zip(rows, meant, strict=True):
+        images[row.id] = _image(row, name, folder, findings)
+    if len({type(row.id) for row in rows}) > 1:
         kind = Fault("images with an id that is text, where others have numbers", "expected one")
-        for number, entry in enumerate(found, 1):
-            if isinstance(entry.id, str):
-                findings.add(kind, place(entry.id, number))
-    findings.check()
-    return sorted(found, key=lambda entry: entry.id)
+        findings.add(kind, *(row.where for row in rows if isinstance(row.id, str)))
+    ordered = sorted(images.items(), key=lambda item: (isinstance(item[0], str), item[0]))
+    return Listed(dict(ordered), complete)
+
+
+def _id_of_image(raw: Image | Any, number: int, findings: Findings) -> int | str | None:
+    if not has_fields("images", raw, number, ("id",), findings):
+        return None
+    if isinstance(raw.id, str):
+        return raw.id
+    identity = whole_number(raw.id)
+    where = place(raw.id, number)
+    if identity is None:
+        what = "images whose id is neither a whole number nor text"
+        findings.add(Fault(what, "expected one of these"), where)
+    elif type(raw.id) is not int:
+        findings.add(WHOLE, f"image {where}")
+    return identity
+
+
+def _row(raw: Image, identity: int | str, number: int, findings: Findings) -> _Row | None:
+    """An entry; None where it is at fault, or deleted."""
+    where = place(raw.id, number)
+    if raw.deleted is True:
+        findings.add(DELETED, f"image with {where}")
+        return None
+    names, by_url = _names(raw)
+    if not names:
+        kind = Fault("images without a file_name", "expected the name of a file below the folder")
+        name = raw.file_name
+        findings.add(kind, where if name is UNSET else f"{where} has {shown(name)}")
+        return None
+    return _Row(where, identity, names, by_url, _side(raw.width), _side(raw.height))
+
+
+def _names(raw: Image) -> tuple[tuple[str, ...], bool]:
+    """What can name an image's file, the likeliest first, and whether that is its address."""
+    name, url = raw.file_name, raw.coco_url
+    if (name is None or name is UNSET) and _is_text(url):
+        return ("/".join(url.split("/")[-2:]),), True
+    if not _is_text(name):
+        return (), False
+    return ((name, raw.path) if _is_text(raw.path) else (name,)), False
 
 
 def _image(
-    raw: Image | Any, number: int, folder: Path | None, findings: Findings
+    row: _Row, meant: str | None, folder: Path | None, findings: Findings
 ) -> ImageEntry | None:
-    if not has_fields("images", raw, number, ("id",), findings):
-        return None
-    where = place(raw.id, number)
-    if not (_whole(raw.id) or isinstance(raw.id, str)):
-        kind = Fault("images whose id is neither a whole number nor text", "expected one of these")
-        findings.add(kind, where)
-        return None
-    name = _file_name(raw, where, folder, findings)
-    if name is None:
-        return None
-    entry = _listed(raw.id, name, _side(raw.width), _side(raw.height))
+    """The image of an entry.
+
+    Args:
+        meant: see `files_meant`.
+    """
+    if row.by_url:
+        findings.add(BY_URL, row.where)
+    name = row.names[0]
+    slashes = name.replace("\\", "/") if folder is not None else name
+    if meant == slashes or (meant is None and slashes != name):
+        if slashes != name:
+            findings.add(BACKSLASHES, f"{row.where} {shown(name)}")
+        name = slashes
+    elif meant is not None and meant != name:
+        if not row.by_url:
+            findings.add(NAMES, f"{row.where} {shown(name)} as {shown(meant)}")
+        name = meant
+    entry = _listed(row.id, name, row.width, row.height)
     if entry.width and entry.height:
         return entry
-    return _measured(entry, where, folder, findings)
-
-
-def _file_name(raw: Image, where: str, folder: Path | None, findings: Findings) -> str | None:
-    name, url = raw.file_name, raw.coco_url
-    if (name is None or name is UNSET) and isinstance(url, str):
-        findings.add(BY_URL, where)
-        name = "/".join(url.split("/")[-2:])
-    if not _is_text(name):
-        kind = Fault("images without a file_name", "expected the name of a file below the folder")
-        findings.add(kind, where if raw.file_name is UNSET else f"{where} has {shown(name)}")
-        return None
-    if "\\" in name and folder is not None and not (folder / name).is_file():
-        findings.add(BACKSLASHES, f"{where} {shown(name)}")
-        name = name.replace("\\", "/")
-    return name
+    return _measured(entry, row.where, folder, findings)
 
 
 def _measured(
@@ -129,33 +205,50 @@ def _measured(
     return replace(entry, width=header.width, height=header.height)
 
 
-def read_categories(raws: Iterable[Category | Any], findings: Findings) -> list[tuple[int, str]]:
-    """(id, name) of the categories in the order of their ids; the names are unique.
-
-    Raises:
-        InputError: there are faults.
-    """
-    found = []
+def read_categories(raws: Iterable[Category | Any], findings: Findings) -> Listed[int, str]:
+    """The names of the categories; they are unique."""
+    names: dict[int, str | None] = {}
+    first: dict[int | str, int] = {}
+    complete = True
     for number, raw in enumerate(raws, 1):
-        if not has_fields("categories", raw, number, ("id", "name"), findings):
-            continue
-        where = place(raw.id, number)
-        if not _whole(raw.id):
-            findings.add(Fault("categories whose id is no whole number", "expected one"), where)
-        elif not _is_line(raw.name):
-            kind = Fault("categories whose name is no line of text", "expected one that shows")
-            findings.add(kind, f"{where} has {shown(raw.name)}")
-        else:
-            found.append((raw.id, raw.name))
-    findings.check()
-    _check_unique("categories", [identity for identity, _ in found], findings)
-    findings.check()
-    twins = {name for name, count in Counter(name for _, name in found).items() if count > 1}
-    for identity, name in found:
+        identity = _id_of_category(raw, number, findings)
+        if identity is None:
+            complete = False
+        elif not _has_name(raw, number, findings):
+            names.setdefault(identity, None)
+        elif _is_new("categories", identity, number, first, findings):
+            names[identity] = raw.name
+    found = {key: name for key, name in names.items() if name is not None}
+    twins = {name for name, count in Counter(found.values()).items() if count > 1}
+    for identity, name in found.items():
         if name in twins:
             findings.add(TWINS, f"{name!r} with id {identity} is called '{_apart(name, identity)}'")
-    _note_alike(found, findings)
-    return sorted((key, _apart(name, key) if name in twins else name) for key, name in found)
+    _note_alike([*found.items()], findings)
+    names |= {key: _apart(name, key) for key, name in found.items() if name in twins}
+    return Listed(dict(sorted(names.items())), complete)
+
+
+def _id_of_category(raw: Category | Any, number: int, findings: Findings) -> int | None:
+    if not has_fields("categories", raw, number, ("id",), findings):
+        return None
+    text = isinstance(raw.id, str) and _is_decimal(raw.id)
+    identity = int(raw.id) if text else whole_number(raw.id)
+    where = place(raw.id, number)
+    if identity is None:
+        findings.add(Fault("categories whose id is no whole number", "expected one"), where)
+    elif type(raw.id) is not int:
+        findings.add(WHOLE, f"category {where}")
+    return identity
+
+
+def _has_name(raw: Category, number: int, findings: Findings) -> bool:
+    if not has_fields("categories", raw, number, ("name",), findings):
+        return False
+    if not _is_line(raw.name):
+        kind = Fault("categories whose name is no line of text", "expected one that shows")
+        findings.add(kind, f"{place(raw.id, number)} has {shown(raw.name)}")
+        return False
+    return True
 
 
 def _note_alike(categories: Sequence[tuple[int, str]], findings: Findings) -> None:
@@ -172,13 +265,16 @@ def _apart(name: str, identity: int) -> str:
     return f"{name} (id {identity})"
 
 
-def _check_unique(part: str, ids: Sequence[int | str], findings: Findings) -> None:
+def _is_new(
+    part: str, identity: int | str, number: int, first: dict[int | str, int], findings: Findings
+) -> bool:
+    """Whether no earlier entry has this id; `first` has where each was."""
+    earlier = first.setdefault(identity, number)
+    if earlier == number:
+        return True
     kind = Fault(f"{part} with an id that an earlier one has", "expected an id of its own for each")
-    first: dict[int | str, int] = {}
-    for number, identity in enumerate(ids, 1):
-        earlier = first.setdefault(identity, number)
-        if earlier != number:
-            findings.add(kind, f"{place(identity, number)} as entry {earlier}")
+    findings.add(kind, f"{place(identity, number)} as entry {earlier}")
+    return False
 
 
 def has_fields(part: str, raw: Any, number: int, names: Sequence[str], findings: Findings) -> bool:
@@ -202,8 +298,16 @@ def is_number(value: Any) -> bool:
     return type(value) in (int, float) and abs(value) < 1e300 and math.isfinite(value)
 
 
-def _whole(value: Any) -> bool:
-    return type(value) is int
+def whole_number(value: Any) -> int | None:
+    """A value that is a whole number, 3.0 included; None: it is none."""
+    if type(value) is float and is_number(value) and value.is_integer():
+        return int(value)
+    return value if type(value) is int else None
+
+
+def _is_decimal(text: str) -> bool:
+    """Whether it is a whole number, of a length that ids have."""
+    return text.isascii() and text.isdigit() and len(text) < 20
 
 
 def _is_text(value: Any) -> TypeGuard[str]:

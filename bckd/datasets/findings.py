@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from typing import Any, NoReturn
+from typing import Any
 
 from bckd.system.errors import InputError
-from bckd.system.telling import some, tell_some
+from bckd.system.telling import SHOWN, some, tell, tell_some
 
 _LONGEST = 60  # characters of a value that are shown
 
@@ -32,24 +32,31 @@ class Oddity:
     what: str
 
 
+Kind = Fault | Oddity
+
+
 @dataclass
 class Findings:
     """Places where something was found, by its kind.
 
     Attributes:
         source: the file, for the sentences.
+        entries: numbers of the entries of a list, from 1 on, of the kinds that are told with them.
     """
 
     source: object
     faults: dict[Fault, list[str]] = field(default_factory=dict)
     oddities: dict[Oddity, list[str]] = field(default_factory=dict)
+    entries: dict[Kind, list[int]] = field(default_factory=dict)
 
-    def add(self, kind: Fault | Oddity, place: str) -> None:
-        """Note one more of a kind, and where."""
+    def add(self, kind: Kind, *places: str, entry: int | None = None) -> None:
+        """Note one more of a kind, and where; no place: it is a matter of the whole file."""
         if isinstance(kind, Fault):
-            self.faults.setdefault(kind, []).append(place)
+            self.faults.setdefault(kind, []).extend(places)
         else:
-            self.oddities.setdefault(kind, []).append(place)
+            self.oddities.setdefault(kind, []).extend(places)
+        if entry is not None:
+            self.entries.setdefault(kind, []).append(entry)
 
     def check(self) -> None:
         """Refuse the input for the kind of fault that there is most of.
@@ -57,22 +64,24 @@ class Findings:
         Raises:
             InputError: with its number and first three places, and how many other faults there are.
         """
-        if self.faults:
-            self.refuse(max(self.faults, key=lambda kind: len(self.faults[kind])))
-
-    def refuse(self, kind: Fault) -> NoReturn:
-        """Refuse the input for one kind of fault; raises as `check`."""
+        if not self.faults:
+            return
+        kind = max(self.faults, key=lambda kind: len(self.faults[kind]))
         places = self.faults[kind]
         others = sum(map(len, self.faults.values())) - len(places)
-        more = f" (and {others} other faults)" if others else ""
-        raise InputError(
-            f"{self.source}: {some(f'{kind.what} ({{}})', places)}; {kind.expected}{more}"
-        )
+        also = f"and {others} other fault{'s' if others > 1 else ''}; " if others else ""
+        hidden = others or len(places) > SHOWN
+        more = f" ({also}`bckd data check` lists them all)" if hidden else ""
+        what = some(f"{kind.what} ({{}})", places) if places else kind.what
+        raise InputError(f"{self.source}: {what}; {kind.expected}{more}")
 
     def tell(self) -> None:
         """Tell every oddity."""
         for kind, places in self.oddities.items():
-            tell_some(f"{self.source}: {kind.what} ({{}})", places)
+            if places:
+                tell_some(f"{self.source}: {kind.what} ({{}})", places)
+            else:
+                tell(f"{self.source}: {kind.what}")
 
 
 def place(identity: Any, number: int) -> str:

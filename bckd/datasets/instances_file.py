@@ -17,8 +17,9 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import UNSET, MsgspecError, Raw, Struct, UnsetType
 
+from bckd.datasets.other_formats import format_of
 from bckd.system.errors import InputError
-from bckd.system.files import parse_json, read_bytes, read_json
+from bckd.system.files import parse_json, read_bytes, read_json, reading
 
 _BLOCK = 1 << 20  # bytes
 
@@ -29,8 +30,10 @@ class Image(Struct):
     id: Any = None
     file_name: Any = UNSET
     coco_url: Any = None
+    path: Any = None
     width: Any = None
     height: Any = None
+    deleted: Any = None
 
 
 class Category(Struct):
@@ -49,6 +52,9 @@ class Annotation(Struct):
     bbox: Any = None
     area: Any = None
     iscrowd: Any = None
+    segmentation: Raw = Raw()  # as it stands in the file: most are long, and few are looked at
+    attributes: Any = None
+    deleted: Any = None
 
 
 class _File(Struct):
@@ -64,6 +70,7 @@ class InstanceLists:
     Attributes:
         annotations: made as they are asked for, so that they never lie in memory together; None:
             the file has no such list.
+        marked: whether a byte order mark precedes them.
 
     Raises:
         InputError: while entries are asked for: one has a number of thousands of digits.
@@ -72,6 +79,7 @@ class InstanceLists:
     images: Iterable[Image | Any]
     categories: Iterable[Category | Any]
     annotations: Iterable[Annotation | Any] | None
+    marked: bool = False
 
 
 def read_lists(path: Path) -> InstanceLists:
@@ -83,12 +91,28 @@ def read_lists(path: Path) -> InstanceLists:
     """
     if not path.exists():
         raise InputError(f"annotation file {path} does not exist")
-    lists = _quickly(path) or _by_python(path)
+    lists = _quickly(path) or _by_python(read_json(path), path)
+    return _listed(lists, path, is_marked(path))
+
+
+def lists_of(content: Any, path: Path, marked: bool = False) -> InstanceLists:
+    """As `read_lists`, of what Python's reader made of a file."""
+    return _listed(_by_python(content, path), path, marked)
+
+
+def is_marked(path: Path) -> bool:
+    """Whether a file begins with a byte order mark, of UTF-8."""
+    with reading(path), path.open("rb") as file:
+        return file.read(len(codecs.BOM_UTF8)) == codecs.BOM_UTF8
+
+
+def _listed(lists: _File, path: Path, marked: bool) -> InstanceLists:
     rows = lists.annotations
     return InstanceLists(
         _entries(Image, lists.images, path),
         _entries(Category, lists.categories, path),
         None if rows is UNSET else _entries(Annotation, rows, path),
+        marked,
     )
 
 
@@ -108,9 +132,10 @@ def _quickly(path: Path) -> _File | None:
     return lists if lists.images and lists.categories else None
 
 
-def _by_python(path: Path) -> _File:
+def _by_python(content: Any, path: Path) -> _File:
     """As `_quickly`, its entries as Python has them."""
-    content = read_json(path)
+    if (other := format_of(content)) is not None:
+        raise InputError(f"{path} is {other}; expected COCO's, which the tool exports as well")
     if not isinstance(content, dict):
         raise InputError(f"annotation file {path} holds no object; expected COCO format")
     for key in ("images", "annotations", "categories"):

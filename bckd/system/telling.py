@@ -8,7 +8,7 @@ from contextvars import ContextVar
 
 from bckd.system.launcher import is_first
 
-_SHOWN = 3  # of many of a kind
+SHOWN = 3  # of many of a kind
 _told: ContextVar[set[str] | None] = ContextVar("told", default=None)  # within `each_once`
 
 
@@ -52,5 +52,5 @@ def some(what: str, names: list[str]) -> str:
 
 def first_of(names: list[str], separator: str = ", ") -> str:
     """The first three of a list in words, and how many more there are."""
-    more = len(names) - _SHOWN
-    return separator.join(names[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
+    more = len(names) - SHOWN
+    return separator.join(names[:SHOWN]) + (f" and {more} more" if more > 0 else "")

@@ -463,7 +463,7 @@ def test_eval_on_a_challenge_s_file_writes_detections(
     options = ["--data.workers", 0, "--device", "cpu", "--detections", tmp_path / "d.json"]
     code, text, _ = call("eval", tiny_teacher, *data, *options)
     assert code == 0
-    assert f"{test} has no 'annotations': AP is unknown" in text
+    assert f"{test}: there are no 'annotations', so AP is unknown" in text
     assert text.splitlines()[-1] == "AP is unknown: no object to find is listed"
     found = json.loads((tmp_path / "d.json").read_text())
     assert {row["image_id"] for row in found} == {row["id"] for row in content["images"]}

@@ -505,7 +505,7 @@ class TestErrors:
 
         message = error_of(write(tmp_path, spoil))
         assert "no id in 'categories' (2): id 22 (entry 2) has 1, id 23 (entry 3) has 1" in message
-        assert message.endswith("(and 1 other faults)")
+        assert message.endswith("(and 1 other fault; `bckd data check` lists them all)")
 
 
 class TestReadings:

@@ -384,7 +384,7 @@ class TestVerify:
         content[len(content) // 2] ^= 0xFF
         path.write_bytes(content)
         (line,) = faults_of_copy(tmp_path, progress=False)
-        assert f"image {path} cannot be decoded" in line
+        assert f"{path} cannot be decoded" in line
 
     def test_an_unknown_word(self) -> None:
         with pytest.raises(InputError, match="'data voc' is unknown; expected one of coco"):

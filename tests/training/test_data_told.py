@@ -76,7 +76,7 @@ def test_what_is_not_learnt(data: DataConfig, told: Told) -> None:
     lines = told()
     unlearnt = "classes without a box to learn from (2): 'parts' (id 0), 'nut' (id 3)"
     assert f"{path}: {unlearnt}" in lines  # of the nuts a crowd alone is left
-    assert f"{path}: boxes below a pixel are not learnt (1)" in lines
+    assert f"{path}: boxes below a pixel are not learnt (1): entry 1" in lines
     left_out = "are left out of training (1)"
     assert f"{path}: images without a box {left_out}: empty.png" in lines
     crowd = "with nothing but crowd regions or boxes below a pixel"
@@ -100,7 +100,7 @@ def test_no_object_to_find(data: DataConfig, told: Told) -> None:
     path = data.root / data.val_annotations
     change(path, lambda content: content["annotations"].clear())
     validation_data(data)
-    assert told() == [f"{path} has no object to find: AP is unknown"]
+    assert told() == [f"{path}: there is no object to find, so AP is unknown"]
 
 
 def test_images_that_are_there_twice_and_turned(data: DataConfig, told: Told) -> None:

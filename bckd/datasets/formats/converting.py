@@ -19,7 +19,7 @@ from bckd.datasets.formats.labelled import Box, LabelledImage, LabelledSet, Tree
 from bckd.datasets.formats.splitting import PARTS, draw
 from bckd.system.errors import InputError
 from bckd.system.files import one_maker, whole_folder, write_atomically, writing
-from bckd.system.telling import tell, tell_some
+from bckd.system.telling import some, tell
 
 CLIPPED = Oddity("boxes that reach beyond their image are clipped to it")
 NO_AREA = Oddity("boxes without width or height, or outside their image, are left out")
@@ -134,13 +134,17 @@ def _hint(tree: Tree) -> str:
 
 def _refuse(findings: Findings) -> None:
     """Refuse a source for its faults, all of which are told where they are of several kinds."""
-    if len(findings.faults) < 2:
-        findings.check()
-        return
-    for kind, places in findings.faults.items():
-        tell_some(f"{findings.source}: {kind.what} ({{}}; {kind.expected})", places)
-    count = sum(map(len, findings.faults.values()))
-    raise InputError(f"{findings.source} has {count} faults, told above; nothing is written")
+    sentences = [
+        some(f"{findings.source}: {kind.what} ({{}}; {kind.expected})", places)
+        for kind, places in findings.faults.items()
+    ]
+    if len(sentences) == 1:
+        raise InputError(sentences[0])
+    if sentences:
+        for sentence in sentences:
+            tell(sentence)
+        count = sum(map(len, findings.faults.values()))
+        raise InputError(f"{findings.source} has {count} faults, told above; nothing is written")
 
 
 def _divided(labelled: LabelledSet, val_share: float) -> LabelledSet:

@@ -1,0 +1,89 @@
+"""Image size, strides and anchors that fit the objects of a data set.
+
+The rules, and where they are from:
+
+- An object wants two cells of the finest level across, else what lies beside it takes its
+  location; half the objects of each class should have them (`MIN_CELLS`).
+- Nothing is gained by images larger than their files.
+- An anchor fits a box if no side of it is more than four times that of the other: the measure of
+  YOLOv5's AutoAnchor, whose share of boxes that some anchor fits is the best possible recall.
+- The coarsest anchor is as large as the large objects (95 %), so that they have a level.
+- A class of fewer than `FEW` boxes says nothing about sizes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from bckd.datasets.annotations import Annotations
+from bckd.datasets.object_sizes import ObjectSizes, quantiles, resized_sides, scales
+from bckd.image_size import ImageSize
+
+MIN_CELLS = 2  # of the finest level, across an object
+FEW = 20  # boxes of a class: one of them is 5 % of all that is learnt of it
+FIT = 4.0  # largest ratio of a box's side to an anchor's
+SCALES = tuple(n / 2 for n in range(4, 17))  # 2 to 8 strides, that an anchor may be wide
+LEVELS = (3, 8)  # fewest and most
+
+
+def smallest_class(sizes: Sequence[ObjectSizes]) -> ObjectSizes | None:
+    """The class of the smallest median, of those with boxes enough; None: there is none."""
+    told = [each for each in sizes if each.boxes >= FEW]
+    return min(told, key=lambda each: each.median, default=None)
+
+
+def enlarged(annotations: Annotations, size: ImageSize, factor: float) -> ImageSize | None:
+    """A size that shows objects larger by a factor, as far as the files allow it.
+
+    Sides are rounded up to the padding multiple.
+
+    Returns:
+        None: half the files are no larger than this already.
+    """
+    allowed = 1 / float(np.median(scales(annotations, size)))
+    factor = min(factor, allowed)
+    if factor <= 1:
+        return None
+    short, long = (size.padded(math.ceil(factor * x)) for x in (size.short_side, size.long_side))
+    return ImageSize(short, long, size.pad_multiple, size.centred)
+
+
+def best_possible_recall(sides: np.ndarray, strides: Sequence[int], anchor_scale: float) -> float:
+    """The share of boxes that a square anchor of some level fits, as AutoAnchor measures it.
+
+    Args:
+        sides: (N, 2), one or more.
+    """
+    anchors = anchor_scale * np.array(strides, dtype=np.float64)
+    ratio = sides[:, None, :] / anchors[None, :, None]
+    worst = np.maximum(ratio, 1 / ratio).max(axis=2)  # (N, levels)
+    return float((worst.min(axis=1) < FIT).mean())
+
+
+def fitting_scale(sides: np.ndarray, strides: Sequence[int]) -> float:
+    """The width of an anchor in strides that fits most boxes; of equals the largest.
+
+    A large one leaves an object many cells, as the official 8 does.
+    """
+    return max(SCALES, key=lambda scale: (best_possible_recall(sides, strides, scale), scale))
+
+
+def fitting_strides(
+    annotations: Annotations, size: ImageSize, finest: int, anchor_scale: float
+) -> tuple[int, ...]:
+    """Strides, doubling, up to the first whose anchor is as large as the large objects.
+
+    None of three or more is wider than an image.
+    """
+    sides, _ = resized_sides(annotations, size)
+    large = quantiles(np.sqrt(sides.prod(axis=1)))[2]
+    strides = [finest * 2**n for n in range(LEVELS[0])]
+    room = size.padded(size.short_side)
+    while (
+        len(strides) < LEVELS[1] and anchor_scale * strides[-1] < large and 2 * strides[-1] <= room
+    ):
+        strides.append(2 * strides[-1])
+    return tuple(strides)
