@@ -140,7 +140,7 @@ def _average(
 
 
 def interval(values: np.ndarray) -> Interval:
-    """Of a measure (1 + B,), as `Scores` has it; resamples without anything to find are left out."""
+    """Of a measure (1 + B,), as `Scores` has it; resamples with nothing to find are left out."""
     if not math.isfinite(values[0]):
         return Interval(None, None, None)
     drawn = values[np.isfinite(values)]
