@@ -75,7 +75,7 @@ def _largest(counts: np.ndarray, names: list[str]) -> str:
     np.fill_diagonal(pairs, 0)
     order = np.argsort(-pairs, axis=None, kind="stable")[:TOLD]
     told = [
-        f"{names[row]} taken for {names[column]} {pairs[row, column]} times"
+        f"{names[row]} taken for {names[column]} ({pairs[row, column]})"
         for row, column in zip(*np.unravel_index(order, pairs.shape), strict=True)
         if pairs[row, column]
     ]

@@ -137,8 +137,8 @@ def _measures(findings: Findings) -> str:
         + _note(
             "In percent, by COCO's definition (IoU .50 to .95, 100 detections an image and class); "
             "APs, APm, APl: objects below 32 x 32 pixels, up to 96 x 96, above. AR100 is the mean "
-            f"recall. Small: the middle 95 % of {findings.resamplings:,} resamples of the images "
-            f"(bootstrap, seed {findings.seed})."
+            "recall. Below each number: an interval of 95 % by the bootstrap over images "
+            f"({findings.resamplings:,} resamples, seed {findings.seed}, bias-corrected)."
         )
     )
 
@@ -231,6 +231,7 @@ def _classes(findings: Findings) -> str:
             }
             if shown
             else {},
+            first=1,
         )
     )
     content = table(head, rows) + f'<div class="curves">{"".join(plots)}</div>'
@@ -292,7 +293,6 @@ def _points(findings: Findings) -> str:
 
 
 def _confusion(findings: Findings) -> str:
-    many = len(findings.detectors) > 1
     parts = []
     for number, x in enumerate(findings.detectors):
         if x.point.threshold is None:
@@ -300,16 +300,14 @@ def _confusion(findings: Findings) -> str:
             continue
         matrix = confusion_html(x.confusion, list(findings.data.objects))
         title = f"{x.name}, scores from {x.point.threshold:.2f} on"
-        parts.append(
-            _folded(title, matrix, number > 0) if many else f"<p>{html.escape(title)}</p>{matrix}"
-        )
-        if many and number == 0:
-            parts[-1] = f"<p>{html.escape(title)}</p>{matrix}"
-    return f"<h2>Confusion</h2>{''.join(parts)}" + _note(
+        first = f"<p>{html.escape(title)}</p>{matrix}"
+        parts.append(_folded(title, matrix, True) if number else first)
+    note = _note(
         "Rows: classes of the objects; columns: of the detections that lie on them (IoU from .5 "
-        "on, whatever the class). The last column are objects without a detection, the last "
-        "row detections without an object. Scores from the best threshold for all classes on."
+        "on, whatever the class). The last column are objects without a detection, the last row "
+        "detections without an object. Scores from the best threshold for all classes on."
     )
+    return f"<h2>Confusion</h2>{''.join(parts)}{note}"
 
 
 def _errors(findings: Findings) -> str:
@@ -331,7 +329,7 @@ def _gallery(gallery: Gallery) -> str:
         cells = "".join(jpeg_figure(x.data, x.title, file, x.below) for x in pictures)
         rows.append(
             f'<p class="dim">{html.escape(file)}</p>'
-            f'<div class="seen" style="--columns:{min(len(pictures), 5)}">{cells}</div>'
+            f'<div class="seen" style="--columns:{min(max(len(pictures), 3), 5)}">{cells}</div>'
         )
     if not rows:
         return ""
@@ -379,7 +377,7 @@ def _made(findings: Findings) -> str:
         parts.append(table(head, differing) if differing else "<p>none</p>")
     if rows:
         parts.append(_folded(f"all {len(rows)} settings", table(head, rows), True))
-    parts += [_weights(x) for x in findings.detectors]
+    parts.append(_weights(findings.detectors))
     machine = findings.machine
     parts.append(
         _note(
@@ -390,9 +388,14 @@ def _made(findings: Findings) -> str:
     return "".join(parts)
 
 
-def _weights(one: DetectorFindings) -> str:
-    rows = [["asked for as", one.source]]
-    rows += [["SHA-256", one.made.sha256]] if one.made.sha256 else []
-    rows += [list(pair) for pair in one.made.record.items()]
-    without = "" if one.made.recipe else _note("No recipe lies beside these weights.")
-    return f"<p>{html.escape(one.name)}</p>{table(['', ''], rows)}{without}"
+def _weights(detectors: Sequence[DetectorFindings]) -> str:
+    """What the files of weights say themselves."""
+    facts = [
+        {"asked for as": x.source, "SHA-256": (x.made.sha256 or "-")[:12], **x.made.record}
+        for x in detectors
+    ]
+    fields = dict.fromkeys(field for each in facts for field in each)
+    rows = [[field, *(each.get(field, "-") for each in facts)] for field in fields]
+    without = [x.name for x in detectors if x.made.recipe is None]
+    note = _note(f"No recipe lies beside the weights of {', '.join(without)}.") if without else ""
+    return table(["weights", *(x.name for x in detectors)], rows) + note

@@ -7,6 +7,7 @@ import html
 import io
 from collections.abc import Iterable, Sequence
 
+from matplotlib.figure import Figure
 from PIL import Image
 
 STYLE = """
@@ -35,9 +36,10 @@ svg { width: 100%; height: auto; display: block; } svg text { fill: var(--dim); 
 .legend i { display: inline-block; width: .8em; height: .8em; border-radius: 2px;
   margin-right: .3em; }
 .wide { overflow-x: auto; } .zero { stroke: var(--dim); } svg text.name { fill: var(--text); }
-.plots { max-width: 46rem; } td small { display: block; color: var(--dim); }
+.plots { max-width: 34rem; } td small { display: block; color: var(--dim); }
 .squares rect { fill: var(--fill); } svg.squares text { font-size: 8px; }
 .matrix td:not(:first-child) { border: 1px solid var(--line); }
+.wide > img { width: 100%; min-width: 36rem; border-radius: .4rem; }
 details { margin: .5rem 0; } summary { cursor: pointer; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .9rem;
   white-space: nowrap; overflow-wrap: normal; }
@@ -48,7 +50,7 @@ th:first-child, td:first-child { text-align: left; padding-left: 0; }
 @media (max-width: 40rem) { table { font-size: .8rem; } th, td { padding: .2rem .3rem; }
   th, td:first-child { white-space: normal; }
   .seen { grid-template-columns: 1fr 1fr; }
-  .seen figure:first-child { grid-column: 1 / -1; } }
+  .seen figure:first-child:nth-last-child(odd) { grid-column: 1 / -1; } }
 """ + "".join(
     f".line.c{n} {{ stroke: var(--c{n}); }} circle.c{n} {{ fill: var(--c{n}); }} "
     f"i.c{n} {{ background: var(--c{n}); }}\n"
@@ -111,3 +113,16 @@ def image_in_base64(picture: Image.Image) -> str:
     buffer = io.BytesIO()
     picture.save(buffer, "JPEG", quality=80)
     return base64.b64encode(buffer.getvalue()).decode()
+
+
+def figure_in_page(figure: Figure, text: str) -> str:
+    """A figure of matplotlib, on white by day and night, which scrolls in its own box.
+
+    Args:
+        text: what it shows, for those who don't see it.
+    """
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=130, facecolor="white")
+    data = base64.b64encode(buffer.getvalue()).decode()
+    image = f'<img alt="{html.escape(text)}" src="data:image/png;base64,{data}">'
+    return f'<div class="wide">{image}</div>'

@@ -15,12 +15,13 @@ _NAME, _LINE = 15, 11  # pixels of a row's name and of each of its lines
 Row = Mapping[str, Interval]  # by detector
 
 
-def interval_plot(title: str, rows: Mapping[str, Row]) -> str:
+def interval_plot(title: str, rows: Mapping[str, Row], first: int = 0) -> str:
     """A figure of intervals in percent, on one axis; nothing where no value is known.
 
     Args:
         rows: by the name that stands above their lines. All have the same detectors, in the same
             order.
+        first: number of the colour of a row's first line.
     """
     known = [x for row in rows.values() for x in row.values() if x.value is not None]
     if not known:
@@ -45,17 +46,17 @@ def interval_plot(title: str, rows: Mapping[str, Row]) -> str:
         parts.append(f'<text class="name" x="{SIDE}" y="{y + 12}">{html.escape(name)}</text>')
         y += _NAME
         for number, one in enumerate(row.values()):
-            middle = y + _LINE * number + 5
+            middle, hue = y + _LINE * number + 5, f"c{(first + number) % 8}"
             if one.value is not None:
                 low, value, high = (place(x or 0) for x in (one.low, one.value, one.high))
                 parts.append(
-                    f'<line class="line c{number % 8}" x1="{low:.1f}" x2="{high:.1f}" '
+                    f'<line class="line {hue}" x1="{low:.1f}" x2="{high:.1f}" '
                     f'y1="{middle}" y2="{middle}"/>'
-                    f'<circle class="c{number % 8}" cx="{value:.1f}" cy="{middle}" r="3.2"/>'
+                    f'<circle class="{hue}" cx="{value:.1f}" cy="{middle}" r="3.2"/>'
                 )
         y += _LINE * len(names) + 4
     legend = "".join(
-        f'<span><i class="c{number % 8}"></i>{html.escape(name)}</span>'
+        f'<span><i class="c{(first + number) % 8}"></i>{html.escape(name)}</span>'
         for number, name in enumerate(names)
     )
     return (
