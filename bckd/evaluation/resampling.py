@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 
@@ -17,16 +18,17 @@ RESAMPLINGS = 1000
 LEVEL = 0.95
 RECALLS = np.linspace(0.0, 1.0, 101)  # at which COCO's AP asks for the precision
 MEASURES = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR100")
+_NORMAL = NormalDist()
 _PART = 4_000_000  # pairs of resample and detection that are looked at together
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A value, and between what it lies in 95 % of the resamples.
+    """A value, and its interval of 95 % (see `interval`).
 
     Attributes:
         value: on the images as they are; None where nothing is to be found.
-        low, high: the percentiles 2.5 and 97.5; None where `value` is.
+        low, high: the ends; None where `value` is.
     """
 
     value: float | None
@@ -140,14 +142,23 @@ def _average(
 
 
 def interval(values: np.ndarray) -> Interval:
-    """Of a measure (1 + B,), as `Scores` has it; resamples with nothing to find are left out."""
+    """Of a measure (1 + B,), as `Scores` has it; resamples with nothing to find are left out.
+
+    Images that are there twice, and classes that are not drawn, move AP by themselves, mostly up:
+    the percentiles are those of the bias-corrected bootstrap (Efron 1981), which takes the share
+    of resamples below the value for what it would be without.
+    """
     if not math.isfinite(values[0]):
         return Interval(None, None, None)
-    drawn = values[np.isfinite(values)]
-    low, high = np.quantile(
-        drawn[1:] if len(drawn) > 1 else drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]
-    )
-    return Interval(float(values[0]), float(low), float(high))
+    value, drawn = values[0], values[1:][np.isfinite(values[1:])]
+    if not len(drawn):
+        return Interval(float(value), float(value), float(value))
+    below = np.mean(drawn < value) + np.mean(drawn == value) / 2
+    least = 1 / (2 * len(drawn))
+    shift = 2 * _NORMAL.inv_cdf(float(np.clip(below, least, 1 - least)))
+    ends = [_NORMAL.cdf(shift + _NORMAL.inv_cdf(x)) for x in ((1 - LEVEL) / 2, (1 + LEVEL) / 2)]
+    low, high = np.quantile(drawn, ends)
+    return Interval(float(value), float(low), float(high))
 
 
 def precision_at(one: ClassMatches, iou: float) -> np.ndarray | None:

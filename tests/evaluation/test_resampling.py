@@ -194,3 +194,21 @@ def test_resamples_have_all_images_once_first_and_are_the_same_each_time() -> No
     assert (weights[0] == 1).all() and (weights.sum(axis=1) == 30).all()
     assert np.array_equal(weights, resamples(30, 20, seed=3))
     assert len(np.unique(weights, axis=0)) == 21
+
+
+def test_an_interval_is_moved_by_as_much_as_resamples_are() -> None:
+    """Of draws around the value: the percentiles; of draws that lie higher: lower ones of them."""
+    draws = np.linspace(-1, 1, 2001)
+    one = interval(np.array([0.0, *draws]))
+    assert one.low == pytest.approx(-0.95, abs=0.002) and one.high == pytest.approx(0.95, abs=0.002)
+    moved = interval(np.array([0.0, *(draws + 0.3005)]))
+    assert moved.low is not None and moved.high is not None
+    assert moved.low < -0.95 + 0.3 and moved.high < 0.95 + 0.3
+    below = interval(np.array([0.0, *(draws - 0.3005)]))
+    assert [below.low, below.high] == pytest.approx([-moved.high, -moved.low])
+
+
+def test_resamples_without_anything_to_find_are_left_out() -> None:
+    assert interval(np.array([0.5, np.nan, 0.5, 0.5])) == Interval(0.5, 0.5, 0.5)
+    assert interval(np.array([0.5])) == Interval(0.5, 0.5, 0.5)
+    assert interval(np.array([np.nan, 0.5])) == Interval(None, None, None)
