@@ -170,5 +170,6 @@ def _sorted(entries: Sequence[_Entry], objects: np.ndarray) -> ClassMatches:
     )
     order = np.argsort(images, kind="stable")
     order = order[np.argsort(-scores[order], kind="stable")]
-    chosen = (column[..., order] for column in (rows, images, scores, right, counted))
-    return ClassMatches(*chosen, objects)
+    return ClassMatches(
+        rows[order], images[order], scores[order], right[:, order], counted[:, order], objects
+    )

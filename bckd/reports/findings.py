@@ -177,8 +177,9 @@ class Findings:
     differences: list[Difference]
 
     def to_json(self) -> dict[str, object]:
-        """As JSON has it."""
-        return finite_or_none(asdict(self))  # type: ignore[no-any-return]
+        """As JSON has it: nan is null."""
+        content: dict[str, object] = finite_or_none(asdict(self))
+        return content
 
     @classmethod
     def from_json(cls, content: object, name: str = "") -> Findings:
