@@ -7,7 +7,7 @@ were drawn twice count twice, and no detection is matched anew.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import NormalDist
 
 import numpy as np
@@ -95,6 +95,7 @@ def _mean(values: np.ndarray) -> np.ndarray:
 
 def _of_class(one: ClassMatches, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Average precision and recall of a class, each (B, IoU); nan where it has no object."""
+    one = _that_count(one)
     size = max(_PART // max(len(one.rows), 1), 1)
     parts = [weights[start : start + size] for start in range(0, len(weights), size)]
     found = [_of_part(one, part) for part in parts]
@@ -102,22 +103,33 @@ def _of_class(one: ClassMatches, weights: np.ndarray) -> tuple[np.ndarray, np.nd
     return precision, recall
 
 
+def _that_count(one: ClassMatches) -> ClassMatches:
+    """Without the detections that count at no IoU: in a range of areas these are most."""
+    rows = np.flatnonzero(one.counted.any(axis=0))
+    names = ("rows", "images", "scores", "right", "counted")
+    return replace(one, **{name: getattr(one, name)[..., rows] for name in names})
+
+
 def _of_part(one: ClassMatches, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     objects = (weights @ one.objects).astype(np.float64)
-    drawn = weights[:, one.images]
     precision, recall = (np.full((len(weights), len(IOUS)), np.nan) for _ in range(2))
     there = objects > 0
-    cumulated: dict[bytes, np.ndarray] = {}  # IoUs mostly count the same detections
+    tried_by: dict[bytes, np.ndarray] = {}  # IoUs mostly count the same detections
     for n in range(len(IOUS)):
         counted, right = one.counted[n], one.right[n]
         key = counted.tobytes()
-        if key not in cumulated:
-            cumulated = {key: np.cumsum(drawn[:, counted], axis=1, dtype=np.int32)}
-        tried = cumulated[key][:, right[counted]]
-        hits = np.cumsum(drawn[:, right], axis=1, dtype=np.int32)
+        if key not in tried_by:
+            tried_by = {key: _cumulated(weights, one.images[counted])}
+        tried = tried_by[key][:, right[counted]]
+        hits = _cumulated(weights, one.images[right])
         values = _average(hits[there], tried[there], objects[there, None])
         precision[there, n], recall[there, n] = values
     return precision, recall
+
+
+def _cumulated(weights: np.ndarray, images: np.ndarray) -> np.ndarray:
+    """(B, detections) how many there are up to each, whose images these are."""
+    return np.cumsum(np.take(weights, images, axis=1), axis=1, dtype=np.int32)
 
 
 def _average(
