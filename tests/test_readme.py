@@ -21,6 +21,7 @@ from bckd.commands.evaluate import EvalOptions
 from bckd.commands.main import COMMANDS
 from bckd.commands.options import DemoOptions, ProtocolOptions
 from bckd.commands.parsing import parse
+from bckd.commands.report import ReportOptions
 from bckd.commands.scenes import ScenesOptions
 from bckd.commands.train import TrainOptions
 from bckd.export.options import ExportOptions
@@ -54,6 +55,7 @@ OPTIONS = {
     "export": ExportOptions,
     "protocols": ProtocolOptions,
     "demo": DemoOptions,
+    "report": ReportOptions,
     "study": StudyOptions,
 }
 

@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).parents[1] / "bckd"
 # is the hall: what stands in no room (bckd/structures.py, ...), but for what `bckd.load` gives.
 FLOORS: list[set[str | None]] = [
     {"commands", "course", "prediction"},
-    {"viz"},
+    {"viz", "comparison"},
     {"studies", "bench"},
     {"training"},
     {"reports"},

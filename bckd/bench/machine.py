@@ -28,7 +28,7 @@ def this_machine(device: torch.device, dtype: torch.dtype) -> Machine:
         dtype: that networks compute in.
     """
     return Machine(
-        device=_name(device),
+        device=device_name(device),
         threads=torch.get_num_threads(),
         cores=_cores(),
         system=platform.platform(),
@@ -70,7 +70,8 @@ def _cores() -> int:
     return os.cpu_count() or 1
 
 
-def _name(device: torch.device) -> str:
+def device_name(device: torch.device) -> str:
+    """What the processor or the card is called."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     told = Path("/proc/cpuinfo")

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import html
-import io
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +11,7 @@ from matplotlib.figure import Figure
 
 from bckd.datasets.coco import CocoDataset
 from bckd.models.dense import DenseDetector
+from bckd.reports.html_parts import document, figure_in_page, table
 from bckd.reports.seen import pick_images
 from bckd.structures import Batch
 from bckd.training.run_log import read_log
@@ -23,18 +21,6 @@ from bckd.viz.pictures import pictures_of
 from bckd.viz.score_maps import score_map_grid
 
 NAMES = {"none": "no distillation", "softmax": "softmax", "BCKD": "BCKD", "teacher": "teacher"}
-STYLE = """
-:root { color-scheme: light dark; --line: #8886; --card: #fff; }
-body { font: 16px/1.55 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; }
-body { padding: 0 1rem; }
-h1 { font-size: 1.6rem; } h2 { font-size: 1.2rem; margin-top: 2.2rem; }
-.wide { overflow-x: auto; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-th, td { padding: .35rem .8rem; border-bottom: 1px solid var(--line); text-align: right; }
-th:first-child, td:first-child { text-align: left; }
-img { width: 100%; min-width: 36rem; background: var(--card); border-radius: .4rem; }
-.note { opacity: .85; }
-"""
 
 
 def report(
@@ -56,31 +42,31 @@ def report(
     curves = training_curves({name: read_log(folder) for name, folder in folders.items()})
     maps = _score_maps(pictures, detectors, batch)
     boxes = _detections(pictures, detectors, batch)
-    return f"""<!doctype html>
-<html lang="en"><head><meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>bckd demo</title><style>{STYLE}</style></head><body>
-<h1>One teacher, three students</h1>
-{_introduction(results)}
-<div class="wide">{_table(results)}</div>
-<p class="note">AP in percent on {len(validation)} images the students never saw.
+    parts = [
+        "<h1>One teacher, three students</h1>",
+        _introduction(results),
+        _table(results),
+        f"""<p class="dim">AP in percent on {len(validation)} images the students never saw.
 Score error: mean |p<sub>s</sub> - p<sub>t</sub>| over all locations and classes.
 Logit shift: mean of l<sub>s</sub> - l<sub>t</sub>; softmax distillation can't see it.
 This is one seed: two runs of one method differ by about as much as two close methods here.
-notebooks/evidence.md has the comparison over several seeds.</p>
-<h2>Training</h2>
-{_image(curves, "loss terms of the three students over the training steps")}
-<p class="note">Unweighted loss terms; lower is better. A term is drawn for the runs that
-use it.</p>
-<h2>Score maps</h2>
-{_image(maps, "score maps of teacher and students, and their differences to the teacher")}
-<p class="note">Upper rows: the highest class score at each location of all pyramid levels.
-Lower rows: the largest gap to the teacher's score of any class. All panels share their scale.</p>
-<h2>Detections</h2>
-{_image(boxes, "ground truth and detections of teacher and students")}
-<p class="note">Detections with a score of at least 0.3; colours are classes.</p>
-</body></html>
-"""
+notebooks/evidence.md has the comparison over several seeds.</p>""",
+        "<h2>Training</h2>",
+        figure_in_page(curves, "loss terms of the three students over the training steps"),
+        """<p class="dim">Unweighted loss terms; lower is better. A term is drawn for the runs that
+use it.</p>""",
+        "<h2>Score maps</h2>",
+        figure_in_page(
+            maps, "score maps of teacher and students, and their differences to the teacher"
+        ),
+        """<p class="dim">Upper rows: the highest class score at each location of all levels.
+Lower rows: the largest gap to the teacher's score of any class. All panels share their scale.
+</p>""",
+        "<h2>Detections</h2>",
+        figure_in_page(boxes, "ground truth and detections of teacher and students"),
+        """<p class="dim">Detections with a score of at least 0.3; colours are classes.</p>""",
+    ]
+    return document("bckd demo", parts)
 
 
 def _introduction(results: dict[str, Any]) -> str:
@@ -103,9 +89,7 @@ def _table(results: dict[str, Any]) -> str:
     for run in results["runs"]:
         gap = [f"{run['score_error']:.4f}", f"{run['logit_shift']:+.2f}", f"{run['seconds']:.0f}"]
         rows.append([NAMES[run["method"]], *_percent(run), *gap])
-    cells = ["".join(f"<td>{html.escape(cell)}</td>" for cell in row) for row in rows]
-    body = "".join(f"<tr>{row}</tr>" for row in cells)
-    return f"<table><tr>{''.join(f'<th>{name}</th>' for name in head)}</tr>{body}</table>"
+    return table(head, rows)
 
 
 def _percent(metrics: dict[str, Any]) -> list[str]:
@@ -138,11 +122,3 @@ def _detections(
         found = detector.detect(moved.images, moved.sizes)
         columns[NAMES[name]] = [(d.boxes.cpu(), d.labels.cpu(), d.scores.cpu()) for d in found]
     return detection_grid(pictures, columns, detectors["teacher"].class_names)
-
-
-def _image(figure: Figure, text: str) -> str:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=130, facecolor="white")
-    data = base64.b64encode(buffer.getvalue()).decode()
-    image = f'<img alt="{html.escape(text)}" src="data:image/png;base64,{data}">'
-    return f'<div class="wide">{image}</div>'

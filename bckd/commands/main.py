@@ -20,6 +20,7 @@ COMMANDS = {
     "data": "bckd.commands.data",
     "train": "bckd.commands.train",
     "eval": "bckd.commands.evaluate",
+    "report": "bckd.commands.report",
     "export": "bckd.commands.export",
     "detectors": "bckd.commands.detectors",
     "protocols": "bckd.commands.protocols",
@@ -37,6 +38,7 @@ bckd: knowledge distillation for dense object detectors
   bckd data convert  a data set of YOLO's or Pascal VOC's files as one in COCO's format
   bckd train PRESET  train a detector, with or without a teacher
   bckd eval RUN      average precision of a run's student, or of any weights
+  bckd report RUN .. one page on runs or weights side by side: AP with intervals, errors, pictures
   bckd export RUN    a student as ONNX, as a torch.export program, or in the official layout
   bckd detectors     list the published weights that load by name
   bckd protocols     what softmax and sigmoid say of real score maps

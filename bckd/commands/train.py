@@ -65,3 +65,4 @@ def run(arguments: list[str]) -> None:
         return
     print_metrics(asdict(result.metrics))
     print(f"the student and its log are in {result.out} ({result.seconds:.0f} s)")
+    print(f"bckd report {result.out} makes a page of what it does well and badly")

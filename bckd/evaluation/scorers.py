@@ -69,7 +69,7 @@ def hotcoco_evaluation(results: Results, annotations: Annotations) -> hotcoco.CO
     Raises:
         InputError: a detection is of an image or a category that is not annotated.
     """
-    _check_known(results, annotations)
+    check_known(results, annotations)
     content = annotations.content
     images, categories = (
         {key: number for number, key in enumerate(sorted(row["id"] for row in content[part]))}
@@ -101,7 +101,7 @@ def _pycocotools_evaluation(results: Results, annotations: Annotations) -> Any:
     from pycocotools.coco import COCO  # late: it is not asked as a rule
     from pycocotools.cocoeval import COCOeval
 
-    _check_known(results, annotations)
+    check_known(results, annotations)
     truth, found = annotations.to_pycocotools(), COCO()
     with contextlib.redirect_stdout(io.StringIO()):
         if results:
@@ -122,7 +122,12 @@ _SCORERS: dict[Scorer, Callable[[Results, Annotations], Any]] = {
 }
 
 
-def _check_known(results: Results, annotations: Annotations) -> None:
+def check_known(results: Results, annotations: Annotations) -> None:
+    """Refuse a detection of an image or a category that is not annotated.
+
+    Raises:
+        InputError: naming the first one.
+    """
     known: dict[str, set[Any]] = {
         "image_id": {image.id for image in annotations.images},
         "category_id": set(annotations.category_ids),

@@ -17,20 +17,32 @@ _LOGARITHMIC = 8  # a ratio of largest to smallest value from which the axis is
 Line = tuple[Sequence[float], Sequence[float]]  # steps, values
 
 
-def curve(title: str, lines: Mapping[str, Line], last: int, *, plain: bool = False) -> str:
+def curve(
+    title: str,
+    lines: Mapping[str, Line],
+    last: int,
+    *,
+    plain: bool = False,
+    over: str = "the steps",
+    ends: tuple[float, float] | None = None,
+) -> str:
     """A figure of lines over the steps of a run; nothing where no line has a finite value.
 
     Args:
-        lines: by name, which the legend shows where there are several.
+        lines: by name, which the legend shows where there are several. Their colours go by their
+            places here, also where one before them has no value.
         last: the step at the right end.
         plain: a linear axis, whatever the values.
+        over: what goes from 0 to `last`, in place of steps.
+        ends: lowest and highest value of the axis; None: as the values say.
     """
-    thinned = {name: _thinned(*line) for name, line in lines.items()}
-    thinned = {name: line for name, line in thinned.items() if len(line[1])}
-    if not thinned:
+    colours = {name: f"c{number % 8}" for number, name in enumerate(lines)}
+    drawn = {name: thinned(*line) for name, line in lines.items()}
+    drawn = {name: line for name, line in drawn.items() if len(line[1])}
+    if not drawn:
         return ""
-    values = np.concatenate([y for _, y in thinned.values()])
-    low, high = float(values.min()), float(values.max())
+    values = np.concatenate([y for _, y in drawn.values()])
+    low, high = ends or (float(values.min()), float(values.max()))
     logarithmic = not plain and low > 0 and high / low > _LOGARITHMIC
     ticks, low, high = _scale(low, high, logarithmic)
     bend = math.log if logarithmic else float
@@ -48,26 +60,25 @@ def curve(title: str, lines: Mapping[str, Line], last: int, *, plain: bool = Fal
     for step, anchor in ((0, "start"), (last, "end")):
         x = LEFT if step == 0 else WIDTH - RIGHT
         parts.append(f'<text x="{x}" y="{HEIGHT - 5}" text-anchor="{anchor}">{step:,}</text>')
-    for number, (steps, ys) in enumerate(thinned.values()):
+    for name, (steps, ys) in drawn.items():
         xs = LEFT + steps / max(last, 1) * (WIDTH - LEFT - RIGHT)
         points = [(x, place(y)) for x, y in zip(xs.tolist(), ys.tolist(), strict=True)]
         path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
-        parts.append(f'<polyline class="line c{number % 8}" points="{path}"/>')
+        parts.append(f'<polyline class="line {colours[name]}" points="{path}"/>')
         x, y = points[-1]
-        parts.append(f'<circle class="c{number % 8}" cx="{x:.1f}" cy="{y:.1f}" r="2.5"/>')
+        parts.append(f'<circle class="{colours[name]}" cx="{x:.1f}" cy="{y:.1f}" r="2.5"/>')
     legend = "".join(
-        f'<span><i class="c{number % 8}"></i>{html.escape(name)}</span>'
-        for number, name in enumerate(thinned)
+        f'<span><i class="{colours[name]}"></i>{html.escape(name)}</span>' for name in drawn
     )
-    below = f'<div class="legend">{legend}</div>' if len(thinned) > 1 else ""
+    below = f'<div class="legend">{legend}</div>' if len(drawn) > 1 else ""
     return (
         f"<figure><figcaption>{html.escape(title)}</figcaption>"
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{html.escape(title)} over '
-        f'the steps">{"".join(parts)}</svg>{below}</figure>'
+        f'{html.escape(over)}">{"".join(parts)}</svg>{below}</figure>'
     )
 
 
-def _thinned(steps: Sequence[float], values: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
+def thinned(steps: Sequence[float], values: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
     """The finite values and their steps, as `POINTS` means at most."""
     x, y = np.asarray(steps, float), np.asarray(values, float)
     x, y = x[np.isfinite(y)], y[np.isfinite(y)]

@@ -14,51 +14,11 @@ from typing import Any
 
 from bckd.evaluation.gradient_shares import parts_of_gradient
 from bckd.reports.curves import Line, curve
+from bckd.reports.html_parts import document, jpeg_figure, table
 from bckd.reports.titles import TITLES, in_order
 
 Record = dict[str, Any]  # a line of the log
 REFRESH = 30  # seconds after which a browser asks for the page again, while its run trains
-STYLE = """
-:root { color-scheme: light dark; --text: #1d2430; --dim: #5b6472; --back: #fff; --card: #f3f5f8;
-  --line: #d5dae1; --fill: #0072b2; --c0: #0072b2; --c1: #b87800; --c2: #00805c; --c3: #b0578a;
-  --c4: #2f8fc4; --c5: #c65200; --c6: #7d7400; --c7: #444; }
-@media (prefers-color-scheme: dark) { :root { --text: #e6e9ee; --dim: #a2abb8; --back: #14171c;
-  --card: #1e2229; --line: #3a414c; --fill: #4aa8e0; --c0: #4aa8e0; --c1: #f0b040; --c2: #2cc79a;
-  --c3: #e29ac4; --c4: #8fd0f5; --c5: #f58a4a; --c6: #f0e442; --c7: #ccc; } }
-* { box-sizing: border-box; }
-body { font: 16px/1.5 system-ui, sans-serif; color: var(--text); background: var(--back);
-  max-width: 75rem; margin: 0 auto; padding: 1rem; overflow-wrap: anywhere; }
-h1 { font-size: 1.4rem; margin: .2rem 0; } h2 { font-size: 1.1rem; margin: 1.8rem 0 .6rem; }
-p { margin: .3rem 0; } .dim { color: var(--dim); font-size: .9rem; }
-progress { width: 100%; height: .8rem; accent-color: var(--fill); }
-.tiles, .curves, .seen { display: grid; gap: .6rem; }
-.tiles { grid-template-columns: repeat(auto-fit, minmax(9rem, 1fr)); margin-top: .6rem; }
-.tiles div { background: var(--card); border-radius: .5rem; padding: .5rem .8rem; }
-.tiles b { display: block; font-size: 1.2rem; font-variant-numeric: tabular-nums; }
-.curves { grid-template-columns: repeat(auto-fit, minmax(min(20rem, 100%), 1fr)); }
-figure { margin: 0; } figcaption { font-size: .9rem; }
-.curves figure { background: var(--card); border-radius: .5rem; padding: .5rem; }
-svg { width: 100%; height: auto; display: block; } svg text { fill: var(--dim); font-size: 11px; }
-.grid { stroke: var(--line); } .line { fill: none; stroke-width: 1.8; stroke-linejoin: round; }
-.legend { display: flex; flex-wrap: wrap; gap: .2rem .9rem; font-size: .85rem; }
-.legend i { display: inline-block; width: .8em; height: .8em; border-radius: 2px;
-  margin-right: .3em; }
-.wide { overflow-x: auto; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .9rem;
-  white-space: nowrap; overflow-wrap: normal; }
-th, td { padding: .25rem .7rem; border-bottom: 1px solid var(--line); text-align: right; }
-th:first-child, td:first-child { text-align: left; padding-left: 0; }
-.seen { grid-template-columns: repeat(var(--columns), 1fr); margin-bottom: 1.2rem; }
-.seen img { width: 100%; display: block; border-radius: .3rem; }
-@media (max-width: 40rem) { table { font-size: .8rem; } th, td { padding: .2rem .3rem; }
-  th, td:first-child { white-space: normal; }
-  .seen { grid-template-columns: 1fr 1fr; }
-  .seen figure:first-child { grid-column: 1 / -1; } }
-""" + "".join(
-    f".line.c{n} {{ stroke: var(--c{n}); }} circle.c{n} {{ fill: var(--c{n}); }} "
-    f"i.c{n} {{ background: var(--c{n}); }}\n"
-    for n in range(8)
-)
 
 
 @dataclass(frozen=True)
@@ -104,17 +64,9 @@ def page(story: Story, refreshing: bool = True) -> str:
     """
     again = refreshing and story.running
     refresh = f'<meta http-equiv="refresh" content="{REFRESH}">' if again else ""
-    name = html.escape(story.name)
-    return f"""<!doctype html>
-<html lang="en"><head><meta charset="utf-8">{refresh}
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{name}, {_percent(_share_done(story))}</title><style>{STYLE}</style></head><body>
-{_head(story)}
-{_curves(story)}
-{_terms(story)}
-{_images(story)}
-</body></html>
-"""
+    title = f"{story.name}, {_percent(_share_done(story))}"
+    parts = [_head(story), _curves(story), _terms(story), _images(story)]
+    return document(title, parts, refresh)
 
 
 def _head(story: Story) -> str:
@@ -193,12 +145,10 @@ def _terms(story: Story) -> str:
         row = [TITLES.get(term, term), number(_number(last["unweighted"].get(term)))]
         row += [number(weighted), _percent(weighted / whole) if whole else ""]
         row += [_percent(shares[term]) if term in shares else "none"] * bool(shares)
-        rows.append("".join(f"<td>{html.escape(cell)}</td>" for cell in row))
-    titles = "".join(f"<th>{cell}</th>" for cell in head)
-    body = "".join(f"<tr>{row}</tr>" for row in rows)
+        rows.append(row)
     note = "" if shares else " --log-gradients adds each term's share of the gradient."
     return (
-        f"<h2>Loss terms</h2><div class=wide><table><tr>{titles}</tr>{body}</table></div>"
+        f"<h2>Loss terms</h2>{table(head, rows)}"
         f'<p class="dim">Means of the steps up to {last["step"] + 1:,} since the line before in '
         f"the log; gradients are those on the class logits.{note}</p>"
     )
@@ -211,12 +161,7 @@ def _images(story: Story) -> str:
     columns = max(len(pictures) for pictures in seen.images.values())
     rows = []
     for file, pictures in seen.images.items():
-        cells = "".join(
-            f'<figure><img alt="{html.escape(title)} of {html.escape(file)}" '
-            f'src="data:image/jpeg;base64,{data}"><figcaption>{html.escape(title)}</figcaption>'
-            f"</figure>"
-            for title, data in pictures.items()
-        )
+        cells = "".join(jpeg_figure(data, title, file) for title, data in pictures.items())
         rows.append(f'<p class="dim">{html.escape(file)}</p><div class="seen">{cells}</div>')
     steps = f"{seen.step:,} step{'s' * (seen.step != 1)}"
     return (

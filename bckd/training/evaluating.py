@@ -16,7 +16,7 @@ from bckd.system.values import checked
 from bckd.teachers.matching import with_classes_of
 from bckd.training.data import validation_data
 from bckd.training.recorded import recorded_data
-from bckd.zoo.checkpoints import load_detector
+from bckd.zoo.checkpoints import Checkpoint, load_detector
 
 
 def evaluate_saved(
@@ -64,12 +64,21 @@ def saved_and_data(
     Raises:
         InputError: as `evaluate_saved`.
     """
+    checkpoint, dataset = checkpoint_and_data(source, data, device, max_detections)
+    return checkpoint.detector, dataset
+
+
+def checkpoint_and_data(
+    source: Path | str, data: DataConfig, device: str = "auto", max_detections: int | None = None
+) -> tuple[Checkpoint, CocoDataset]:
+    """As `saved_and_data`, with all that the detector's file says."""
     names = class_names_of(data.root / data.val_annotations)
-    detector = load_detector(source, names).detector
+    checkpoint = load_detector(source, names)
+    detector = checkpoint.detector
     settings = detector.settings
     kept = settings.max_detections if max_detections is None else max_detections
     judged = min(kept, MAX_DETECTIONS if max_detections is None else max_detections)
     dataset = validation_data(data, detector.normalisation, judged)
     detector = detector.to(pick_device(device))
     detector.settings = replace(settings, max_detections=kept)
-    return detector, dataset
+    return replace(checkpoint, detector=detector), dataset

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
@@ -13,11 +11,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from PIL import Image
-
 from bckd.datasets.coco import CocoDataset
 from bckd.models.dense import DenseDetector
 from bckd.recipes import Recipe
+from bckd.reports.html_parts import image_in_base64
 from bckd.reports.page import Seen, Story, page
 from bckd.reports.seen import Pictures, pick_images, seen_by, seen_by_labels, side_by_side
 from bckd.system.errors import InputError, reason
@@ -94,7 +91,7 @@ class LiveReport:
         began = time.perf_counter()
         seen = [dict(pictures) for pictures in self.fixed]
         self._add_to(seen, seen_by(self.student, self.batch, "student"))
-        shown = [{name: _jpeg(picture) for name, picture in x.items()} for x in seen]
+        shown = [{name: image_in_base64(picture) for name, picture in x.items()} for x in seen]
         images = dict(zip(self.batch.file_names, shown, strict=True))
         self.view = View(step=done, images=images)
         self._write()
@@ -147,9 +144,3 @@ def run_report(folder: Path | str, images: int = IMAGES, refreshing: bool = True
     name, lines = folder.resolve().name, read_log(folder)
     story = Story(name, recipe.steps, lines, view.running, view.end, told, seen)
     return page(story, refreshing)
-
-
-def _jpeg(picture: Image.Image) -> str:
-    buffer = io.BytesIO()
-    picture.save(buffer, "JPEG", quality=80)
-    return base64.b64encode(buffer.getvalue()).decode()

@@ -9,16 +9,29 @@ from bckd.system.files import read_json
 from bckd.system.values import from_plain
 
 
-def recorded_data(path: Path) -> DataConfig:
-    """What to evaluate on by default: the run's own data set, and the size of its images.
+def recorded_recipe(path: Path) -> Recipe | None:
+    """The recipe of a run; None where these weights lie in none.
 
     The run is the folder itself, that of its student, or the one above its snapshots.
     """
+    folder = run_folder(path)
+    if folder is None:
+        return None
+    file = folder / "recipe.json"
+    return from_plain(Recipe, read_json(file), str(file))
+
+
+def run_folder(path: Path) -> Path | None:
+    """The folder of the run, as `recorded_recipe` looks for it; None where there is none."""
     folders = [path] if path.is_dir() else [path.parent, path.parent.parent]
-    found = (folder / "recipe.json" for folder in folders)
-    recipe = next((file for file in found if file.is_file()), None)
+    return next((folder for folder in folders if (folder / "recipe.json").is_file()), None)
+
+
+def recorded_data(path: Path) -> DataConfig:
+    """What to evaluate on by default: the run's own data set, and the size of its images."""
+    recipe = recorded_recipe(path)
     if recipe is None:
         from bckd.zoo.checkpoints import recorded_size  # late: a run needs none of it
 
         return DataConfig(size=recorded_size(path))
-    return from_plain(Recipe, read_json(recipe), str(recipe)).data
+    return recipe.data

@@ -135,7 +135,7 @@ def _hint(tree: Tree) -> str:
 def _refuse(findings: Findings) -> None:
     """Refuse a source for its faults, all of which are told where they are of several kinds."""
     sentences = [
-        some(f"{findings.source}: {kind.what} ({{}}; {kind.expected})", places)
+        f"{findings.source}: {some(f'{kind.what} ({{}})', places)}; {kind.expected}"
         for kind, places in findings.faults.items()
     ]
     if len(sentences) == 1:
