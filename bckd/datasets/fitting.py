@@ -7,7 +7,10 @@ The rules, and where they are from:
 - Nothing is gained by images larger than their files.
 - An anchor fits a box if no side of it is more than four times that of the other: the measure of
   YOLOv5's AutoAnchor, whose share of boxes that some anchor fits is the best possible recall.
-- The coarsest anchor is as large as the large objects (95 %), so that they have a level.
+- The coarsest anchor is as large as the large objects (95 %), so that they have a level; the finest
+  as the small ones (5 %), between the 3 strides of the scenes and the official recipe's 8.
+- Where the size is free, half the objects of each class get twice what they want; an image keeps a
+  third of the pixels that it may have, for what is to be seen within a large object.
 - A class of fewer than `FEW` boxes says nothing about sizes.
 """
 
@@ -19,11 +22,19 @@ from collections.abc import Sequence
 import numpy as np
 
 from bckd.datasets.annotations import Annotations
-from bckd.datasets.object_sizes import ObjectSizes, quantiles, resized_sides, scales
+from bckd.datasets.object_sizes import (
+    ObjectSizes,
+    object_sizes,
+    quantiles,
+    resized_sides,
+    scales,
+)
 from bckd.image_size import ImageSize
 
 MIN_CELLS = 2  # of the finest level, across an object
 FEW = 20  # boxes of a class: one of them is 5 % of all that is learnt of it
+LEAST_SHARE = 1 / 3  # of the pixels that an image may have
+ANCHORS = (3.0, 8.0)  # strides that an anchor is wide, at least and at most, where it is free
 FIT = 4.0  # largest ratio of a box's side to an anchor's
 SCALES = tuple(n / 2 for n in range(4, 17))  # 2 to 8 strides, that an anchor may be wide
 LEVELS = (3, 8)  # fewest and most
@@ -49,6 +60,36 @@ def enlarged(annotations: Annotations, size: ImageSize, factor: float) -> ImageS
         return None
     short, long = (size.padded(math.ceil(factor * x)) for x in (size.short_side, size.long_side))
     return ImageSize(short, long, size.pad_multiple, size.centred)
+
+
+def fitting_size(annotations: Annotations, finest: int, most_pixels: int) -> ImageSize:
+    """The size that the objects want, no larger than the files are, sides in padding multiples.
+
+    Args:
+        annotations: of one or more images.
+        finest: stride of the finest level, in pixels.
+        most_pixels: of an image, padding included.
+    """
+    shapes = np.array([(image.height, image.width) for image in annotations.images])
+    short, long = np.median(np.sort(shapes, axis=1), axis=0).tolist()
+    smallest = smallest_class(object_sizes(annotations, ImageSize(round(short), round(long), 1)))
+    wanted = 2 * MIN_CELLS * finest / smallest.median if smallest is not None else 1.0
+    least = math.sqrt(LEAST_SHARE * most_pixels / (short * long))
+    factor = min(max(wanted, least), 1.0, math.sqrt(most_pixels / (short * long)))
+    unit = ImageSize().pad_multiple
+    rows = max(math.ceil(factor * short / unit), 1)
+    columns = max(math.ceil(rows * long / short), rows)
+    while rows > 1 and rows * columns * unit**2 > most_pixels:
+        rows -= 1
+        columns = max(math.ceil(rows * long / short), rows)
+    return ImageSize(unit * rows, unit * columns, unit)
+
+
+def fitting_anchor(annotations: Annotations, size: ImageSize, finest: int) -> float:
+    """The width of an anchor in strides at which the finest is as large as the small objects."""
+    sides, _ = resized_sides(annotations, size)
+    small = quantiles(np.sqrt(sides.prod(axis=1)))[0]
+    return min(max(round(2 * small / finest) / 2, ANCHORS[0]), ANCHORS[1])
 
 
 def best_possible_recall(sides: np.ndarray, strides: Sequence[int], anchor_scale: float) -> float:

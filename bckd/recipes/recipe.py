@@ -163,6 +163,9 @@ class Recipe:
     out: Place = Path("runs/run")
     """folder of the run: student, log, resume state"""
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    fit_pixels: Count | None = None
+    """choose image size, strides, anchor scale and steps by the data, of these what is left as in
+    the official recipe, with at most so many pixels an image; None: as they stand"""
     steps: Count = 87_960
     """training steps; 87,960 are 12 epochs of COCO at batch 16"""
     epochs: Count | None = None
