@@ -27,9 +27,9 @@ def fitted(recipe: Recipe, annotations: Annotations) -> Recipe:
     Images that `data.cache` would keep in memory, and that are too many for it, are not kept.
 
     Args:
-        annotations: of the images to train on.
+        annotations: of the images to train on; if they have no box to learn, it stays as it is.
     """
-    if recipe.fit_pixels is None:
+    if recipe.fit_pixels is None or not annotations.learnable_classes:
         return recipe
     size, model = recipe.data.size, recipe.model
     if _size_is_open(recipe):
