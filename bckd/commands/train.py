@@ -11,7 +11,9 @@ from bckd.commands.like import named_recipe
 from bckd.commands.metrics import print_metrics
 from bckd.commands.parsing import parse
 from bckd.recipes import Recipe
+from bckd.recipes.fitted import FIELDS, without_fit
 from bckd.recipes.presets import PRESETS
+from bckd.recipes.recipe import Fittable
 from bckd.system.errors import InputError
 from bckd.system.launcher import is_first
 from bckd.system.telling import tell
@@ -60,22 +62,23 @@ def run(arguments: list[str]) -> None:
     given = {word.partition("=")[0] for word in rest}
     if {"--steps", "--epochs"} <= given:
         raise InputError("--steps and --epochs are both given; expected one of them")
+    recipe = without_fit(options.recipe, _set_by(given))
     if options.explain:
         from bckd.commands.explain import explained
 
-        print(explained(preset, options.recipe))
+        print(explained(preset, recipe))
         return
     from bckd.training.trainer import train  # late: no help and no typo needs all of it
 
-    out = options.recipe.out
+    out = recipe.out
     if options.resume and is_first() and not (out.is_dir() and any(out.iterdir())):
         tell(f"{out} holds no run to go on with: one starts there, at step 0")
     if options.twin:
         from bckd.training.twin import train_with_twin  # late, as above
 
-        _print_twins(train_with_twin(options.recipe, options.resume))
+        _print_twins(train_with_twin(recipe, options.resume))
         return
-    result = train(options.recipe, resume=options.resume)
+    result = train(recipe, resume=options.resume)
     if is_first():
         _print_result(result)
 
@@ -100,6 +103,17 @@ def _start(arguments: list[str]) -> tuple[str, str, Recipe, list[str]]:
             f"--like takes all settings of {like.out} but its folder: --out is missing"
         )
     return "", f" by the settings of {like.out}", like, arguments
+
+
+def _set_by(given: set[str]) -> list[Fittable]:
+    """What of a fitted recipe these options set, of parts too (--data.size.short-side)."""
+    fields = [word.lstrip("-").replace("-", "_").replace(".no_", ".") for word in given]
+    return [
+        name
+        for name, own in FIELDS.items()
+        if any(field == own or field.startswith(f"{own}.") for field in fields)
+        or (name == "steps" and "epochs" in fields)
+    ]
 
 
 def _print_result(result: RunResult) -> None:

@@ -1,20 +1,29 @@
 """Settings that follow from the data: a recipe that leaves them open, in numbers.
 
-Open is what is left at the default of `Recipe`, where `fit_pixels` is set: image size, strides,
-anchor scale and steps. The rules are in `bckd.datasets.fitting`; those of steps and memory here.
+Open is what `Recipe.fit` names and what is left at the default of `Recipe`. The rules are in
+`bckd.datasets.fitting`; those of steps and memory here.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import replace
 
 from bckd.datasets.annotations import Annotations
 from bckd.datasets.fitting import fitting_anchor, fitting_size, fitting_strides
 from bckd.image_size import ImageSize
 from bckd.models.detector import DetectorConfig
-from bckd.recipes.recipe import Recipe
+from bckd.recipes.recipe import Fittable, Recipe
 
+# The field of each, by its dotted name.
+FIELDS: dict[Fittable, str] = {
+    "size": "data.size",
+    "strides": "model.strides",
+    "anchor_scale": "model.anchor_scale",
+    "steps": "steps",
+    "cache": "data.cache",
+}
 PASSES = 30  # over the images: of a small data set 20 to 50 are enough
 STEPS = (300, 400)  # at least; at most, of images of `fit_pixels`: as many pixels in smaller ones
 CACHED = 2**30  # bytes of decoded images and a teacher's answers, kept in memory at most
@@ -22,66 +31,72 @@ FINEST = 8  # stride of the finest level of every detector here
 
 
 def fitted(recipe: Recipe, annotations: Annotations) -> Recipe:
-    """The recipe with a number for all that it leaves open, chosen for these images and objects.
-
-    Images that `data.cache` would keep in memory, and that are too many for it, are not kept.
+    """The recipe with a value for all that it leaves open, chosen for these images and objects.
 
     Args:
         annotations: of the images to train on; if they have no box to learn, it stays as it is.
     """
-    if recipe.fit_pixels is None or not annotations.learnable_classes:
+    if not recipe.fit or not annotations.learnable_classes:
         return recipe
-    size, model = recipe.data.size, recipe.model
-    if _size_is_open(recipe):
-        size = fitting_size(annotations, FINEST, recipe.fit_pixels)
-    if model.anchor_scale is None:
-        model = replace(model, anchor_scale=fitting_anchor(annotations, size, FINEST))
-    if _strides_are_open(recipe):
-        assert model.anchor_scale is not None
-        strides = fitting_strides(annotations, size, FINEST, model.anchor_scale)
+    data, model, steps = recipe.data, recipe.model, recipe.steps
+    is_open = open_settings(recipe)
+    if "size" in is_open:
+        data = replace(data, size=fitting_size(annotations, FINEST, recipe.fit_pixels))
+    if "anchor_scale" in is_open:
+        model = replace(model, anchor_scale=fitting_anchor(annotations, data.size, FINEST))
+    if "strides" in is_open:
+        scale = model.resolved().anchor_scale
+        assert scale is not None  # it is resolved
+        strides = fitting_strides(annotations, data.size, FINEST, scale)
         model = replace(model, strides=strides)
-    kept = _bytes_of_images(annotations)
-    if recipe.teacher is not None:
-        kept += _bytes_of_targets(model, size, annotations)
-    cache = recipe.data.cache and kept <= CACHED
-    steps = _steps(recipe, size, annotations) if _steps_are_open(recipe) else recipe.steps
-    data = replace(recipe.data, size=size, cache=cache)
-    return replace(recipe, data=data, model=model, steps=steps, fit_pixels=None)
+    if "cache" in is_open:
+        kept = _bytes_of_images(annotations)
+        if recipe.teacher is not None:
+            kept += _bytes_of_targets(model, data.size, annotations)
+        data = replace(data, cache=kept <= CACHED)
+    if "steps" in is_open:
+        steps = _steps(recipe, data.size, annotations)
+    return _closed(replace(recipe, data=data, model=model, steps=steps))
 
 
-def fitted_as(recipe: Recipe, other: Recipe, whole: bool = True) -> Recipe:
-    """The recipe with what it leaves open as another has it, whose settings are numbers.
+def fitted_as(recipe: Recipe, other: Recipe, names: Iterable[Fittable] = FIELDS) -> Recipe:
+    """The recipe with what it leaves open as another has it.
 
     Args:
         other: of the same run, as it began; or of its teacher, on the same data.
-        whole: False: what the data decide of a run alone (steps, cache) stays open.
+        names: of what is taken over; the rest stays open.
     """
-    if recipe.fit_pixels is None:
-        return recipe
-    data, model = recipe.data, recipe.model
-    if _size_is_open(recipe):
+    data, model, steps = recipe.data, recipe.model, recipe.steps
+    taken = open_settings(recipe) & set(names)
+    if "size" in taken:
         data = replace(data, size=other.data.size)
-    if model.anchor_scale is None:
+    if "anchor_scale" in taken:
         model = replace(model, anchor_scale=other.model.anchor_scale)
-    if _strides_are_open(recipe):
+    if "strides" in taken:
         model = replace(model, strides=other.model.strides)
-    recipe = replace(recipe, data=data, model=model)
-    if not whole:
-        return recipe
-    steps = other.steps if _steps_are_open(recipe) else recipe.steps
-    data = replace(data, cache=data.cache and other.data.cache)
-    return replace(recipe, data=data, steps=steps, fit_pixels=None)
+    if "cache" in taken:
+        data = replace(data, cache=other.data.cache)
+    if "steps" in taken:
+        steps = other.steps
+    recipe = replace(recipe, data=data, model=model, steps=steps)
+    return without_fit(recipe, names)
 
 
 def fitted_to_nothing(recipe: Recipe) -> Recipe:
     """The recipe for square images of all the pixels that it allows, where no data are at hand."""
-    if recipe.fit_pixels is None:
+    if not recipe.fit:
         return recipe
     size = recipe.data.size
     side = math.isqrt(recipe.fit_pixels) // size.pad_multiple * size.pad_multiple
-    if _size_is_open(recipe):
+    if "size" in open_settings(recipe):
         size = replace(size, short_side=side, long_side=side)
-    return replace(recipe, data=replace(recipe.data, size=size), fit_pixels=None)
+    return _closed(replace(recipe, data=replace(recipe.data, size=size)))
+
+
+def without_fit(recipe: Recipe, names: Iterable[Fittable]) -> Recipe:
+    """The recipe with these settings as they stand, whatever the data."""
+    left = tuple(name for name in recipe.fit if name not in set(names))
+    return replace(recipe, fit=left) if left else _closed(recipe)
 
 
 def changes_of_fit(before: Recipe, after: Recipe) -> str:
@@ -97,26 +112,29 @@ def changes_of_fit(before: Recipe, after: Recipe) -> str:
         (before.steps != after.steps, f"{after.steps} steps"),
         (
             before.data.cache != after.data.cache,
-            "images read anew in each epoch, as they would fill the memory",
+            "images kept in memory",
         ),
     ]
     return ", ".join(words for changed, words in parts if changed)
 
 
-def _size_is_open(recipe: Recipe) -> bool:
-    return recipe.data.size == ImageSize()
+def open_settings(recipe: Recipe) -> set[Fittable]:
+    """What of a recipe the data will choose."""
+    as_official: dict[Fittable, bool] = {
+        "size": recipe.data.size == ImageSize(),
+        "strides": recipe.model.strides == DetectorConfig.strides,
+        "anchor_scale": recipe.model.anchor_scale is None,
+        "steps": recipe.epochs is None and recipe.steps == Recipe.steps,
+        "cache": not recipe.data.cache,
+    }
+    return {name for name in recipe.fit if as_official[name]}
 
 
-def _strides_are_open(recipe: Recipe) -> bool:
-    return recipe.model.strides == DetectorConfig.strides
-
-
-def _steps_are_open(recipe: Recipe) -> bool:
-    return recipe.epochs is None and recipe.steps == Recipe.steps
+def _closed(recipe: Recipe) -> Recipe:
+    return replace(recipe, fit=(), fit_pixels=Recipe.fit_pixels)
 
 
 def _steps(recipe: Recipe, size: ImageSize, annotations: Annotations) -> int:
-    assert recipe.fit_pixels is not None
     images = len(annotations.learnable_images)
     passes = math.ceil(PASSES * images / recipe.batch_size)
     smaller = recipe.fit_pixels / (size.padded(size.short_side) * size.padded(size.long_side))

@@ -121,6 +121,7 @@ _CUSTOM = Recipe(
         schedule="cosine",
     ),
     out=Path("runs/custom"),
+    fit=("size", "strides", "anchor_scale"),
     fit_pixels=640 * 640,
     steps=2000,
 )
@@ -128,9 +129,9 @@ _CUSTOM = Recipe(
 _CUSTOM_SMALL = replace(
     _SCENES,
     model=replace(SCENES_STUDENT_MODEL, strides=DetectorConfig.strides, anchor_scale=None),
-    data=replace(_CUSTOM_DATA, workers=0, cache=True),
+    data=replace(_CUSTOM_DATA, workers=0),
     out=Path("runs/custom-small"),
-    fit_pixels=320 * 320,
+    fit=("size", "strides", "anchor_scale", "steps", "cache"),
     steps=Recipe.steps,
 )
 

@@ -7,9 +7,13 @@ from dataclasses import replace
 from bckd.datasets.annotations import Annotations
 from bckd.recipes import Recipe
 from bckd.recipes.fitted import changes_of_fit, fitted, fitted_as
+from bckd.recipes.recipe import Fittable
 from bckd.system.telling import tell
 from bckd.training.recipe_check import check_recipe
 from bckd.training.recorded import recorded_recipe
+
+# What of a run a student takes over from its teacher: how it sees the images.
+SEEN: tuple[Fittable, ...] = ("size", "strides", "anchor_scale")
 
 
 def settled(recipe: Recipe, annotations: Annotations, resume: bool, taught: bool) -> Recipe:
@@ -30,13 +34,13 @@ def settled(recipe: Recipe, annotations: Annotations, resume: bool, taught: bool
 
 
 def _settled(recipe: Recipe, annotations: Annotations, resume: bool, taught: bool) -> Recipe:
-    if recipe.fit_pixels is None or not annotations.learnable_classes:
+    if not recipe.fit or not annotations.learnable_classes:
         return recipe
     began = recorded_recipe(recipe.out) if resume else None
     if began is not None:
         return check_recipe(fitted_as(recipe, began), taught)
     teacher = None if recipe.teacher is None else recorded_recipe(recipe.teacher)
-    known = recipe if teacher is None else fitted_as(recipe, teacher, whole=False)
+    known = recipe if teacher is None else fitted_as(recipe, teacher, SEEN)
     chosen = fitted(known, annotations)
     whose = "as its teacher's and by the data" if teacher is not None else "by the data"
     tell(f"chosen {whose}: {changes_of_fit(recipe, chosen)} (an option sets another)")

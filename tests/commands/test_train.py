@@ -109,5 +109,40 @@ def test_a_preset_of_ones_own_data_starts(
     with pytest.raises(Begun):
         run(["train", preset, *words])
     (recipe,) = begun
-    assert recipe.fit_pixels is None and max(recipe.model.strides) <= 64
+    assert not recipe.fit and max(recipe.model.strides) <= 64
     assert recipe.data.size.short_side <= 96
+
+
+def test_an_option_sets_what_the_data_would_choose(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though it says what the official recipe has, and of a size but one side."""
+    begun: list[Recipe] = []
+
+    def stopped(recipe: Recipe, **_: object) -> None:
+        begun.append(recipe)
+        raise InputError("enough")
+
+    monkeypatch.setattr(trainer, "train", stopped)
+    options = [
+        ("--data.size.short-side 800", "size"),
+        ("--data.size.pad-multiple=32", "size"),
+        ("--model.strides 8 16 32 64 128", "strides"),
+        ("--model.anchor_scale=8", "anchor_scale"),
+        ("--epochs 4", "steps"),
+        ("--steps 87960", "steps"),
+        ("--data.no-cache", "cache"),
+        ("--seed 1", None),
+    ]
+    for words, name in options:
+        with pytest.raises(InputError, match="enough"):
+            run(["train", "custom-small", *words.split()])
+        left = [x for x in PRESETS["custom-small"].recipe.fit if x != name]
+        assert list(begun.pop().fit) == left, words
+
+
+def test_an_explanation_says_what_the_data_choose(capsys: pytest.CaptureFixture[str]) -> None:
+    run(["train", "custom-small", "--model.strides", "8", "16", "32", "--explain"])
+    lines = capsys.readouterr().out.splitlines()
+    chosen = {line.split()[0] for line in lines if line.endswith("by the data")}
+    assert {"data.size.short_side", "data.size.long_side", "model.anchor_scale", "steps"} <= chosen
+    assert "model.strides" not in chosen
+    assert "Length: by the data, once the images are counted." in lines

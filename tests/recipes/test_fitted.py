@@ -18,7 +18,7 @@ from bckd.recipes.fitted import fitted_as, fitted_to_nothing
 from bckd.recipes.presets import PRESETS
 from bckd.training.recipe_check import check_recipe
 
-FITTED = [name for name, preset in PRESETS.items() if preset.recipe.fit_pixels is not None]
+FITTED = [name for name, preset in PRESETS.items() if preset.recipe.fit]
 SMALL = PRESETS["custom-small"].recipe
 
 
@@ -52,9 +52,9 @@ def test_sizes_stay_within_their_bounds(
 ) -> None:
     recipe, (width, height) = PRESETS[name].recipe, shape
     found = fit(recipe, squares(tmp_path, {"it": [side] * 30}, *shape))
-    assert found.fit_pixels is None and check_recipe(found) == found
+    assert not found.fit and check_recipe(found) == found
     rows, columns = found.data.size.canvas(height, width)
-    assert recipe.fit_pixels is not None and rows * columns <= recipe.fit_pixels
+    assert rows * columns <= recipe.fit_pixels
     margin = found.data.size.pad_multiple  # sides are rounded up to it
     assert min(found.data.size.resized(height, width)) < min(height, width) + margin
 
@@ -95,7 +95,7 @@ def test_what_is_given_wins(tmp_path: Path) -> None:
         steps=7,
     )
     found = fit(given, squares(tmp_path, {"it": [10] * 30}, 320, 320))
-    assert found == replace(given, fit_pixels=None)
+    assert found == replace(given, data=replace(given.data, cache=True), fit=())
     epochs = fit(replace(SMALL, epochs=2), squares(tmp_path, {"it": [10] * 30}, 320, 320))
     assert epochs.epochs == 2 and epochs.steps == Recipe.steps
 
@@ -116,7 +116,7 @@ def test_a_cache_that_would_fill_the_memory(
 def test_other_presets_stay_as_they_are(tmp_path: Path, name: str) -> None:
     recipe = PRESETS[name].recipe
     assert fit(recipe, squares(tmp_path, {"it": [10] * 30}, 320, 320)) is recipe
-    assert fitted_as(recipe, SMALL) is fitted_to_nothing(recipe) is recipe
+    assert fitted_as(recipe, SMALL) == fitted_to_nothing(recipe) == recipe
 
 
 def test_nothing_to_learn_from_is_left_to_the_data_set(tmp_path: Path) -> None:
@@ -126,9 +126,9 @@ def test_nothing_to_learn_from_is_left_to_the_data_set(tmp_path: Path) -> None:
 def test_as_another_recipe_has_it(tmp_path: Path) -> None:
     other = fit(SMALL, squares(tmp_path, {"it": [30] * 200}, 128, 128))
     assert fitted_as(SMALL, other) == other
-    teacher = fitted_as(SMALL, other, whole=False)
+    teacher = fitted_as(SMALL, other, ["size"])
     assert (teacher.data.size, teacher.steps) == (other.data.size, SMALL.steps)
-    assert teacher.fit_pixels == SMALL.fit_pixels
+    assert teacher.fit == ("strides", "anchor_scale", "steps", "cache")
     given = replace(SMALL, data=replace(SMALL.data, size=ImageSize(64, 64)))
     assert fitted_as(given, other).data.size == ImageSize(64, 64)
 

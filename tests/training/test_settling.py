@@ -28,6 +28,7 @@ def open_recipe(tiny_recipe: Recipe) -> Recipe:
         tiny_recipe,
         data=replace(tiny_recipe.data, size=default.data.size),
         model=replace(tiny_recipe.model, strides=default.model.strides, anchor_scale=None),
+        fit=("size", "strides", "anchor_scale"),
         fit_pixels=96 * 96,
     )
 
@@ -38,7 +39,7 @@ class TestSettled:
     ) -> None:
         result = train(replace(open_recipe, steps=2), progress=False)
         recorded = recipe_of(result.out)
-        assert recorded.fit_pixels is None and recorded.data.size == ImageSize(96, 96)
+        assert not recorded.fit and recorded.data.size == ImageSize(96, 96)
         assert recorded.model.strides == (8, 16, 32) and recorded.model.anchor_scale == 3
         told = "chosen by the data: images of 96 x 96 pixels, strides 8 16 32, anchors 3 strides"
         assert told in capsys.readouterr().out
@@ -65,7 +66,7 @@ class TestSettled:
         write_json(folder / "recipe.json", to_plain(teacher))
         found = settled(replace(open_recipe, teacher=folder), annotations, False, True)
         assert (found.data.size, found.model.strides) == (size, strides)
-        assert found.model.anchor_scale == 4 and found.fit_pixels is None
+        assert found.model.anchor_scale == 4 and not found.fit
         assert "chosen as its teacher's and by the data: images of" in capsys.readouterr().out
 
 

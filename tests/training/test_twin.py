@@ -111,6 +111,6 @@ def test_what_the_data_decide_is_the_same_for_both(
     data = replace(preset.data, root=scenes_root)
     train_with_twin(replace(preset, data=data, teacher=tiny_teacher, out=tmp_path / "run"))
     student, twin = begun
-    assert student.fit_pixels is not None and twin.fit_pixels is None
+    assert student.fit and not twin.fit
     assert (twin.data.size.short_side, twin.steps) == (96, 5)
     assert recipe_of(tmp_path / "run").steps == 5
