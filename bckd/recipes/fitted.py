@@ -99,23 +99,18 @@ def without_fit(recipe: Recipe, names: Iterable[Fittable]) -> Recipe:
     return replace(recipe, fit=left) if left else _closed(recipe)
 
 
-def changes_of_fit(before: Recipe, after: Recipe) -> str:
+def choice(before: Recipe, after: Recipe) -> str:
     """What was chosen for a recipe, in words."""
     size, model = after.data.size, after.model
-    parts = [
-        (before.data.size != size, f"images of {size.short_side} x {size.long_side} pixels"),
-        (before.model.strides != model.strides, f"strides {_listed(model.strides)}"),
-        (
-            before.model.anchor_scale != model.anchor_scale,
-            f"anchors {model.anchor_scale:g} strides wide",
-        ),
-        (before.steps != after.steps, f"{after.steps} steps"),
-        (
-            before.data.cache != after.data.cache,
-            "images kept in memory",
-        ),
-    ]
-    return ", ".join(words for changed, words in parts if changed)
+    words: dict[Fittable, str] = {
+        "size": f"images of at most {size.short_side} x {size.long_side} pixels",
+        "strides": f"strides {' '.join(map(str, model.strides))}",
+        "anchor_scale": f"anchors {model.anchor_scale or 0:g} strides wide",
+        "steps": f"{after.steps} steps",
+        "cache": f"images {'kept in memory' if after.data.cache else 'read anew in each epoch'}",
+    }
+    is_open = open_settings(before)
+    return ", ".join(text for name, text in words.items() if name in is_open)
 
 
 def open_settings(recipe: Recipe) -> set[Fittable]:
@@ -151,7 +146,3 @@ def _bytes_of_targets(model: DetectorConfig, size: ImageSize, annotations: Annot
     cells = sum(area // stride**2 for stride in model.strides)
     numbers = len(annotations.class_names) + 4 + 4 * (model.reg_max + 1)
     return 8 * cells * numbers * len(annotations.learnable_images)
-
-
-def _listed(numbers: tuple[int, ...]) -> str:
-    return " ".join(map(str, numbers))

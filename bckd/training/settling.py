@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from bckd.datasets.annotations import Annotations
 from bckd.recipes import Recipe
-from bckd.recipes.fitted import changes_of_fit, fitted, fitted_as
+from bckd.recipes.fitted import choice, fitted, fitted_as
 from bckd.recipes.recipe import Fittable
 from bckd.system.telling import tell
 from bckd.training.recipe_check import check_recipe
@@ -43,5 +43,6 @@ def _settled(recipe: Recipe, annotations: Annotations, resume: bool, taught: boo
     known = recipe if teacher is None else fitted_as(recipe, teacher, SEEN)
     chosen = fitted(known, annotations)
     whose = "as its teacher's and by the data" if teacher is not None else "by the data"
-    tell(f"chosen {whose}: {changes_of_fit(recipe, chosen)} (an option sets another)")
+    if words := choice(recipe, chosen):
+        tell(f"chosen {whose}: {words} (an option sets another)")
     return check_recipe(chosen, taught)

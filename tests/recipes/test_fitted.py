@@ -73,10 +73,10 @@ def test_levels_reach_the_large_objects(tmp_path: Path) -> None:
     small = fit(SMALL, squares(tmp_path, {"bead": [30] * 30}, 320, 320)).model
     both = {"bead": [30] * 30, "plate": [280] * 30}
     large = fit(SMALL, squares(tmp_path, both, 320, 320)).model
-    assert small.strides == (8, 16, 32) and large.strides == (8, 16, 32, 64, 128)
+    assert small.strides == (8, 16, 32, 64) and large.strides == (8, 16, 32, 64, 128)
     assert small.anchor_scale == large.anchor_scale
     plates = fit(SMALL, squares(tmp_path, {"plate": [280] * 30}, 320, 320)).model
-    assert plates.anchor_scale == 8 and plates.strides == (8, 16, 32)
+    assert plates.anchor_scale == 4 and plates.strides == (8, 16, 32, 64)
 
 
 def test_steps_are_passes_over_the_images_within_bounds(tmp_path: Path) -> None:

@@ -40,8 +40,8 @@ class TestSettled:
         result = train(replace(open_recipe, steps=2), progress=False)
         recorded = recipe_of(result.out)
         assert not recorded.fit and recorded.data.size == ImageSize(96, 96)
-        assert recorded.model.strides == (8, 16, 32) and recorded.model.anchor_scale == 3
-        told = "chosen by the data: images of 96 x 96 pixels, strides 8 16 32, anchors 3 strides"
+        assert recorded.model.strides == (8, 16, 32, 64) and recorded.model.anchor_scale == 3
+        told = "chosen by the data: images of at most 96 x 96 pixels, strides 8 16 32 64, anchors 3"
         assert told in capsys.readouterr().out
 
     def test_a_run_goes_on_with_what_it_began_with(self, open_recipe: Recipe) -> None:
