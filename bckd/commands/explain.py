@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from bckd.recipes import Recipe
-from bckd.recipes.fitted import FIELDS, open_settings
+from bckd.recipes.left_open import FIELDS, open_settings
 from bckd.recipes.official import OfficialRecipe, equal, fields_of, official_recipe, value_of
 from bckd.recipes.presets import PRESETS
 from bckd.training.recipe_check import check_recipe

@@ -11,7 +11,7 @@ from bckd.commands.like import named_recipe
 from bckd.commands.metrics import print_metrics
 from bckd.commands.parsing import parse
 from bckd.recipes import Recipe
-from bckd.recipes.fitted import FIELDS, without_fit
+from bckd.recipes.left_open import FIELDS, without_fit
 from bckd.recipes.presets import PRESETS
 from bckd.recipes.recipe import Fittable
 from bckd.system.errors import InputError

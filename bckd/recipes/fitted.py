@@ -14,16 +14,9 @@ from bckd.datasets.annotations import Annotations
 from bckd.datasets.fitting import fitting_anchor, fitting_size, fitting_strides
 from bckd.image_size import ImageSize
 from bckd.models.detector import DetectorConfig
+from bckd.recipes.left_open import FIELDS, closed, open_settings, without_fit
 from bckd.recipes.recipe import Fittable, Recipe
 
-# The field of each, by its dotted name.
-FIELDS: dict[Fittable, str] = {
-    "size": "data.size",
-    "strides": "model.strides",
-    "anchor_scale": "model.anchor_scale",
-    "steps": "steps",
-    "cache": "data.cache",
-}
 PASSES = 30  # over the images: of a small data set 20 to 50 are enough
 STEPS = (300, 400)  # at least; at most, of images of `fit_pixels`: as many pixels in smaller ones
 CACHED = 2**30  # bytes of decoded images and a teacher's answers, kept in memory at most
@@ -56,7 +49,7 @@ def fitted(recipe: Recipe, annotations: Annotations) -> Recipe:
         data = replace(data, cache=kept <= CACHED)
     if "steps" in is_open:
         steps = _steps(recipe, data.size, annotations)
-    return _closed(replace(recipe, data=data, model=model, steps=steps))
+    return closed(replace(recipe, data=data, model=model, steps=steps))
 
 
 def fitted_as(recipe: Recipe, other: Recipe, names: Iterable[Fittable] = FIELDS) -> Recipe:
@@ -90,13 +83,7 @@ def fitted_to_nothing(recipe: Recipe) -> Recipe:
     side = math.isqrt(recipe.fit_pixels) // size.pad_multiple * size.pad_multiple
     if "size" in open_settings(recipe):
         size = replace(size, short_side=side, long_side=side)
-    return _closed(replace(recipe, data=replace(recipe.data, size=size)))
-
-
-def without_fit(recipe: Recipe, names: Iterable[Fittable]) -> Recipe:
-    """The recipe with these settings as they stand, whatever the data."""
-    left = tuple(name for name in recipe.fit if name not in set(names))
-    return replace(recipe, fit=left) if left else _closed(recipe)
+    return closed(replace(recipe, data=replace(recipe.data, size=size)))
 
 
 def choice(before: Recipe, after: Recipe) -> str:
@@ -111,22 +98,6 @@ def choice(before: Recipe, after: Recipe) -> str:
     }
     is_open = open_settings(before)
     return ", ".join(text for name, text in words.items() if name in is_open)
-
-
-def open_settings(recipe: Recipe) -> set[Fittable]:
-    """What of a recipe the data will choose."""
-    as_official: dict[Fittable, bool] = {
-        "size": recipe.data.size == ImageSize(),
-        "strides": recipe.model.strides == DetectorConfig.strides,
-        "anchor_scale": recipe.model.anchor_scale is None,
-        "steps": recipe.epochs is None and recipe.steps == Recipe.steps,
-        "cache": not recipe.data.cache,
-    }
-    return {name for name in recipe.fit if as_official[name]}
-
-
-def _closed(recipe: Recipe) -> Recipe:
-    return replace(recipe, fit=(), fit_pixels=Recipe.fit_pixels)
 
 
 def _steps(recipe: Recipe, size: ImageSize, annotations: Annotations) -> int:
