@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from bckd.commands import evaluate
 from bckd.commands.main import run
 from bckd.recipes import Recipe
 from bckd.recipes.presets import PRESETS
@@ -76,18 +77,19 @@ def test_a_twin_is_trained_and_compared(
 
 
 def test_eval_on_the_data_of_another_run(
-    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """At the size that goes with the weights."""
-    other = recipe_of(trained)
-    data = replace(other.data, first_val=3, size=replace(other.data.size, short_side=32))
-    write_json(tmp_path / "other.json", to_plain(replace(other, data=data, device="cpu")))
-    found = tmp_path / "found.json"
-    words = ["eval", str(trained), "--device", "cpu"]
-    run([*words, "--data.first-val", "3"])
-    here = capsys.readouterr().out
-    run([*words, "--recipe", str(tmp_path / "other.json"), "--detections", str(found)])
-    assert here.splitlines()[-3:] == capsys.readouterr().out.splitlines()[-3:]
+    """With its evaluation, at the size that goes with the weights."""
+    own = recipe_of(trained)
+    data = replace(own.data, first_val=3, size=replace(own.data.size, short_side=32))
+    evaluation = replace(own.evaluation, scorer="pycocotools")
+    write_json(tmp_path / "other.json", to_plain(replace(own, data=data, evaluation=evaluation)))
+    asked: list[evaluate.EvalOptions] = []
+    monkeypatch.setattr(evaluate, "_evaluate", lambda path, options: asked.append(options))
+    run(["eval", str(trained), "--recipe", str(tmp_path / "other.json"), "--batch-size", "2"])
+    (options,) = asked
+    assert options.data == replace(own.data, first_val=3) and options.device == "cpu"
+    assert (options.evaluation.scorer, options.evaluation.batch_size) == ("pycocotools", 2)
 
 
 @pytest.mark.parametrize("preset", [x for x in PRESETS if x.startswith("custom")])
