@@ -5,7 +5,9 @@ it is first asked for:
 
     load(source)                    a run, a file or a published name, for its `.predict(image)`
     train(recipe)                   a student, evaluated and saved
+    train_with_twin(recipe)         a student with a teacher, and one without
     evaluate(source)                the metrics of a run, or of weights
+    recipe_of(run)                  the settings of a run, to train another by
     PRESETS[name].recipe            recipes to start from
     distil(student, teacher, ...)   the loss alone, for a loop of one's own
 """
@@ -20,17 +22,30 @@ if TYPE_CHECKING:
     from bckd.prediction import load
     from bckd.recipes.presets import PRESETS
     from bckd.training.evaluating import evaluate_saved as evaluate
+    from bckd.training.recorded import recipe_of
     from bckd.training.trainer import train
+    from bckd.training.twin import train_with_twin
 
 __version__ = "0.1.0"
-__all__ = ["PRESETS", "__version__", "distil", "evaluate", "load", "train"]
+__all__ = [
+    "PRESETS",
+    "__version__",
+    "distil",
+    "evaluate",
+    "load",
+    "recipe_of",
+    "train",
+    "train_with_twin",
+]
 
 _PLACES = {
     "PRESETS": ("bckd.recipes.presets", "PRESETS"),
     "distil": ("bckd.losses.distil", "distil"),
     "evaluate": ("bckd.training.evaluating", "evaluate_saved"),
     "load": ("bckd.prediction", "load"),
+    "recipe_of": ("bckd.training.recorded", "recipe_of"),
     "train": ("bckd.training.trainer", "train"),
+    "train_with_twin": ("bckd.training.twin", "train_with_twin"),
 }
 
 

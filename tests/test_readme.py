@@ -123,9 +123,8 @@ class TestCommands:
             name, words = f"data {words[0]}", words[1:]
             assert name in OPTIONS
         if name == "train" and words[0] != "PRESET":
-            options = parse(
-                TrainOptions, words[1:], name, default=TrainOptions(PRESETS[words[0]][1])
-            )
+            preset, *rest = words if words[0] in PRESETS else ["custom", *words]  # --like RUN
+            options = parse(TrainOptions, rest, name, default=TrainOptions(PRESETS[preset][1]))
             teacher = options.recipe.teacher
             known = teacher is None or len(teacher.parts) > 1 or str(teacher) in PRETRAINED
             assert known, teacher

@@ -16,6 +16,7 @@ from bckd.datasets.scene_drawing import class_names as scene_classes
 from bckd.image_size import ImageSize
 from bckd.models.detector import Detector, DetectorConfig
 from bckd.recipes import Recipe
+from bckd.recipes.fitted import fitted_to_nothing
 from bckd.recipes.presets import PRESETS, SCENES_TEACHER_MODEL
 from bckd.system.device import pick_device
 from bckd.system.errors import InputError
@@ -85,6 +86,7 @@ def subject_of(preset: str, options: BenchOptions) -> Subject:
         InputError: there is no such preset or device.
     """
     recipe = _recipe_of(preset)
+    preset_size = recipe.data.size
     device = pick_device(options.device)
     fast = device.type != "cpu"
     wide = (
@@ -124,7 +126,7 @@ def subject_of(preset: str, options: BenchOptions) -> Subject:
         class_names=scene_classes() if preset.startswith("scenes") else COCO_CLASSES,
         canvas=canvas,
         repeat=options.repeat or (20 if fast else 3),
-        photographs=sides if given else PRESETS[preset].recipe.data.size,
+        photographs=sides if given else preset_size,
         drawn=options.root is None,
     )
 
@@ -132,7 +134,7 @@ def subject_of(preset: str, options: BenchOptions) -> Subject:
 def _recipe_of(preset: str) -> Recipe:
     if preset not in PRESETS:
         raise InputError(f"preset {preset!r} is unknown; expected one of {', '.join(PRESETS)}")
-    return PRESETS[preset].recipe
+    return fitted_to_nothing(PRESETS[preset].recipe)
 
 
 def _teacher_of(preset: str, recipe: Recipe, name: str | None) -> tuple[str, DetectorConfig | None]:

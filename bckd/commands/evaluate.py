@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
+from bckd.commands.like import named_recipe
 from bckd.commands.metrics import print_metrics
 from bckd.commands.parsing import existing, parse
 from bckd.recipes import DataConfig, EvaluationConfig
@@ -36,6 +37,9 @@ class EvalOptions:
     """detections an image that are kept and judged; by default COCO's AP judges 100"""
     score_maps: Place | None = None
     """also draw score maps of the first four images, as a PNG file"""
+    like: Annotated[Place | None, tyro.conf.arg(aliases=["--recipe"])] = None
+    """a run, or a recipe in JSON, whose data, device and evaluation are the defaults, in place of
+    the run's own"""
 
 
 def run(arguments: list[str]) -> None:
@@ -44,14 +48,18 @@ def run(arguments: list[str]) -> None:
         if arguments and arguments[0] not in ("-h", "--help"):
             raise InputError("bckd eval needs the folder of a run, or weights, before its options")
         print("bckd eval RUN [options]\n\nRUN is the folder of a run, or weights.\n")
-        arguments, data, path = ["--help"], DataConfig(), Path("RUN")
+        arguments, default, path = ["--help"], EvalOptions(DataConfig()), Path("RUN")
     else:
         path = existing(arguments[0])
         from bckd.training.recorded import recorded_data  # late: no help and no typo needs it
 
-        data, arguments = recorded_data(path), arguments[1:]
+        default, arguments = EvalOptions(recorded_data(path)), arguments[1:]
+        like = named_recipe(arguments)
+        if like is not None:  # images at the size that goes with the weights all the same
+            data = replace(like.data, size=default.data.size)
+            default = EvalOptions(data, like.device, like.evaluation)
 
-    options = checked(parse(EvalOptions, arguments, f"eval {path}", default=EvalOptions(data)))
+    options = checked(parse(EvalOptions, arguments, f"eval {path}", default=default))
     _evaluate(path, options)
 
 

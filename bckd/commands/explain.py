@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from bckd.recipes import Recipe
+from bckd.recipes.left_open import FIELDS, open_settings
 from bckd.recipes.official import OfficialRecipe, equal, fields_of, official_recipe, value_of
 from bckd.recipes.presets import PRESETS
 from bckd.training.recipe_check import check_recipe
@@ -38,8 +39,10 @@ def explained(preset: str, recipe: Recipe) -> str:
 def _rows(preset: str, recipe: Recipe, official: OfficialRecipe | None) -> Iterator[Row]:
     fields, defaults = fields_of(recipe), fields_of(PRESETS[preset].recipe)
     if official is None:
+        chosen = tuple(FIELDS[name] for name in open_settings(recipe))
         for name, value in fields.items():
-            yield "", name, _shown(value), "", ""
+            by_data = any(name == field or name.startswith(f"{field}.") for field in chosen)
+            yield "", name, "by the data" if by_data else _shown(value), "", ""
         return
     for setting in official.settings:
         value = value_of(setting.ours, fields)
@@ -66,6 +69,9 @@ def _notes(preset: str, recipe: Recipe, official: OfficialRecipe | None) -> Iter
     )
     if recipe.epochs is not None:
         yield f"Length: {recipe.epochs} epochs, in steps once the images are counted."
+        return
+    if "steps" in open_settings(recipe):
+        yield "Length: by the data, once the images are counted."
         return
     fields = {} if official is None else {x.ours: x.value for x in official.settings}
     images = fields.get("steps", 0) * fields.get("batch_size", 0)

@@ -24,6 +24,13 @@ from bckd.datasets.object_sizes import object_sizes, quantiles, resized_sides
 from bckd.image_size import ImageSize
 from bckd.system.telling import first_of
 
+PASSES = 3  # over the images: from scratch a detector has barely begun
+ENOUGH_PASSES = 30
+MANY_PASSES = 300  # as many as YOLOv5 takes of COCO from scratch
+# From scratch a detector learns far less of 1,000 of COCO's images than from ImageNet weights (He
+# et al., Rethinking ImageNet Pre-training, 2019); of 10,000 and more as much.
+FEW_IMAGES = 1000
+VAL_IMAGES = 50  # AP of fewer moves by several points from one draw of them to the next
 RECALL = 0.85  # best possible; one square anchor a cell, as the official recipe's, has .89 on COCO
 
 
@@ -49,6 +56,60 @@ def advice(
     found += [_rare_classes(annotations, size)]
     found += [_idle_levels(annotations, size, strides, anchor_scale)]
     return [sentence for sentence in found if sentence is not None]
+
+
+def advice_on_run(
+    images: int, passes: float, from_scratch: bool, validation_images: int
+) -> list[str]:
+    """What would help a run beside its data, the most helpful first.
+
+    Args:
+        images: to learn from.
+        passes: over these, in all steps.
+        from_scratch: whether the student has no weights to start from.
+        validation_images: to evaluate on.
+    """
+    found = [_length(passes, from_scratch)]
+    if from_scratch and images < FEW_IMAGES:
+        found.append(
+            f"{images} images are few to learn from scratch: on photographs a student from "
+            f"ImageNet weights finds more (preset custom, slower on a CPU)"
+        )
+    if validation_images < VAL_IMAGES:
+        found.append(
+            f"{validation_images} images to evaluate on are few: the AP of others would differ by "
+            f"several points, and small gains can't be told"
+        )
+    return [sentence for sentence in found if sentence is not None]
+
+
+def advice_on_warm_up(steps: int, warmup_steps: int) -> str | None:
+    """What would help a run that ends before its learning rate is what the recipe says."""
+    if steps > warmup_steps:
+        return None
+    return (
+        f"the run stops after {steps} steps, within its warm-up of {warmup_steps}: it never "
+        f"learns at the full rate (--optimisation.warmup-steps)"
+    )
+
+
+def _length(passes: float, from_scratch: bool) -> str | None:
+    if passes < 1:
+        return (
+            f"the run sees {100 * passes:.0f} % of the images, and each once: --epochs "
+            f"{ENOUGH_PASSES} is a start on a small data set"
+        )
+    if from_scratch and passes < PASSES:
+        return (
+            f"{passes:.2g} passes over the images are few to learn from scratch: try --epochs "
+            f"{ENOUGH_PASSES}"
+        )
+    if passes > MANY_PASSES:
+        return (
+            f"{passes:.0f} passes over the images are many, and learn them by heart: "
+            f"--evaluate-epochs {ENOUGH_PASSES} --patience 3 ends where AP stops rising"
+        )
+    return None
 
 
 def _small_objects(annotations: Annotations, size: ImageSize, strides: Sequence[int]) -> str | None:

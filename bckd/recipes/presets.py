@@ -100,19 +100,19 @@ _SCENES = Recipe(
     precision="float32",
 )
 
+_CUSTOM_DATA = DataConfig(
+    root=Path("data/custom"),
+    train_images="train",
+    train_annotations="annotations/instances_train.json",
+    val_images="val",
+    val_annotations="annotations/instances_val.json",
+    workers=2,
+)
 _CUSTOM = Recipe(
     model=DetectorConfig(
         backbone="mobilenet_v2", frozen_stages=0, norm_eval=False, channels=96, head_convs=2
     ),
-    data=DataConfig(
-        root=Path("data/custom"),
-        train_images="train",
-        train_annotations="annotations/instances_train.json",
-        val_images="val",
-        val_annotations="annotations/instances_val.json",
-        size=ImageSize(short_side=320, long_side=512),
-        workers=2,
-    ),
+    data=_CUSTOM_DATA,
     optimisation=Optimisation(
         optimizer="adamw",
         learning_rate=1e-3,
@@ -121,7 +121,18 @@ _CUSTOM = Recipe(
         schedule="cosine",
     ),
     out=Path("runs/custom"),
+    fit=("size", "strides", "anchor_scale"),
+    fit_pixels=640 * 640,
     steps=2000,
+)
+
+_CUSTOM_SMALL = replace(
+    _SCENES,
+    model=replace(SCENES_STUDENT_MODEL, strides=DetectorConfig.strides, anchor_scale=None),
+    data=replace(_CUSTOM_DATA, workers=0),
+    out=Path("runs/custom-small"),
+    fit=("size", "strides", "anchor_scale", "steps", "cache"),
+    steps=Recipe.steps,
 )
 
 
@@ -144,7 +155,25 @@ PRESETS: dict[str, Preset] = {
             steps=2000,
         ),
     ),
-    "custom": Preset("your own COCO-format data set, from an ImageNet MobileNetV2", _CUSTOM),
+    "custom-small": Preset("your own data on a CPU, in minutes: a small student", _CUSTOM_SMALL),
+    "custom-small-teacher": Preset(
+        "the same for its teacher, half a million parameters",
+        replace(
+            _CUSTOM_SMALL,
+            model=replace(_CUSTOM_SMALL.model, width=24, channels=48, head_groups=8),
+            optimisation=replace(_CUSTOM_SMALL.optimisation, learning_rate=3e-3),
+            out=Path("runs/custom-small-teacher"),
+        ),
+    ),
+    "custom": Preset("your own data on a GPU: a student from an ImageNet MobileNetV2", _CUSTOM),
+    "custom-teacher": Preset(
+        "the same for its teacher, from an ImageNet ResNet-50",
+        replace(
+            _CUSTOM,
+            model=replace(_CUSTOM.model, backbone="resnet50", channels=256),
+            out=Path("runs/custom-teacher"),
+        ),
+    ),
     "coco-r50": Preset(
         "official COCO recipe, ResNet-50 student", _coco("resnet50", "runs/coco-r50")
     ),

@@ -116,6 +116,7 @@ class Optimisation:
 
 
 Scorer = Literal["hotcoco", "pycocotools"]
+Fittable = Literal["size", "strides", "anchor_scale", "steps", "cache"]
 
 
 @dataclass(frozen=True)
@@ -163,6 +164,11 @@ class Recipe:
     out: Place = Path("runs/run")
     """folder of the run: student, log, resume state"""
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    fit: tuple[Fittable, ...] = ()
+    """what the data choose, once, at the start of the run, where it is left as in the official
+    recipe and no option sets it (see `bckd.recipes.fitted`)"""
+    fit_pixels: Count = 320 * 320
+    """most pixels of an image whose size the data choose"""
     steps: Count = 87_960
     """training steps; 87,960 are 12 epochs of COCO at batch 16"""
     epochs: Count | None = None

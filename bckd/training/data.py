@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bckd.datasets.annotations import read_annotations
+from bckd.datasets.annotations import Annotations, read_annotations
 from bckd.datasets.coco import CocoDataset
 from bckd.evaluation.average_precision import MAX_DETECTIONS
 from bckd.normalisation import IMAGENET, Normalisation
@@ -19,19 +19,31 @@ from bckd.training.data_told import (
 )
 
 
-def training_data(
-    data: DataConfig, seed: int, normalisation: Normalisation = IMAGENET
-) -> CocoDataset:
-    """The training images of a data set, shuffled and flipped by `seed`."""
+def training_annotations(data: DataConfig) -> Annotations:
+    """The annotations of the training images of a data set."""
     folder = data.root / data.train_images
     annotations = read_annotations(data.root / data.train_annotations, folder)
     if not annotations.labelled:
         raise InputError(f"{annotations.path} has no 'annotations': nothing to learn from")
     annotations = annotations.first(data.first_train)
     tell_annotations(annotations)
+    return annotations
+
+
+def training_data(
+    data: DataConfig,
+    seed: int,
+    normalisation: Normalisation = IMAGENET,
+    annotations: Annotations | None = None,
+) -> CocoDataset:
+    """The training images of a data set, shuffled and flipped by `seed`.
+
+    Args:
+        annotations: theirs, where they are read already.
+    """
     dataset = CocoDataset(
-        folder,
-        annotations,
+        data.root / data.train_images,
+        training_annotations(data) if annotations is None else annotations,
         data.size,
         flip=data.flip,
         seed=seed,

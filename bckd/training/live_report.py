@@ -20,6 +20,7 @@ from bckd.reports.seen import Pictures, pick_images, seen_by, seen_by_labels, si
 from bckd.system.errors import InputError, reason
 from bckd.system.files import read_json, write_json, write_text
 from bckd.system.values import from_plain
+from bckd.training.recorded import recipe_of
 from bckd.training.run_log import LOG, NoLog, RunLog, read_log
 
 REPORT = "report.html"
@@ -132,7 +133,7 @@ def run_report(folder: Path | str, images: int = IMAGES, refreshing: bool = True
         InputError: the folder holds no run.
     """
     folder = Path(folder)
-    recipe = from_plain(Recipe, read_json(folder / "recipe.json"), str(folder / "recipe.json"))
+    recipe = recipe_of(folder)
     kept, finished = folder / VIEW, (folder / "results.json").is_file()
     view = View(running=not finished, end="Finished" if finished else "")
     if kept.is_file():

@@ -1,30 +1,46 @@
-"""What a run's folder says of its data."""
+"""What a run's folder says of its settings."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from bckd.recipes import DataConfig, Recipe
+from bckd.system.errors import InputError
 from bckd.system.files import read_json
 from bckd.system.values import from_plain
 
+RECIPE = "recipe.json"
 
-def recorded_recipe(path: Path) -> Recipe | None:
-    """The recipe of a run; None where these weights lie in none.
 
-    The run is the folder itself, that of its student, or the one above its snapshots.
+def recipe_of(source: Path | str) -> Recipe:
+    """The recipe of a run, every setting a number or a name; what it lacks has its default.
+
+    Args:
+        source: the folder of the run, its student, one of its snapshots, or a recipe in JSON.
+
+    Raises:
+        InputError: there is none, or it has a field that no recipe of this version has.
     """
+    path = Path(source)
     folder = run_folder(path)
-    if folder is None:
-        return None
-    file = folder / "recipe.json"
+    file = path if path.suffix == ".json" else folder and folder / RECIPE
+    if file is None:
+        raise InputError(
+            f"{path} has no {RECIPE} beside it; expected the folder of a run, or a recipe in JSON"
+        )
     return from_plain(Recipe, read_json(file), str(file))
 
 
+def recorded_recipe(path: Path) -> Recipe | None:
+    """The recipe of a run, as `recipe_of` has it; None of what was not trained by one."""
+    folder = run_folder(path)
+    return None if folder is None else recipe_of(folder)
+
+
 def run_folder(path: Path) -> Path | None:
-    """The folder of the run, as `recorded_recipe` looks for it; None where there is none."""
+    """The folder of the run: itself, that of its student, or the one above its snapshots."""
     folders = [path] if path.is_dir() else [path.parent, path.parent.parent]
-    return next((folder for folder in folders if (folder / "recipe.json").is_file()), None)
+    return next((folder for folder in folders if (folder / RECIPE).is_file()), None)
 
 
 def recorded_data(path: Path) -> DataConfig:

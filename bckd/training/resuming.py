@@ -55,10 +55,7 @@ def state_to_resume(
     out = recipe.out
     paths = [path for path in (out / STATE, out / PREVIOUS) if path.exists()]
     if not resume:
-        if paths or (out / STUDENT).exists():
-            raise InputError(
-                f"{out} already holds a run; --resume continues it, another --out starts anew"
-            )
+        check_free(out)
     elif not paths and (out / STUDENT).exists():
         raise InputError(f"{out} holds a student but no {STATE} to go on from")
     if not paths:
@@ -75,6 +72,18 @@ def state_to_resume(
         raise InputError(f"{out} was started with another recipe: {difference}")
     _check_contents(state, recipe, contents_of(recipe) if contents is None else contents)
     return state
+
+
+def check_free(out: Path) -> None:
+    """Refuse a folder that holds a run.
+
+    Raises:
+        InputError: it does.
+    """
+    if any((out / name).exists() for name in (STATE, PREVIOUS, STUDENT)):
+        raise InputError(
+            f"{out} already holds a run; --resume continues it, another --out starts anew"
+        )
 
 
 def _newest_good(paths: list[Path]) -> ResumeState:

@@ -9,6 +9,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torchvision.models.detection.backbone_utils import BackboneWithFPN
 
+from bckd.datasets.advice import advice_on_warm_up
 from bckd.models.backbones import Backbone
 from bckd.recipes import Optimisation, Recipe
 from bckd.system.errors import InputError
@@ -85,12 +86,9 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
 
 def tell_warm_up(recipe: Recipe) -> None:
     """Tell where a run will stop before its learning rate is what the recipe says."""
-    warm_up = recipe.optimisation.warmup_steps
-    if recipe.steps <= warm_up:
-        tell(
-            f"the run stops after {recipe.steps} steps, within its warm-up of {warm_up}: it never "
-            f"learns at the full rate (--optimisation.warmup-steps)"
-        )
+    sentence = advice_on_warm_up(recipe.steps, recipe.optimisation.warmup_steps)
+    if sentence is not None:
+        tell(sentence)
 
 
 def scaled_rate(settings: Optimisation, batch_size: int) -> float:

@@ -8,7 +8,7 @@ torchrun each process takes its share of every batch, and the first one writes t
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
@@ -39,19 +39,27 @@ from bckd.teachers.targets import Teaching, teaching_in_parts
 from bckd.training.averaging import averaged
 from bckd.training.build_terms import build_own_terms
 from bckd.training.checks import check_groups, own_share
-from bckd.training.data import check_same_classes, training_data, validation_data
+from bckd.training.data import (
+    check_same_classes,
+    training_annotations,
+    training_data,
+    validation_data,
+)
 from bckd.training.epochs import in_steps
 from bckd.training.learnt_boxes import tell_unlearnt
 from bckd.training.live_report import LiveReport
 from bckd.training.loading import batches_of
 from bckd.training.loss_window import LossWindow
 from bckd.training.recipe_check import check_recipe
+from bckd.training.recorded import RECIPE
 from bckd.training.restoring import restore, tell_other_processes
 from bckd.training.resuming import agreed_state, make_newest
 from bckd.training.run import Run
 from bckd.training.run_contents import contents_of
 from bckd.training.run_log import NoLog, RunLog
 from bckd.training.schedule import build_optimizer, tell_warm_up
+from bckd.training.settling import settled
+from bckd.training.start_told import tell_advice, tell_start
 from bckd.training.student import build_student, with_normalisation_of
 from bckd.training.teacher import load_teacher, teaching_of
 from bckd.zoo.checkpoints import Checkpoint
@@ -102,7 +110,8 @@ def train(
     Args:
         recipe: the whole configuration.
         resume: go on where `recipe.out` stopped; from the start if it holds nothing.
-        progress: show a progress bar.
+        progress: show a progress bar, and tell at the start what is trained on what, and what
+            would help.
         teaching: what the recipe's teacher says, where the caller has it already
             (several students of one teacher); made from `recipe.teacher` otherwise.
         student: a module of one's own in place of the recipe's detector: its forward gives a
@@ -124,7 +133,6 @@ def train(
     """
     taught = recipe.teacher is not None or teacher is not None
     recipe = check_recipe(recipe, taught)
-    recipe = replace(recipe, model=recipe.model.resolved())
     recipe = with_normalisation_of(recipe, student)
     device = pick_device(own_device(recipe.device))
     with processes_joined(device), each_once(), ExitStack() as held:
@@ -144,7 +152,10 @@ def _train(
 ) -> RunResult:
     own_images = own_share(recipe)
     normalisation = recipe.model.normalisation
-    training = training_data(recipe.data, recipe.seed, normalisation)
+    annotations = training_annotations(recipe.data)
+    taught = recipe.teacher is not None or own_teacher is not None
+    recipe = settled(recipe, annotations, resume, taught)
+    training = training_data(recipe.data, recipe.seed, normalisation, annotations)
     recipe = in_steps(recipe, training)
     kept = min(recipe.model.postprocess.max_detections, MAX_DETECTIONS)
     validation = validation_data(recipe.data, normalisation, kept)
@@ -165,6 +176,12 @@ def _train(
             lambda: load_teacher(recipe, names, device, unlearnt, student.strides, own_teacher)
         )
     terms = build_own_terms(recipe, student, teacher, teaching, training).to(device)
+    if progress:
+        tell_start(
+            recipe, training, validation, student, None if teacher is None else teacher.detector
+        )
+        if anew:
+            tell_advice(recipe, training, validation, student, own_student is not None)
     if teacher is not None and anew:
         check_teacher(recipe, teacher, student, validation)
     if teaching is None:
@@ -187,7 +204,7 @@ def _train(
         if is_first():
             make_newest(state)
     if is_first():
-        write_json(recipe.out / "recipe.json", to_plain(recipe))
+        write_json(recipe.out / RECIPE, to_plain(recipe))
     log = RunLog(recipe.out, first) if is_first() else NoLog()
     judged = student if average is None else average.detector
     with (

@@ -376,7 +376,8 @@ def test_a_round_on_a_data_set_of_ones_own(
     """.split()
     code, text, _ = call("train", "custom", "--data.root", custom_root, "--out", out, *options)
     assert code == 0
-    lines = text.splitlines()
+    lines = [x for x in text.splitlines() if not x.startswith(("chosen", "data: ", "model: "))]
+    lines = [x for x in lines if "are few" not in x and "fewer than" not in x]
     what = "boxes without width or height are left out of training and evaluation (1): id 6 (ent"
     assert "instances_train.json: " + what in lines[0]
     assert lines[1].endswith("images without a box are left out of training (1): empty.png")

@@ -45,3 +45,18 @@ def test_a_class_without_boxes_has_no_sizes(custom_root: Path) -> None:
     path.write_text(json.dumps(content))
     bolt = object_sizes(dataset(custom_root), ImageSize())[-1]
     assert (bolt.name, bolt.boxes, bolt.images) == ("bolt", 0, 0) and math.isnan(bolt.median)
+
+
+def test_images_of_a_class_are_counted_without_crowd_regions(custom_root: Path) -> None:
+    path = custom_root / "annotations/instances_train.json"
+    content = json.loads(path.read_text())
+    row = {"category_id": 3, "bbox": [1, 1, 20, 20]}
+    content["annotations"] = [
+        {"id": 1, "image_id": 11, **row, "iscrowd": 1},
+        {"id": 2, "image_id": 11, **row, "category_id": 7},
+        {"id": 3, "image_id": 12, **row},
+        {"id": 4, "image_id": 12, **row},
+    ]
+    path.write_text(json.dumps(content))
+    found = {x.name: (x.boxes, x.images) for x in object_sizes(dataset(custom_root), ImageSize())}
+    assert found == {"nut": (2, 1), "washer": (1, 1), "screw": (0, 0)}
