@@ -233,7 +233,7 @@ class TestPredict:
         data = bckd.PRESETS["custom"].recipe.data
         arguments = ["eval", str(tmp_path / "d.safetensors"), "--data.root", str(root)]
         arguments += ["--data.workers", "0"]
-        names = ("train-images", "train-annotations", "val-images", "val-annotations")
+        names = ("val-images", "val-annotations")
         for name in names:
             arguments += [f"--data.{name}", getattr(data, name.replace("-", "_"))]
         results = tmp_path / "results.json"

@@ -7,12 +7,14 @@ from typing import Annotated
 
 import tyro
 
+from bckd.commands.help import Short, listed
 from bckd.commands.metrics import print_metrics
 from bckd.commands.parsing import parse
 from bckd.recipes import Recipe
 from bckd.recipes.presets import PRESETS
 from bckd.system.errors import InputError
 from bckd.system.launcher import is_first
+from bckd.system.nearest import expected
 from bckd.system.telling import tell
 
 
@@ -29,21 +31,22 @@ class TrainOptions:
 
 def run(arguments: list[str]) -> None:
     """Train a detector by a preset and options."""
-    listed = "\n".join(f"  {name:18}{text}" for name, (text, _) in PRESETS.items())
-    if not arguments or arguments[0] in ("-h", "--help"):
-        print(f"bckd train PRESET [options]\n\nPresets:\n{listed}\n")
-        print("`bckd train PRESET --help` lists every option with its default there,")
-        print("`bckd train PRESET --explain` every setting beside the official recipe's.")
+    if not arguments or arguments[0] in ("-h", "--help", "--help-all"):
+        print("bckd train PRESET [options]\n\nPresets:")
+        print(listed((name, text) for name, (text, _) in PRESETS.items()))
+        print("\n`bckd train PRESET --help` shows the options that most people need, --help-all")
+        print("every one, and --explain every setting beside the official recipe's.")
         return
     preset, *rest = arguments
     if preset not in PRESETS:
-        raise InputError(f"preset {preset!r} is unknown; expected one of {', '.join(PRESETS)}")
+        raise InputError(f"preset {preset!r} is unknown; {expected(preset, PRESETS, 'bckd train')}")
     text, default = PRESETS[preset]
 
     options = parse(
         TrainOptions,
         rest,
         f"train {preset}",
+        short=_short(preset),
         default=TrainOptions(default),
         description=f"Train a detector: {text}.",
     )
@@ -65,3 +68,30 @@ def run(arguments: list[str]) -> None:
         return
     print_metrics(asdict(result.metrics))
     print(f"the student and its log are in {result.out} ({result.seconds:.0f} s)")
+
+
+def _short(preset: str) -> Short:
+    root = PRESETS[preset].recipe.data.root.as_posix()
+    return Short(
+        (
+            "--data.root",
+            "--teacher",
+            "--out",
+            "--steps",
+            "--epochs",
+            "--batch-size",
+            "--data.size.short-side",
+            "--data.size.long-side",
+            "--optimisation.learning-rate",
+            "--model.backbone",
+            "--evaluate-every",
+            "--device",
+            "--seed",
+            "--resume",
+            "--explain",
+        ),
+        (
+            f"train {preset} --data.root {root} --out runs/mine",
+            f"train {preset} --teacher runs/large --out runs/small",
+        ),
+    )

@@ -21,6 +21,7 @@ from bckd.datasets.decoding import Header, decode_image, header_of
 from bckd.datasets.entries import ImageEntry
 from bckd.datasets.findings import Fault, Findings
 from bckd.system.errors import InputError, reason
+from bckd.system.nearest import absent
 
 _TOGETHER = 8  # files looked at at once
 _TAIL = 4096  # bytes of a file's end
@@ -67,7 +68,7 @@ def look_at_files(folder: Path, images: Sequence[ImageEntry], source: Path) -> l
         InputError: the folder or images are absent, or can't be used, all of one kind together.
     """
     if not folder.is_dir():
-        raise InputError(f"image folder {folder} does not exist")
+        raise InputError(absent(f"image folder {folder}", folder))
     findings = Findings(source)
     _check_present(folder, images, findings)
     with ThreadPoolExecutor(_TOGETHER) as pool:
