@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 import shutil
 import textwrap
+import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 _COLUMN = 26  # where the texts begin
+_CUT = "..."
 
 
 @dataclass(frozen=True)
@@ -18,10 +21,12 @@ class Short:
     Attributes:
         options: those to show, with their dashes, in this order.
         example: words after `bckd`, a line each.
+        words: that the command takes before its options.
     """
 
     options: tuple[str, ...]
     example: tuple[str, ...]
+    words: str = ""
 
 
 @dataclass(frozen=True)
@@ -81,12 +86,17 @@ def short_page(short: Short, page: str, name: str, text: str) -> str:
     options = options_of(page)
     by_name = {each: option for option in options for each in option.names}
     width = terminal_width()
-    lines = [f"bckd {name} [options]", "", *textwrap.wrap(text, width), ""]
+    usage = " ".join(filter(None, ("bckd", name, short.words, "[options]")))
+    lines = [usage, ""]
+    for paragraph in inspect.cleandoc(text).split("\n\n"):
+        lines += [*textwrap.wrap(paragraph, width), ""]
     lines += ["For example:", *(f"  bckd {words}" for words in short.example), ""]
     for each in short.options:
         lines += _entry(by_name[each], each, width)
-    ending = f"`bckd {name} --help-all` lists all {len(options)} options."
-    return "\n".join([*lines, "", *textwrap.wrap(ending, width)])
+    if len(short.options) < len(options):
+        ending = f"`bckd {name} --help-all` lists all {len(options)} options."
+        lines += ["", *textwrap.wrap(ending, width)]
+    return "\n".join(lines)
 
 
 def _entry(option: Option, name: str, width: int) -> list[str]:
@@ -112,3 +122,18 @@ def listed(rows: Iterable[tuple[str, str]]) -> str:
     return "\n".join(
         line for name, text in rows for line in _beside(f"  {name}", text, column, terminal_width())
     )
+
+
+def columns_of(text: str) -> int:
+    """Columns that a text takes in a terminal: Chinese, Japanese and Korean letters take two."""
+    wide = sum(unicodedata.east_asian_width(letter) in "WF" for letter in text)
+    return len(text) + wide - sum(map(bool, map(unicodedata.combining, text)))
+
+
+def shortened(text: str, width: int) -> str:
+    """The end of a text, where it takes more columns than there are."""
+    if columns_of(text) <= width:
+        return text
+    while columns_of(text) > width - len(_CUT):
+        text = text[1:]
+    return _CUT + text

@@ -23,6 +23,7 @@ COMMANDS = {
     "data": "bckd.commands.data",
     "train": "bckd.commands.train",
     "eval": "bckd.commands.evaluate",
+    "predict": "bckd.commands.predict",
     "export": "bckd.commands.export",
     "detectors": "bckd.commands.detectors",
     "protocols": "bckd.commands.protocols",
@@ -45,13 +46,13 @@ bckd: knowledge distillation for dense object detectors
   bckd detectors     list the published weights that load by name
   bckd protocols     what softmax and sigmoid say of real score maps
   bckd demo          the whole story in minutes: three students, one report
-  bckd study NAME    rerun or continue a published comparison; without NAME, list
-                     them (FILE.py: one of your own)
-  bckd bench         time training, loading, inference, evaluation and export here
+  bckd study NAME    rerun or continue a published comparison, or your own
+                     (FILE.py); without NAME, list them
+  bckd bench         time training, loading, inference, evaluation and export
 
-`bckd COMMAND --help` lists the options of a command, `bckd --version` says which
-one this is. It ends with 0 (done), 1 (done, but not all of it), 2 (refused, in one
-sentence), or 128 and the number of the signal that ended it.
+`bckd COMMAND --help` shows the options of a command, `bckd --version` tells
+which version this is. Exit codes: 0 done; 1 done, but for what is named; 2
+refused, in one sentence; 128 and the number of the signal that ended it.
 """
 
 

@@ -23,7 +23,7 @@ _OF_OTHERS: tuple[tuple[str, str, str], ...] = (
     ),
     (
         "imgsz img-size image-size img-scale input-size img resolution",
-        "nothing to set: images come at the size that the weights were trained with",
+        "not set: images come at the size that the weights were trained with",
         "predict protocols export",
     ),
     ("imgsz img-size image-size img resolution", "--height with --width", ""),
@@ -51,7 +51,7 @@ _OF_OTHERS: tuple[tuple[str, str, str], ...] = (
     ("iou iou-thres nms nms-thr", "--model.postprocess.nms-iou", ""),
     (
         "iou iou-thres nms nms-thr",
-        "nothing to set: a detector keeps what it was trained with",
+        "not set: a detector keeps what it was trained with",
         "eval export predict protocols",
     ),
     ("max-det max-dets", "--max-detections", ""),
@@ -79,7 +79,7 @@ def unknown_option(word: str, options: Sequence[str], command: str) -> str:
     """
     listing = f"`bckd {command} --help-all` lists them"
     if not word.startswith("-"):
-        return f"option {word!r} is unknown, and begins with no --; {listing}"
+        return f"{word!r} is no option, and one word too many behind others; {listing}"
     name = word.partition("=")[0].lstrip("-").replace("_", "-").lower()
     if (answer := _answer(name, options, command.partition(" ")[0])) is not None:
         return f"option {word!r} is unknown; here it is {answer}"

@@ -418,9 +418,7 @@ class TestRefusal:
         assert fetch("tiny", tmp_path) == tmp_path / FILE
 
     def test_unknown_names_are_answered_with_the_nearest(self, tmp_path: Path) -> None:
-        said = (
-            r"are called 'gfl'; did you mean gfl_r50_fpn_1x_coco, .*\? `bckd detectors` lists all"
-        )
+        said = r"are called 'gfl'; did you mean gfl_r50_fpn_1x_coco, .*\? `bckd detectors` lists"
         with pytest.raises(InputError, match=said):
             fetch("gfl", tmp_path)
 
