@@ -197,7 +197,7 @@ def _unknown(plain: Any, value: Any) -> str | None:
     """The first entry that is no field of the dataclass at its place, in words."""
     if not dataclasses.is_dataclass(value):
         return None
-    own = {field.name for field in dataclasses.fields(value)}
+    own = [field.name for field in dataclasses.fields(value)]
     for key, item in plain.items():
         if key not in own:
             return f"unknown field {key!r} of {type(value).__name__}; {expected(key, own)}"
