@@ -63,18 +63,18 @@ def _write(
     colours: Sequence[str],
     size: int,
 ) -> None:
-    """Write texts at boxes, each where none stands yet, if there is such a place."""
-    written: list[Area] = []
+    """Write texts at boxes, each where no better one stands, if there is such a place."""
+    placed: list[tuple[Area, str, ImageFont.FreeTypeFont, str]] = []
     for place, text, own in zip(places, texts, colours, strict=True):
         words, font = _font(text, size)
         wide, high = canvas.textlength(words, font) + size / 2, size * 1.3
         areas = list(_areas(place, wide, high, canvas.im.size))
-        free = (area for area in areas if not any(_overlap(area, other) for other in written))
-        area = next(free, areas[0])
-        written.append(area)
+        free = (area for area in areas if not any(_overlap(area, other[0]) for other in placed))
+        placed.append((next(free, areas[0]), words, font, own))
+    for area, words, font, own in reversed(placed):  # the best on top
+        left, top, _, bottom = area
         canvas.rectangle(area, fill=own)
-        middle = (area[1] + area[3]) / 2
-        canvas.text((area[0] + size / 4, middle), words, _on(own), font, anchor="lm")
+        canvas.text((left + size / 4, (top + bottom) / 2), words, _on(own), font, anchor="lm")
 
 
 def _areas(

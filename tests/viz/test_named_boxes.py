@@ -50,6 +50,8 @@ def test_names_do_not_hide_each_other() -> None:
     alone = drawn(480, 640, [box.tolist()], ["first"])
     tag = np.s_[176:198, 202:260]
     assert (apart[tag] == alone[tag]).all()  # the better one's is whole
+    crowd = drawn(480, 640, [box.tolist()] * 30, ["first"] + ["other"] * 29)
+    assert (crowd[tag] == alone[tag]).all()
     assert _overlap((0, 0, 2, 2), (1, 1, 3, 3)) and not _overlap((0, 0, 2, 2), (2, 0, 3, 2))
 
 
