@@ -96,6 +96,8 @@ def test_help_and_refusals_load_none_of_what_runs(tmp_path: Path) -> None:
         "train scenes --help",
         "train scenes --stepz 1",
         "eval --help",
+        "predict --help",
+        f"predict {tmp_path} x --treshold 1",
         f"eval {tmp_path} --dataa x",
         f"export {tmp_path} --help",
         f"export {tmp_path} --onx x",
@@ -126,6 +128,23 @@ def test_help_and_refusals_load_none_of_what_runs(tmp_path: Path) -> None:
         print("loaded:", {{line: names for line, names in loaded.items() if names}})
     """
     assert python(code, tmp_path).endswith("loaded: {}\n")
+
+
+def test_what_needs_no_network_loads_no_torch(tmp_path: Path) -> None:
+    lines = ["--help", "scenes --help", "predict --help", "export --help", "detectors"]
+    code = f"""
+        import sys
+        from bckd.commands.main import run
+        for line in {[*lines, "scenes --seeed 1"]}:
+            try:
+                run(line.split())
+            except (SystemExit, ValueError):
+                pass
+            print(line, "torch" in sys.modules)
+    """
+    said = python(code, tmp_path).splitlines()
+    assert [line for line in said if line.endswith(" True")] == []
+    assert "detectors False" in said
 
 
 def test_version(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -233,7 +252,7 @@ class TestPredict:
         data = bckd.PRESETS["custom"].recipe.data
         arguments = ["eval", str(tmp_path / "d.safetensors"), "--data.root", str(root)]
         arguments += ["--data.workers", "0"]
-        names = ("train-images", "train-annotations", "val-images", "val-annotations")
+        names = ("val-images", "val-annotations")
         for name in names:
             arguments += [f"--data.{name}", getattr(data, name.replace("-", "_"))]
         results = tmp_path / "results.json"

@@ -21,13 +21,13 @@ from bckd.commands.evaluate import EvalOptions
 from bckd.commands.main import COMMANDS
 from bckd.commands.options import DemoOptions, ProtocolOptions
 from bckd.commands.parsing import parse
+from bckd.commands.predict import PredictOptions
 from bckd.commands.report import ReportOptions
 from bckd.commands.scenes import ScenesOptions
 from bckd.commands.train import TrainOptions
 from bckd.export.options import ExportOptions
 from bckd.models.backbones import BACKBONES
 from bckd.models.detector import HeadName
-from bckd.recipes import DataConfig
 from bckd.recipes.presets import PRESETS
 from bckd.studies.catalogue import STUDIES
 from bckd.studies.options import StudyOptions
@@ -129,7 +129,9 @@ class TestCommands:
             known = teacher is None or len(teacher.parts) > 1 or str(teacher) in PRETRAINED
             assert known, teacher
         elif name == "eval":
-            parse(EvalOptions, words[1:], name, default=EvalOptions(DataConfig()))
+            parse(EvalOptions, words[1:], name)
+        elif name == "predict":
+            parse(PredictOptions, words[1:], name)
         elif name == "study" and words:
             assert words[0] in {*STUDIES, "NAME"}
             parse(StudyOptions, words[1:], name)

@@ -13,7 +13,8 @@ PACKAGE = Path(__file__).parents[1] / "bckd"
 # From the top down: a module imports from rooms below its own floor, or from its own room. None
 # is the hall: what stands in no room (bckd/structures.py, ...), but for what `bckd.load` gives.
 FLOORS: list[set[str | None]] = [
-    {"commands", "course", "prediction"},
+    {"commands", "course"},
+    {"prediction"},
     {"viz", "comparison"},
     {"studies", "bench"},
     {"training"},

@@ -20,6 +20,7 @@ from bckd.recipes.fitted import fitted_to_nothing
 from bckd.recipes.presets import PRESETS, SCENES_TEACHER_MODEL
 from bckd.system.device import pick_device
 from bckd.system.errors import InputError
+from bckd.system.nearest import expected
 from bckd.system.precision import autocast_type
 
 _SMALL = 320  # pixels of a side on a CPU, at most
@@ -133,7 +134,7 @@ def subject_of(preset: str, options: BenchOptions) -> Subject:
 
 def _recipe_of(preset: str) -> Recipe:
     if preset not in PRESETS:
-        raise InputError(f"preset {preset!r} is unknown; expected one of {', '.join(PRESETS)}")
+        raise InputError(f"preset {preset!r} is unknown; {expected(preset, PRESETS, 'bckd train')}")
     return fitted_to_nothing(PRESETS[preset].recipe)
 
 

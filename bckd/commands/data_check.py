@@ -38,10 +38,11 @@ class CheckOptions:
     images stay where they are"""
     all: bool = False
     """list every entry of a kind, and every class"""
-    short_side: Side = 320
-    """short side of an image as training will see it, in pixels; the default is that of `custom`"""
-    long_side: Side = 512
-    """limit of its long side"""
+    short_side: Side | None = None
+    """short side of an image as training will see it, in pixels; None: as `bckd train custom`
+    chooses it for these data"""
+    long_side: Side | None = None
+    """limit of its long side; None: as the short side"""
 
 
 def run(arguments: list[str]) -> int:
@@ -52,7 +53,7 @@ def run(arguments: list[str]) -> int:
 
     parts = _parts(options)
     found = check(parts, whole=options.fix is not None)
-    for line in lines_of(found, ImageSize(options.short_side, options.long_side), options.all):
+    for line in lines_of(found, _size(options), options.all):
         print(line)
     print()
     if options.fix is not None:
@@ -62,8 +63,25 @@ def run(arguments: list[str]) -> int:
         print(f"{faults} kind{'s' * (faults > 1)} of fault, which training and evaluation refuse")
         return 1
     words = None if options.root is None else train_options(options.root, parts)
-    print("no faults" if words is None else f"no faults: bckd train custom {shlex.join(words)}")
+    print("no faults" if words is None else f"no faults; {next_command(words)}")
     return 0
+
+
+def next_command(data: list[str]) -> str:
+    """How to go on with a data set that these options say."""
+    options = shlex.join(data)
+    return (
+        f"to learn from them, on a CPU:\n  bckd train custom-small {options}\n"
+        f"on a GPU:\n  bckd train custom {options}"
+    )
+
+
+def _size(options: CheckOptions) -> ImageSize | None:
+    """How images will be brought to size; None where no side is given."""
+    short = options.short_side or options.long_side
+    if short is None:
+        return None
+    return ImageSize(short, max(short, options.long_side or short))
 
 
 def _parts(options: CheckOptions) -> list[Part]:

@@ -1,4 +1,4 @@
-"""The command `bckd eval`; its options are those of `DataConfig` and its own."""
+"""The command `bckd eval`: average precision of a run's student, or of any weights."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
+from bckd.commands.help import Short
 from bckd.commands.like import named_recipe
 from bckd.commands.metrics import print_metrics
-from bckd.commands.parsing import existing, parse
+from bckd.commands.options import EvaluatedAtSize
+from bckd.commands.parsing import RUN, existing, parse, run_first
 from bckd.recipes import DataConfig, EvaluationConfig
-from bckd.system.errors import InputError
 from bckd.system.files import check_writable, write_atomically
 from bckd.system.values import Count, Place, checked
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 class EvalOptions:
     """Average precision of a run's student, or of any weights."""
 
-    data: DataConfig
+    data: EvaluatedAtSize = field(default_factory=EvaluatedAtSize)
     device: str = "auto"
     """cpu, cuda, cuda:1, mps; auto: cuda where there is one, else cpu"""
     evaluation: Annotated[EvaluationConfig, tyro.conf.OmitArgPrefixes] = field(
@@ -42,24 +43,41 @@ class EvalOptions:
     the run's own"""
 
 
+SHORT = Short(
+    (
+        "--data.root",
+        "--data.val-images",
+        "--data.val-annotations",
+        "--data.first-val",
+        "--detections",
+        "--score-maps",
+        "--max-detections",
+        "--batch-size",
+        "--device",
+        "--like",
+    ),
+    (
+        "eval runs/my-student",
+        "eval nanodet_m --data.root data/coco --detections found.json",
+    ),
+)
+
+
 def run(arguments: list[str]) -> None:
     """Evaluate a detector on a data set."""
-    if not arguments or arguments[0].startswith("-"):
-        if arguments and arguments[0] not in ("-h", "--help"):
-            raise InputError("bckd eval needs the folder of a run, or weights, before its options")
-        print("bckd eval RUN [options]\n\nRUN is the folder of a run, or weights.\n")
-        arguments, default, path = ["--help"], EvalOptions(DataConfig()), Path("RUN")
-    else:
-        path = existing(arguments[0])
+    first, rest = run_first("eval", arguments)
+    default = EvalOptions(EvaluatedAtSize.of(DataConfig()))
+    if first != RUN:
+        path = existing(first)
         from bckd.training.recorded import recorded_data  # late: no help and no typo needs it
 
-        default, arguments = EvalOptions(recorded_data(path)), arguments[1:]
-        like = named_recipe(arguments)
+        data = recorded_data(path)
+        default = EvalOptions(EvaluatedAtSize.of(data))
+        like = named_recipe(rest)
         if like is not None:  # images at the size that goes with the weights all the same
-            data = replace(like.data, size=default.data.size)
-            default = EvalOptions(data, like.device, like.evaluation)
-
-    options = checked(parse(EvalOptions, arguments, f"eval {path}", default=default))
+            data = replace(like.data, size=data.size)
+            default = EvalOptions(EvaluatedAtSize.of(data), like.device, like.evaluation)
+    options = checked(parse(EvalOptions, rest, f"eval {first}", SHORT, default=default))
     _evaluate(path, options)
 
 
@@ -69,12 +87,13 @@ def _evaluate(path: Path, options: EvalOptions) -> None:
     from bckd.training.evaluating import saved_and_data
     from bckd.zoo.unfinished import weights_of_run
 
-    annotations = options.data.root / options.data.val_annotations
+    data = options.data.config(cache=False)
+    annotations = data.root / data.val_annotations
     weights = weights_of_run(path) if path.is_dir() else path
     written = [file for file in (options.detections, options.score_maps) if file is not None]
     for number, file in enumerate(written):
         check_writable(file, weights, annotations, *written[:number])
-    detector, dataset = saved_and_data(path, options.data, options.device, options.max_detections)
+    detector, dataset = saved_and_data(path, data, options.device, options.max_detections)
     for file in filter(Path.exists, written):
         check_writable(file, *(dataset.folder / image.file_name for image in dataset.images))
     detector, dataset = with_classes_of(detector, path, dataset)
@@ -83,7 +102,7 @@ def _evaluate(path: Path, options: EvalOptions) -> None:
         detector,
         dataset,
         settings.batch_size or 16,
-        options.data.workers,
+        data.workers,
         max_detections=options.max_detections or MAX_DETECTIONS,
         precision=settings.precision,
         scorer=settings.scorer,

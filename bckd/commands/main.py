@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import os
+import signal
 import sys
 from collections.abc import Iterator, Sequence
 from io import TextIOWrapper
@@ -12,8 +13,10 @@ from typing import NoReturn
 
 from bckd import __version__
 from bckd.system.errors import InputError, Interrupted, NonFiniteLossError, memory_wanted, reason
+from bckd.system.exit_codes import DONE, REFUSED, SIGNALLED
 from bckd.system.interruption import ending
 from bckd.system.launcher import end_under_torchrun, is_first, launched, process_name
+from bckd.system.nearest import expected
 
 COMMANDS = {
     "scenes": "bckd.commands.scenes",
@@ -21,6 +24,7 @@ COMMANDS = {
     "train": "bckd.commands.train",
     "eval": "bckd.commands.evaluate",
     "report": "bckd.commands.report",
+    "predict": "bckd.commands.predict",
     "export": "bckd.commands.export",
     "detectors": "bckd.commands.detectors",
     "protocols": "bckd.commands.protocols",
@@ -34,25 +38,32 @@ bckd: knowledge distillation for dense object detectors
 
   bckd scenes        write the embedded benchmark, a small COCO-format data set
   bckd data coco     fetch COCO 2017, or look whether a copy of it is whole
-  bckd data check    all that is wrong or odd in a data set of your own, at once
-  bckd data convert  a data set of YOLO's or Pascal VOC's files as one in COCO's format
+  bckd data check    all that is wrong or odd in a data set of your own
+  bckd data convert  files of YOLO or Pascal VOC as a data set in COCO's format
   bckd train PRESET  train a detector, with or without a teacher
   bckd eval RUN      average precision of a run's student, or of any weights
-  bckd report RUN .. one page on runs or weights side by side: AP with intervals, errors, pictures
-  bckd export RUN    a student as ONNX, as a torch.export program, or in the official layout
+  bckd report RUN [RUN ...]
+                     runs or weights side by side on a page: AP with intervals,
+                     errors, pictures
+  bckd predict RUN IMAGES
+                     what a detector finds in images: drawn, listed, and as JSON
+  bckd export RUN    a student as ONNX, as a torch.export program, or in the
+                     official layout
   bckd detectors     list the published weights that load by name
   bckd protocols     what softmax and sigmoid say of real score maps
   bckd demo          the whole story in minutes: three students, one report
-  bckd study NAME    rerun or continue a published comparison; without NAME, list them
-                     (FILE.py: one of your own)
-  bckd bench         time training, loading, inference, evaluation and export on this machine
+  bckd study NAME    rerun or continue a published comparison, or your own
+                     (FILE.py); without NAME, list them
+  bckd bench         time training, loading, inference, evaluation and export
 
-`bckd COMMAND --help` lists the options of a command; `bckd --version` says which one this is.
+`bckd COMMAND --help` shows the options of a command, `bckd --version` tells
+which version this is. Exit codes: 0 done; 1 done, but for what is named; 2
+refused, in one sentence; 128 and the number of the signal that ended it.
 """
 
 
 def main() -> None:
-    """Entry point of the command line; what is refused is one sentence and exit code 2."""
+    """Entry point of the command line; see `bckd.system.exit_codes` for how it ends."""
     _open_streams()
     try:
         with _heard():
@@ -63,7 +74,7 @@ def main() -> None:
         _refuse(str(error))
     except BrokenPipeError:  # whoever read the output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
+        sys.exit(DONE)
     except OSError as error:  # no space, no right, a name that the system refuses
         _refuse(f"{error.filename}: {reason(error)}" if error.filename else reason(error))
     except (MemoryError, RuntimeError) as error:
@@ -77,10 +88,10 @@ def main() -> None:
         error.__traceback__ = None  # with it go the processes that loaded images, in order
         if is_first():
             print(f"bckd: {error}", file=sys.stderr)
-        sys.exit(128 + error.number)
+        sys.exit(SIGNALLED + error.number)
     except KeyboardInterrupt:
         print("bckd: interrupted", file=sys.stderr)
-        sys.exit(130)
+        sys.exit(SIGNALLED + signal.SIGINT)
 
 
 @contextlib.contextmanager
@@ -108,31 +119,30 @@ def _open_streams() -> None:
 
 def _refuse(sentence: str) -> NoReturn:
     sentence = f"bckd{process_name()}: error: {sentence}"
-    end_under_torchrun(sentence, 2)
+    end_under_torchrun(sentence, REFUSED)
     with contextlib.suppress(OSError):  # nobody hears it
         print(sentence, file=sys.stderr)
-    sys.exit(2)
+    sys.exit(REFUSED)
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run one command; the exit code.
+    """Run one command; the exit code, which is what the command returns, or `DONE`.
 
     Raises:
         InputError: unknown command or option, or what the command refuses.
     """
     if not arguments or arguments[0] in ("-h", "--help"):
         print(OVERVIEW, end="")
-        return 0
+        return DONE
     if arguments[0] == "--version":
         print(f"bckd {__version__}")
-        return 0
+        return DONE
     _check_words(arguments)
     name, *rest = arguments
     if name not in COMMANDS:
-        raise InputError(f"command {name!r} is unknown; expected one of {', '.join(COMMANDS)}")
+        raise InputError(f"command {name!r} is unknown; {expected(name, COMMANDS, 'bckd')}")
     command = importlib.import_module(COMMANDS[name])  # late: the others need not be loaded
-    code: int | None = command.run(rest)
-    return code or 0
+    return command.run(rest) or DONE
 
 
 def _check_words(arguments: Sequence[str]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import asdict
 
 import torch
 
@@ -37,7 +37,7 @@ from bckd.viz.protocol_maps import protocol_maps
 from bckd.zoo.checkpoints import load_detector
 
 BATCH_SIZE = 16
-COLUMNS = (
+ROWS = (
     "locations",
     "median softmax",
     "median sigmoid",
@@ -60,7 +60,7 @@ def run_protocols(options: ProtocolOptions) -> ProtocolNumbers:
     detector = checkpoint.detector
     strides = ", ".join(map(str, detector.strides))
     require(options.stride in detector.strides, "stride", options.stride, f"one of {strides}")
-    data = replace(options.data, size=checkpoint.size)
+    data = options.data.config(size=checkpoint.size)
     dataset = validation_data(data, detector.normalisation)
     extra = [name for name in detector.class_names if name not in names]
     if extra:  # objects of theirs would count as background
@@ -87,13 +87,14 @@ def run_protocols(options: ProtocolOptions) -> ProtocolNumbers:
 
 
 def table_of(numbers: ProtocolNumbers) -> str:
-    """The numbers as a table of the kinds of location, and the AUCs below it."""
-    lines = [_row("", *COLUMNS)]
+    """The numbers as a table, a column a kind of location, and the AUCs below it."""
+    columns = []
     for kind in KINDS:
         found = getattr(numbers, kind)
         medians = (f"{x:.4f}" for x in (found.softmax_median, found.sigmoid_median))
         shares = (f"{x:.2%}" for x in (found.named, found.detected, found.contradicted))
-        lines.append(_row(kind, f"{found.count:,}", *medians, *shares))
+        columns.append((kind, f"{found.count:,}", *medians, *shares))
+    lines = [_row(*row) for row in zip(("", *ROWS), *columns, strict=True)]
     lines += [
         "",
         "AUC, objects against background:",
@@ -105,7 +106,7 @@ def table_of(numbers: ProtocolNumbers) -> str:
 
 
 def _row(first: str, *cells: str) -> str:
-    return f"{first:12}" + "".join(f"{cell:>16}" for cell in cells)
+    return f"{first:16}" + "".join(f"{cell:>14}" for cell in cells)
 
 
 @torch.no_grad()

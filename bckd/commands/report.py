@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from bckd.commands.parsing import existing, parse
+from bckd.commands.help import Short
+from bckd.commands.like import named_recipe
+from bckd.commands.options import EvaluatedAtSize
+from bckd.commands.parsing import HELP, existing, parse
 from bckd.recipes import DataConfig, EvaluationConfig
 from bckd.system.errors import InputError
 from bckd.system.files import check_writable
@@ -23,7 +26,7 @@ if TYPE_CHECKING:
 class ReportOptions:
     """One page on runs or weights side by side: AP with intervals, errors, pictures, recipes."""
 
-    data: DataConfig = field(default_factory=DataConfig)
+    data: EvaluatedAtSize = field(default_factory=EvaluatedAtSize)
     out: Place = Path("runs/report")
     """folder of report.html and report.json"""
     device: str = "auto"
@@ -31,6 +34,27 @@ class ReportOptions:
     evaluation: Annotated[EvaluationConfig, tyro.conf.OmitArgPrefixes] = field(
         default_factory=EvaluationConfig
     )
+    like: Annotated[Place | None, tyro.conf.arg(aliases=["--recipe"])] = None
+    """a run, or a recipe in JSON, whose data, device and evaluation are the defaults, in place of
+    the runs' own"""
+
+
+SHORT = Short(
+    (
+        "--out",
+        "--data.root",
+        "--data.val-images",
+        "--data.val-annotations",
+        "--data.first-val",
+        "--batch-size",
+        "--device",
+        "--like",
+    ),
+    (
+        "report runs/my-student runs/my-student-alone",
+        "report nanodet_m --data.root data/coco --data.first-val 500",
+    ),
+)
 
 
 def run(arguments: list[str]) -> None:
@@ -38,20 +62,25 @@ def run(arguments: list[str]) -> None:
     sources = list(takewhile(lambda word: not word.startswith("-"), arguments))
     rest = arguments[len(sources) :]
     if not sources:
-        if rest and rest[0] not in ("-h", "--help"):
+        if rest and rest[0] not in HELP:
             raise InputError("bckd report needs folders of runs, or weights, before its options")
-        print("bckd report RUN [RUN ...] [options]\n")
-        print("A RUN is the folder of a run, or weights.\n")
-        parse(ReportOptions, ["--help"], "report")
+        print("A RUN is the folder of a run, a file of weights, or a published name.\n")
+        parse(ReportOptions, rest or ["--help"], "report RUN [RUN ...]", SHORT)
         return
     paths = [existing(source) for source in sources]
     from bckd.comparison.report import NUMBERS, PAGE, report_on  # late: no help and no typo
     from bckd.comparison.subjects import data_of  # needs them
 
-    def parsed(own: DataConfig) -> ReportOptions:
-        return checked(parse(ReportOptions, rest, "report", default=ReportOptions(own)))
+    like = named_recipe(rest)
 
-    data = data_of(paths, lambda own: parsed(own).data)
+    def parsed(own: DataConfig) -> ReportOptions:
+        default = ReportOptions(EvaluatedAtSize.of(own))
+        if like is not None:  # images at the size that goes with the weights all the same
+            data = EvaluatedAtSize.of(replace(like.data, size=own.size))
+            default = ReportOptions(data, device=like.device, evaluation=like.evaluation)
+        return checked(parse(ReportOptions, rest, "report", SHORT, default=default))
+
+    data = data_of(paths, lambda own: parsed(own).data.config())
     options = parsed(data[0])
     if (options.out / "recipe.json").exists():
         raise InputError(

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from bckd.commands.help import listed
 from bckd.commands.parsing import parse
 from bckd.studies.catalogue import STUDIES
 from bckd.studies.options import StudyOptions
 from bckd.studies.report import overview, summary
 from bckd.studies.study import Study
 from bckd.system.errors import InputError
+from bckd.system.nearest import expected
 
 
 def run(arguments: list[str]) -> None:
     """Run what is missing of a study, and print its tables."""
-    if not arguments or arguments[0] in ("-h", "--help"):
+    if not arguments or arguments[0] in ("-h", "--help", "--help-all"):
         print("bckd study NAME [options]\nbckd study FILE.py [options]   a study of your own\n")
-        print(f"Studies:\n{overview(STUDIES.values())}\n")
+        print(f"Studies:\n{listed(overview(STUDIES.values()))}\n")
         print("`bckd study NAME --help` lists the options.")
         return
     name, *rest = arguments
@@ -36,8 +38,6 @@ def _study(name: str) -> tuple[Study, StudyOptions]:
         path = Path(name)
         return load_study(path), StudyOptions(results=path.parent / "results")
     if name not in STUDIES:
-        raise InputError(
-            f"study {name!r} is unknown; expected a file of your own (FILE.py), or one of "
-            f"{', '.join(STUDIES)}"
-        )
+        known = expected(name, STUDIES, "bckd study")
+        raise InputError(f"study {name!r} is unknown; {known}, and FILE.py is one of your own")
     return STUDIES[name], StudyOptions()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
+from bckd.commands.help import Short, listed
 from bckd.commands.like import named_recipe
 from bckd.commands.metrics import print_metrics
 from bckd.commands.parsing import parse
@@ -16,6 +17,7 @@ from bckd.recipes.presets import PRESETS
 from bckd.recipes.recipe import Fittable
 from bckd.system.errors import InputError
 from bckd.system.launcher import is_first
+from bckd.system.nearest import expected
 from bckd.system.telling import tell
 from bckd.system.values import Place
 
@@ -43,11 +45,11 @@ class TrainOptions:
 
 def run(arguments: list[str]) -> None:
     """Train a detector by a preset and options."""
-    listed = "\n".join(f"  {name:18}{text}" for name, (text, _) in PRESETS.items())
-    if not arguments or arguments[0] in ("-h", "--help"):
-        print(f"bckd train PRESET [options]\n\nPresets:\n{listed}\n")
-        print("`bckd train PRESET --help` lists every option with its default there,")
-        print("`bckd train PRESET --explain` every setting beside the official recipe's;")
+    if not arguments or arguments[0] in ("-h", "--help", "--help-all"):
+        print("bckd train PRESET [options]\n\nPresets:")
+        print(listed((name, text) for name, (text, _) in PRESETS.items()))
+        print("\n`bckd train PRESET --help` shows the options that most people need, --help-all")
+        print("every one, and --explain every setting beside the official recipe's.")
         print("`bckd train --like RUN --out FOLDER [options]` trains by the settings of a run.")
         return
     preset, text, default, rest = _start(arguments)
@@ -56,6 +58,7 @@ def run(arguments: list[str]) -> None:
         TrainOptions,
         rest,
         f"train {preset}".rstrip(),
+        short=_short(preset, default),
         default=TrainOptions(default),
         description=f"Train a detector{text}.",
     )
@@ -94,7 +97,9 @@ def _start(arguments: list[str]) -> tuple[str, str, Recipe, list[str]]:
     if like is None:
         preset, *rest = arguments
         if preset not in PRESETS:
-            raise InputError(f"preset {preset!r} is unknown; expected one of {', '.join(PRESETS)}")
+            raise InputError(
+                f"preset {preset!r} is unknown; {expected(preset, PRESETS, 'bckd train')}"
+            )
         text, recipe = PRESETS[preset]
         return preset, f": {text}", recipe, rest
     if arguments[0] in PRESETS:
@@ -133,3 +138,32 @@ def _print_twins(twins: Twins) -> None:
         f"seed; a few points may be chance (--seed 1 draws anew)"
     )
     print(f"bckd report {twins.distilled.out} {twins.alone.out} makes a page of both")
+
+
+def _short(preset: str, recipe: Recipe) -> Short:
+    root, what = recipe.data.root.as_posix(), preset or "--like runs/mine"
+    return Short(
+        (
+            "--data.root",
+            "--teacher",
+            "--out",
+            "--steps",
+            "--epochs",
+            "--batch-size",
+            "--data.size.short-side",
+            "--data.size.long-side",
+            "--optimisation.learning-rate",
+            "--model.backbone",
+            "--evaluate-every",
+            "--device",
+            "--seed",
+            "--resume",
+            "--twin",
+            "--like",
+            "--explain",
+        ),
+        (
+            f"train {what} --data.root {root} --out runs/mine",
+            f"train {what} --teacher runs/large --out runs/small",
+        ),
+    )

@@ -11,7 +11,6 @@ from torch.utils.data import DataLoader
 
 from bckd.datasets.batches import TrainingBatches
 from bckd.datasets.coco import CocoDataset, Key, collate
-from bckd.datasets.plain_images import PlainImages
 from bckd.datasets.processes import start_process
 from bckd.structures import Batch
 from bckd.system.errors import InputError
@@ -20,7 +19,7 @@ SHARED_MEMORY = Path("/dev/shm")  # where Linux has it; Docker gives a container
 
 
 def batch_loader(
-    dataset: CocoDataset | PlainImages,
+    dataset: CocoDataset,
     order: TrainingBatches | list[list[Key]],
     largest: tuple[int, int, int],
     workers: int,

@@ -25,6 +25,7 @@ from bckd.datasets.decoding import Header, decode_image, header_of
 from bckd.datasets.entries import ImageEntry
 from bckd.datasets.findings import Fault, Findings
 from bckd.system.errors import InputError, reason
+from bckd.system.nearest import absent
 
 _TOGETHER = 8  # files looked at at once
 _TAIL = 4096  # bytes of a file's end
@@ -90,7 +91,7 @@ def gather_files(
         InputError: the folder is absent.
     """
     if not folder.is_dir():
-        raise InputError(f"image folder {folder} does not exist")
+        raise InputError(absent(f"image folder {folder}", folder))
     present = _present(folder, images, findings)
     # Threads: Pillow lets go of the interpreter while it decodes.
     with ThreadPoolExecutor(_TOGETHER) as pool:

@@ -20,6 +20,7 @@ from msgspec import UNSET, MsgspecError, Raw, Struct, UnsetType
 from bckd.datasets.other_formats import format_of
 from bckd.system.errors import InputError
 from bckd.system.files import parse_json, read_bytes, read_json, reading
+from bckd.system.nearest import absent
 
 _BLOCK = 1 << 20  # bytes
 
@@ -90,7 +91,7 @@ def read_lists(path: Path) -> InstanceLists:
             annotations is empty.
     """
     if not path.exists():
-        raise InputError(f"annotation file {path} does not exist")
+        raise InputError(absent(f"annotation file {path}", path))
     lists = _quickly(path) or _by_python(read_json(path), path)
     return _listed(lists, path, is_marked(path))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,6 @@ from tqdm.auto import tqdm
 from bckd.datasets.annotations import Annotations
 from bckd.datasets.batch_loader import batch_loader
 from bckd.datasets.coco import CocoDataset, Key
-from bckd.datasets.plain_images import PlainImages
 from bckd.evaluation.scorers import Results, precision_curves
 from bckd.models.dense import DenseDetector
 from bckd.recipes import Scorer
@@ -50,7 +50,7 @@ class Metrics:
 
 
 def evaluation_loader(
-    dataset: CocoDataset | PlainImages,
+    dataset: CocoDataset,
     batch_size: int,
     workers: int = 0,
     share: tuple[int, int] = (0, 1),
@@ -98,7 +98,7 @@ def detect(
 @torch.no_grad()
 def find_objects(
     detector: DenseDetector,
-    loader: DataLoader[Batch],
+    loader: Iterable[Batch],
     progress: bool = True,
     who: str = "the detector",
     precision: Precision = "float32",

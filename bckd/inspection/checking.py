@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,8 @@ from bckd.inspection import report
 from bckd.inspection.mending import mended
 from bckd.inspection.pairs import compare
 from bckd.inspection.parts import Inspected, Part, inspect
+from bckd.recipes.fitted import fitted
+from bckd.recipes.left_open import without_fit
 from bckd.recipes.presets import PRESETS
 from bckd.system.errors import InputError
 from bckd.system.files import check_writable, write_atomically
@@ -56,11 +58,11 @@ def check(parts: Sequence[Part], whole: bool = False) -> Checked:
     return Checked(found, [compare(training, x) for x in others] if training else [])
 
 
-def lines_of(checked: Checked, size: ImageSize, every: bool = False) -> Iterator[str]:
+def lines_of(checked: Checked, size: ImageSize | None, every: bool = False) -> Iterator[str]:
     """All that was found, as lines for a terminal.
 
     Args:
-        size: how images will be brought to size.
+        size: how images will be brought to size; None: as the preset `custom` chooses it.
         every: see `report`.
     """
     for part in checked.parts:
@@ -73,11 +75,16 @@ def lines_of(checked: Checked, size: ImageSize, every: bool = False) -> Iterator
             yield from report.of_findings(findings, every)
             yield ""
     yield from report.of_classes(checked.parts, every)
-    model = PRESETS["custom"].recipe.model.resolved()
     learnt = next((part for part in checked.parts if part.part.learnt), None)
     if learnt is not None and learnt.annotations is not None:
+        recipe = PRESETS["custom"].recipe
+        if size is not None:
+            recipe = without_fit(replace(recipe, data=replace(recipe.data, size=size)), ["size"])
+        recipe = fitted(recipe, learnt.annotations)
+        model = recipe.model.resolved()
+        rules = (recipe.data.size, model.strides, model.anchor_scale)
         yield ""
-        yield from report.of_sizes(learnt.annotations, size, model.strides, model.anchor_scale)
+        yield from report.of_sizes(learnt.annotations, *rules)
 
 
 def mend(

@@ -12,6 +12,7 @@ from bckd.losses.options import LossOptions
 from bckd.losses.terms import TERMS
 from bckd.structures import Assignment, DenseOutput
 from bckd.system.errors import InputError
+from bckd.system.nearest import expected
 
 
 def distil(
@@ -45,7 +46,7 @@ def distil(
     weights = defaults if weights is None else weights
     unknown = [name for name in weights if name not in TERMS]
     if unknown:
-        raise InputError(f"term {unknown[0]!r} is unknown; expected some of {', '.join(TERMS)}")
+        raise InputError(f"term {unknown[0]!r} is unknown; {expected(unknown[0], TERMS)}")
     strides = [level.stride for level in student.locations.levels]
     theirs = [level.stride for level in teacher.locations.levels]
     if strides != theirs:

@@ -10,13 +10,13 @@ from bckd.studies.study import Study
 from bckd.studies.tables import comparison_table, difference_table, sweep_table
 
 
-def overview(studies: Iterable[Study]) -> str:
-    """One line a study: name, runs, steps of each, title."""
+def overview(studies: Iterable[Study]) -> list[tuple[str, str]]:
+    """The name of each study, and in words its runs, their steps and its title."""
     rows = []
     for study in studies:
         runs = len(list(study.sweep())) + len(study.methods) * len(study.seeds)
-        rows.append(f"  {study.name:18}{runs:3} runs of {study.base.steps:5} steps: {study.title}")
-    return "\n".join(rows)
+        rows.append((study.name, f"{runs} runs of {study.base.steps} steps: {study.title}"))
+    return rows
 
 
 def summary(study: Study, lines: list[dict[str, Any]]) -> str:

@@ -22,6 +22,7 @@ from bckd.recipes import Recipe
 from bckd.recipes.loss_weights import LossWeights
 from bckd.studies.statistics import Line, best_scale
 from bckd.system.errors import InputError
+from bckd.system.nearest import expected
 from bckd.system.values import from_plain, to_plain
 
 Changes = dict[str, Any]  # fields of a recipe by their dotted name
@@ -96,9 +97,7 @@ class Study:
         """
         found = {method.name: method for method in self.methods}
         if name not in found:
-            raise InputError(
-                f"study {self.name} has no method {name!r}; expected one of {', '.join(found)}"
-            )
+            raise InputError(f"study {self.name} has no method {name!r}; {expected(name, found)}")
         return found[name]
 
     def sweep(self) -> Iterator[Cell]:

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import sys
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-import numpy as np
-import torch
 from pydantic import AfterValidator, Field, FiniteFloat, TypeAdapter, ValidationError
 
 from bckd.system.errors import InputError
+from bckd.system.nearest import expected
 from bckd.system.telling import first_of
 
 T = TypeVar("T")
@@ -87,12 +87,18 @@ def to_plain(value: Any) -> Any:
             return [to_plain(item) for item in value]
         case Path():
             return value.as_posix()
-        case torch.device():
+        case _ if _is("torch", "device", value):
             return str(value)
-        case np.generic():
+        case _ if _is("numpy", "generic", value):
             return value.item()
         case _:
             return value
+
+
+def _is(module: str, name: str, value: Any) -> bool:
+    """Whether a value is of a class of a package, which need not be loaded for it."""
+    loaded = sys.modules.get(module)  # else there is no such value
+    return loaded is not None and isinstance(value, getattr(loaded, name))
 
 
 def from_plain(kind: type[T], plain: Any, name: str = "") -> T:
@@ -191,10 +197,10 @@ def _unknown(plain: Any, value: Any) -> str | None:
     """The first entry that is no field of the dataclass at its place, in words."""
     if not dataclasses.is_dataclass(value):
         return None
-    own = {field.name for field in dataclasses.fields(value)}
+    own = [field.name for field in dataclasses.fields(value)]
     for key, item in plain.items():
         if key not in own:
-            return f"unknown field {key!r} of {type(value).__name__}"
+            return f"unknown field {key!r} of {type(value).__name__}; {expected(key, own)}"
         if (found := _unknown(item, getattr(value, key))) is not None:
             return found
     return None

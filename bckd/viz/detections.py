@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -10,12 +9,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
-from PIL import Image
 from torch import Tensor
 
 from bckd.viz.style import colour, figure
 
-_SHORTEST, _INCHES = 640, 6.4  # of the longer side of a picture with names
 # Boxes, labels and scores of an image, as `draw_boxes` takes them.
 Boxes = tuple[Tensor, Tensor, Tensor | None]
 
@@ -27,7 +24,6 @@ def draw_boxes(
     labels: Tensor,
     scores: Tensor | None = None,
     threshold: float = 0.3,
-    names: Sequence[str] | None = None,
 ) -> None:
     """Draw a picture and the boxes on it, coloured by class.
 
@@ -36,7 +32,6 @@ def draw_boxes(
         boxes: (D, 4) xyxy pixels of the picture.
         labels: (D,) class index.
         scores: (D,) in 0..1, or None for ground truth; lower than `threshold` is not drawn.
-        names: D texts that stand before the scores.
     """
     height, width, _ = picture.shape
     # A box of the whole picture is (0, 0, width, height): the first pixel begins at 0.
@@ -56,33 +51,13 @@ def draw_boxes(
             axes.text(
                 x,
                 y,
-                f"{names[n]} {scores[n]:.2f}" if names else f"{scores[n]:.2f}",
+                f"{scores[n]:.2f}",
                 fontsize=6,
                 color="white",
                 verticalalignment="bottom",
                 bbox={"facecolor": "black", "alpha": 0.65, "pad": 0.6, "linewidth": 0},
                 clip_on=True,
             )
-
-
-def named_boxes(
-    picture: np.ndarray, boxes: Tensor, labels: Tensor, scores: Tensor, names: Sequence[str]
-) -> Image.Image:
-    """A picture with all of these boxes, enlarged by a whole factor where it is small.
-
-    Args:
-        picture, boxes, labels, scores, names: as of `draw_boxes`.
-    """
-    height, width, _ = picture.shape
-    longest = max(height, width)
-    inches = _INCHES / longest
-    drawing = figure(width * inches, height * inches)
-    drawing.set_layout_engine("none")
-    axes = drawing.add_axes((0, 0, 1, 1))
-    draw_boxes(axes, picture, boxes, labels, scores, threshold=0, names=names)
-    buffer, factor = io.BytesIO(), -(-_SHORTEST // longest)
-    drawing.savefig(buffer, format="png", dpi=longest * factor / _INCHES)
-    return Image.open(buffer).convert("RGB")
 
 
 def detection_grid(

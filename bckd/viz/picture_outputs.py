@@ -17,6 +17,7 @@ from torch import Tensor
 from bckd.correspondence import per_cell
 from bckd.structures import DenseOutput, Level
 from bckd.system.errors import InputError
+from bckd.system.nearest import expected
 
 Protocol = Literal["sigmoid", "softmax"]
 Kind = Literal["score", "difference", "weight"]
@@ -137,8 +138,8 @@ class PictureOutputs:
         if class_name is None:
             return None
         if class_name not in self.class_names:
-            known = ", ".join(self.class_names)
-            raise InputError(f"there is no class {class_name!r}; expected one of {known}")
+            known = expected(class_name, self.class_names)
+            raise InputError(f"there is no class {class_name!r}; {known}")
         return self.class_names.index(class_name)
 
     def level(self, stride: int | None) -> int | None:
@@ -165,8 +166,7 @@ class PictureOutputs:
             (f"detector with a {kind}", name, self.names if kind == "score" else self.names[1:]),
         ):
             if value not in known:
-                listed = ", ".join(known)
-                raise InputError(f"there is no {what} {value!r}; expected one of {listed}")
+                raise InputError(f"there is no {what} {value!r}; {expected(value, known)}")
 
 
 def outputs_of_picture(

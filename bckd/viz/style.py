@@ -13,7 +13,15 @@ from matplotlib.text import Text
 
 from bckd.reports.colours import PALETTE, SCORES, colour
 
-__all__ = ["DIFFERENCE_COLOURS", "PALETTE", "SCORE_COLOURS", "Style", "colour", "figure"]
+__all__ = [
+    "DIFFERENCE_COLOURS",
+    "PALETTE",
+    "SCORE_COLOURS",
+    "Style",
+    "colour",
+    "figure",
+    "readable",
+]
 Style = dict[str, Any]  # keyword arguments of matplotlib, of many kinds
 SCORE_COLOURS = matplotlib.colormaps[SCORES]
 DIFFERENCE_COLOURS = matplotlib.colormaps["magma"]
@@ -34,21 +42,22 @@ class ReadableFigure(Figure):
     def draw(self, renderer: RendererBase) -> None:
         for text in self.findobj(Text):
             if not text.get_text().isascii():
-                _make_readable(text)
+                words, families = readable(text.get_text(), text.get_fontfamily())
+                text.set_text(words)
+                text.set_fontfamily(families)
         super().draw(renderer)
 
 
-def _make_readable(text: Text) -> None:
-    words, families = text.get_text(), text.get_fontfamily()
+def readable(words: str, families: list[str]) -> tuple[str, list[str]]:
+    """A text as fonts can show it, and their families: one more where these lack its script."""
     if not (missing := _missing(words, families)):
-        return
+        return words, families
     other = _family_with(missing)
     if other is not None:
-        text.set_fontfamily([*families, other])
-        return
+        return words, [*families, other]
     for character in set(missing):
         words = words.replace(character, character.encode("ascii", "backslashreplace").decode())
-    text.set_text(words)
+    return words, families
 
 
 def _missing(words: str, families: list[str]) -> str:

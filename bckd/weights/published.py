@@ -12,19 +12,20 @@ against; where nothing at all is known, it is not checked.
 
 from __future__ import annotations
 
+import textwrap
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
-
-import torch
-from torch import Tensor
 
 from bckd.system.errors import InputError
 from bckd.system.files import sha256_of, what_it_is
+from bckd.system.nearest import expected, nearest, nearest_path, question_of
 from bckd.system.telling import tell
-from bckd.weights.tensor_files import read_saved
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _ZOO = "https://download.openmmlab.com/mmdetection/v2.0"
 _ZOO_PAGE = "https://github.com/open-mmlab/mmdetection/tree/2.x/configs"
@@ -206,6 +207,17 @@ _TABLE = (
     ),
 )
 PRETRAINED: dict[str, Pretrained] = {entry.name: entry for entry in _TABLE}
+LISTING = "bckd detectors"  # the command that lists them
+
+
+def no_detector(source: Path | str) -> str:
+    """The sentence that refuses a detector which is neither on the disk nor published."""
+    path = Path(source)
+    near = [] if path.parent.name else nearest(str(source), PRETRAINED)
+    found = nearest_path(path)
+    question = question_of([*near, *([str(found)] if found else [])])
+    known = f"expected a run's folder, a weights file, or a name that `{LISTING}` lists"
+    return f"{source} does not exist; {question}{known}"
 
 
 def fetch(name: str, folder: Path | None = None) -> Path:
@@ -224,9 +236,8 @@ def fetch(name: str, folder: Path | None = None) -> Path:
             file can only be fetched by hand, and is not there.
     """
     if name not in PRETRAINED:
-        raise InputError(
-            f"no published weights are called {name!r}; expected one of {', '.join(PRETRAINED)}"
-        )
+        known = expected(name, PRETRAINED, LISTING)
+        raise InputError(f"no published weights are called {name!r}; {known}")
     return _fetch(PRETRAINED[name], folder)
 
 
@@ -245,18 +256,21 @@ def torchvision_weights(model: str, weights: str) -> dict[str, Tensor]:
     """
     from torchvision.models import get_model_weights  # late: see bckd.models.backbones.base
 
+    from bckd.weights.tensor_files import read_saved
+
     known = [entry.name for entry in get_model_weights(model)]
     if weights not in known:
-        raise InputError(
-            f"torchvision has no weights {weights!r} of {model}; expected one of {', '.join(known)}"
-        )
+        listed = expected(weights, known)
+        raise InputError(f"torchvision has no weights {weights!r} of {model}; {listed}")
     url = get_model_weights(model)[weights].url
     entry = _of_torchvision(model, f"{weights} of {model}", url, None, "")
     return read_saved(_fetch(entry, None, others=weights.startswith("IMAGENET")))
 
 
 def _fetch(entry: Pretrained, folder: Path | None, others: bool = False) -> Path:
-    from bckd.system.downloads import download  # late: it imports requests
+    import torch  # late: names need neither it nor requests, which the next one imports
+
+    from bckd.system.downloads import download
 
     folder = Path(torch.hub.get_dir()) / "checkpoints" if folder is None else folder
     path = folder / entry.file_name
@@ -297,17 +311,27 @@ def _fault(entry: Pretrained, path: Path) -> str | None:
     return what_it_is(path) or f"SHA-256 {found}, expected {entry.sha256}"
 
 
-def listing() -> str:
-    """The table as aligned plain text, a line each: name, what it is, AP, where it comes from."""
-    rows = [("name", "what", "AP", "where")]
+def listing(width: int = 80) -> str:
+    """The table as plain text: AP and name on a line, below it what that is and where it lies.
+
+    Args:
+        width: columns that a line may take.
+    """
+    indent = " " * 6
+    lines = ["  AP  name"]
     for entry in PRETRAINED.values():
         where = urlsplit(entry.url).netloc if entry.url else f"by hand: {entry.page}"
-        rows.append((entry.name, entry.note, _percent(entry.AP), where))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        f"{name:<{widths[0]}}  {note:<{widths[1]}}  {AP:>{widths[2]}}  {where}"
-        for name, note, AP, where in rows
-    )
+        text = f"{entry.note}; {where}"
+        lines.append(f"{_percent(entry.AP):>4}  {entry.name}")
+        lines += textwrap.wrap(
+            text,
+            width,
+            initial_indent=indent,
+            subsequent_indent=indent,
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+    return "\n".join(lines)
 
 
 def readme_table() -> str:

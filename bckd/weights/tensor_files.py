@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from bckd.system.errors import InputError, reason
 from bckd.system.files import reading, what_it_is, write_atomically
+from bckd.system.nearest import absent
 from bckd.system.telling import first_of
 
 _BEGINNING = 512  # bytes by which a file that holds no tensors is told
@@ -153,7 +154,7 @@ def _unsafe(message: str) -> str | None:
 
 def _check_file(path: Path) -> None:
     if not path.exists():
-        raise InputError(f"weights file {path} does not exist")
+        raise InputError(absent(f"weights file {path}", path))
     if not path.is_file():
         raise InputError(f"{path} is no file; expected weights")
     with reading(path):

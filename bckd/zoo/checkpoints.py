@@ -22,7 +22,7 @@ from bckd.recipes import Recipe
 from bckd.system.errors import InputError
 from bckd.system.files import finite_or_none
 from bckd.system.telling import first_of, tell
-from bckd.weights.published import PRETRAINED, fetch
+from bckd.weights.published import PRETRAINED, fetch, no_detector
 from bckd.weights.tensor_files import fill, read_header, read_tensors, save_tensors
 from bckd.weights.torchvision_models import TorchvisionName
 from bckd.zoo import nanodet, torchvision_detectors
@@ -154,6 +154,8 @@ def _source_of(source: Path | str) -> _Source:
     path = Path(source)
     if str(source) in PRETRAINED and not path.exists():
         return _Published(str(source))
+    if not path.exists():
+        raise InputError(no_detector(source))
     path = weights_of_run(path) if path.is_dir() else path
     if path.suffix == ".pth":
         return _PthFile(path)

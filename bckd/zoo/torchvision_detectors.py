@@ -41,6 +41,7 @@ from bckd.models.postprocess import PostProcess
 from bckd.normalisation import Normalisation
 from bckd.structures import DenseOutput, Level, Locations
 from bckd.system.errors import InputError
+from bckd.system.nearest import expected
 from bckd.system.values import Names
 from bckd.weights.torchvision_models import TorchvisionName, with_published
 
@@ -239,15 +240,11 @@ def _locations(
 def _check_known(name: str, weights: str | None) -> None:
     known = get_args(TorchvisionName)
     if name not in known:
-        raise InputError(
-            f"torchvision detector {name!r} is unknown; expected one of {', '.join(known)}"
-        )
+        raise InputError(f"torchvision detector {name!r} is unknown; {expected(name, known)}")
     of_name = [_COCO, *(entry.name for entry in ResNet50_Weights)]
     if weights is not None and weights not in of_name:
-        raise InputError(
-            f"torchvision has no weights {weights!r} of {name}; expected one of "
-            f"{', '.join(of_name)}"
-        )
+        listed = expected(weights, of_name)
+        raise InputError(f"torchvision has no weights {weights!r} of {name}; {listed}")
 
 
 def _with_weights(

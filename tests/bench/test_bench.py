@@ -115,7 +115,7 @@ def test_what_options_leave_open() -> None:
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["coco-r5"], "preset 'coco-r5' is unknown; expected one of scenes, "),
+        (["coco-r5"], "preset 'coco-r5' is unknown; did you mean coco-r50"),
         (["--teacher", "r101"], "preset 'r101' is unknown"),
         (["--device", "cuda:99"], "device 'cuda:99' is not available"),
         (["--parts", "stop"], "--parts"),

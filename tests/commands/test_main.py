@@ -82,8 +82,9 @@ class TestHelp:
             (["train", "--help"], list(PRESETS)),
             (
                 ["train", "custom", "--help"],
-                ["--data.root", "--teacher", "--resume", "--weights.binary", "--model.backbone"],
+                ["--data.root", "--teacher", "--resume", "--model.backbone", "--help-all"],
             ),
+            (["train", "custom", "--help-all"], ["--data.root", "--resume", "--weights.binary"]),
             (["eval"], ["RUN", "--detections", "--data.root"]),
             (["eval", "--help"], ["RUN", "--detections", "--data.root"]),
             (["demo", "--help"], ["--out", "--root", "--teacher", "--steps", "--device"]),
@@ -418,7 +419,7 @@ def test_eval_of_weights_elsewhere_uses_the_size_they_were_trained_at(
     path = tmp_path / "weights.safetensors"
     detector = tiny_detector(("nut", "washer", "screw"))
     save_detector(path, detector, ImageSize(short_side=48, long_side=80), {})
-    _, text, _ = call("eval", path, "--help")
+    _, text, _ = call("eval", path, "--help-all")
     assert "(default: 48)" in text and "(default: 80)" in text
     data = ["--data.root", str(custom_root), "--data.val-images", "val"]
     data += ["--data.val-annotations", "annotations/instances_val.json", "--data.workers", "0"]

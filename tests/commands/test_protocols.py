@@ -10,16 +10,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bckd.commands.options import ProtocolOptions
+from bckd.commands.options import Evaluated, ProtocolOptions
 from bckd.commands.protocol_report import run_protocols, table_of
 from bckd.evaluation.protocol_scores import KINDS, KindNumbers, ProtocolNumbers
-from bckd.recipes import DataConfig
 from bckd.system.errors import InputError
 
 
 @pytest.fixture
 def options(scenes_root: Path, tiny_teacher: Path, tmp_path: Path) -> ProtocolOptions:
-    data = DataConfig(
+    data = Evaluated(
         root=scenes_root,
         val_images="val",
         val_annotations="annotations/instances_val.json",
@@ -57,7 +56,10 @@ def test_numbers_scores_and_figure(
 def test_summary() -> None:
     found = KindNumbers(12345, 0.25, 0.0125, 0.5, 0.125, 0.0625)
     text = table_of(ProtocolNumbers(found, found, found, 0.75, 0.875, 0.625)).splitlines()
-    assert text[2].split() == ["between", "12,345", "0.2500", "0.0125", "50.00%", "12.50%", "6.25%"]
+    assert text[0].split() == list(KINDS)
+    values = [line.split()[-2] for line in text[1:7]]
+    assert values == ["12,345", "0.2500", "0.0125", "50.00%", "12.50%", "6.25%"]
+    assert max(map(len, text)) <= 80
     assert [line.split()[0] for line in text[-3:]] == ["0.7500", "0.8750", "0.6250"]
 
 

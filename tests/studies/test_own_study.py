@@ -133,7 +133,7 @@ class TestFile:
             load_study(path)
 
     def test_a_name_that_is_neither(self) -> None:
-        with pytest.raises(InputError, match="'bsae' is unknown; expected a file of your own"):
+        with pytest.raises(InputError, match="'bsae' is unknown; did you mean base"):
             run_command(["study", "bsae"])
 
 

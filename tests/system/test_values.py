@@ -57,7 +57,7 @@ def test_an_absent_field_takes_its_default() -> None:
     ],
 )
 def test_an_unknown_field_is_named(plain: dict, field: str, kind: str) -> None:
-    with pytest.raises(InputError, match=f"^recipe.json: unknown field '{field}' of {kind}$"):
+    with pytest.raises(InputError, match=f"^recipe.json: unknown field '{field}' of {kind};"):
         from_plain(Recipe, plain, "recipe.json")
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from bckd.structures import DenseOutput
 from bckd.system.errors import InputError
+from bckd.system.nearest import expected
 from bckd.viz.explorers.base import Explorer
 from bckd.viz.explorers.map_data import checked_opacity, map_data
 from bckd.viz.picture_outputs import outputs_of_picture
@@ -95,8 +96,8 @@ class TrainingReplay(Explorer):
         known = self.state.keys() - {"shown"}
         unknown = sorted(settings.keys() - known)
         if unknown:
-            listed = ", ".join(sorted(known))
-            raise InputError(f"there is no setting {unknown[0]!r}; expected one of {listed}")
+            listed = expected(unknown[0], sorted(known))
+            raise InputError(f"there is no setting {unknown[0]!r}; {listed}")
         state = {**self.state, **settings}
         if state["step"] not in self.steps:
             listed = ", ".join(str(each) for each in self.steps)

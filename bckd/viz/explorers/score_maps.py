@@ -12,6 +12,7 @@ from torch import Tensor
 from bckd.geometry import box_similarity
 from bckd.structures import DenseOutput
 from bckd.system.errors import InputError
+from bckd.system.nearest import expected
 from bckd.viz.explorers.base import Explorer
 from bckd.viz.explorers.map_data import checked_opacity, map_data
 from bckd.viz.picture_outputs import (
@@ -110,8 +111,8 @@ class ScoreMapExplorer(Explorer):
         known = self.state.keys() - {"pinned", "shown"}
         unknown = sorted(settings.keys() - known)
         if unknown:
-            listed = ", ".join(sorted(known))
-            raise InputError(f"there is no setting {unknown[0]!r}; expected one of {listed}")
+            listed = expected(unknown[0], sorted(known))
+            raise InputError(f"there is no setting {unknown[0]!r}; {listed}")
         state = {**self.state, **settings}
         self.pictured.check_view(state["kind"], state["model"], state["protocol"])
         state["opacity"] = checked_opacity(state["opacity"])
