@@ -16,12 +16,12 @@ import bckd
 from bckd.bench.options import BenchOptions
 from bckd.commands.data import CocoOptions
 from bckd.commands.evaluate import EvalOptions
+from bckd.commands.export import ExportCommand
 from bckd.commands.main import COMMANDS
 from bckd.commands.options import DemoOptions, ProtocolOptions
 from bckd.commands.parsing import parse
 from bckd.commands.scenes import ScenesOptions
 from bckd.commands.train import TrainOptions
-from bckd.export.options import ExportOptions
 from bckd.models.backbones import BACKBONES
 from bckd.models.detector import HeadName
 from bckd.recipes import DataConfig
@@ -46,7 +46,7 @@ PAGES = {name: (ROOT / name).read_text(encoding="utf-8") for name in NAMES}
 OPTIONS = {
     "scenes": ScenesOptions,
     "data coco": CocoOptions,
-    "export": ExportOptions,
+    "export": ExportCommand,
     "protocols": ProtocolOptions,
     "demo": DemoOptions,
     "study": StudyOptions,

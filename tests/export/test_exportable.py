@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from bckd.export.exportable import OneImage
+from bckd.export.exportable import DetectionGraph
 from bckd.models.detector import Detector
 from bckd.models.postprocess import PostProcess, postprocess
 from bckd.structures import DenseOutput
@@ -53,7 +53,7 @@ def check(output: DenseOutput, detector: Detector, settings: PostProcess) -> int
     """The number of detections, once both ways of finding them agree to the last bit."""
     detector.settings = settings
     (expected,) = postprocess(output, SIZES, settings)
-    boxes, scores, labels = OneImage(detector).postprocess(output, SIZES)
+    boxes, scores, labels = DetectionGraph(detector).postprocess(output, SIZES)
     assert torch.equal(labels, expected.labels) and labels.dtype == expected.labels.dtype
     assert torch.equal(scores, expected.scores)
     assert torch.equal(boxes, expected.boxes)
@@ -87,7 +87,7 @@ def test_forward_is_detect(tiny_detector: Callable[..., Detector]) -> None:
     with torch.no_grad():
         detector.head.cls.weight *= 50.0  # scores far from one another
         (expected,) = detector.detect(images, SIZES)
-        boxes, scores, labels = OneImage(detector)(images, SIZES)
+        boxes, scores, labels = DetectionGraph(detector)(images, SIZES)
     assert len(scores) > 10
     assert torch.equal(boxes, expected.boxes)
     assert torch.equal(scores, expected.scores)
