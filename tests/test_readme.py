@@ -130,7 +130,7 @@ class TestCommands:
         elif name == "bench":
             parse(BenchOptions, [x for x in words if x not in PRESETS], name)
         elif name == "export":
-            parse(ExportOptions, words[1:], name)
+            parse(ExportCommand, words[1:], name)
         elif name in OPTIONS:
             parse(OPTIONS[name], words, name)
 

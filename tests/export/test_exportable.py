@@ -1,4 +1,4 @@
-"""Detection in one image as a graph of operations."""
+"""Detection in a batch of images as a graph of operations."""
 
 from __future__ import annotations
 
@@ -53,7 +53,8 @@ def check(output: DenseOutput, detector: Detector, settings: PostProcess) -> int
     """The number of detections, once both ways of finding them agree to the last bit."""
     detector.settings = settings
     (expected,) = postprocess(output, SIZES, settings)
-    boxes, scores, labels = DetectionGraph(detector).postprocess(output, SIZES)
+    boxes, scores, labels, counts = DetectionGraph(detector).postprocess(output, SIZES)
+    assert counts.tolist() == [len(labels)]
     assert torch.equal(labels, expected.labels) and labels.dtype == expected.labels.dtype
     assert torch.equal(scores, expected.scores)
     assert torch.equal(boxes, expected.boxes)
@@ -87,8 +88,47 @@ def test_forward_is_detect(tiny_detector: Callable[..., Detector]) -> None:
     with torch.no_grad():
         detector.head.cls.weight *= 50.0  # scores far from one another
         (expected,) = detector.detect(images, SIZES)
-        boxes, scores, labels = DetectionGraph(detector)(images, SIZES)
+        boxes, scores, labels, _ = DetectionGraph(detector)(images, SIZES)
     assert len(scores) > 10
     assert torch.equal(boxes, expected.boxes)
     assert torch.equal(scores, expected.scores)
     assert torch.equal(labels, expected.labels)
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_images_do_not_touch_one_another(detector: Detector, name: str) -> None:
+    """A batch's detections are those of its images alone, one after another."""
+    outputs = [random_output(detector, seed) for seed in range(3)]
+    nothing = replace(outputs[1], cls_logits=torch.full_like(outputs[1].cls_logits, -99.0))
+    outputs[1] = nothing
+    detector.settings, graph = SETTINGS[name], DetectionGraph(detector)
+    sizes = torch.tensor([[90, 121], [96, 128], [60, 80]])
+    alone = [graph.postprocess(x, size[None]) for x, size in zip(outputs, sizes, strict=True)]
+    together = {
+        field: torch.cat([getattr(x, field) for x in outputs])
+        for field in ("cls_logits", "boxes", "quality")
+        if getattr(outputs[0], field) is not None
+    }
+    found = graph.postprocess(replace(outputs[0], **together), sizes)
+    for ours, theirs in zip(found, zip(*alone, strict=True), strict=True):
+        torch.testing.assert_close(ours, torch.cat(theirs), rtol=1e-6, atol=0)
+    if name == "few detections":
+        assert found[3].tolist() == [5, 0, 5]
+
+
+def test_a_large_batch_keeps_the_digits(tiny_detector: Callable[..., Detector]) -> None:
+    """NMS of the last of 64 images of 1300 pixels, whose boxes overlap by about the threshold."""
+    detector = tiny_detector()
+    detector.settings = PostProcess()
+    output = random_output(detector, 0)
+    wide = replace(output, boxes=output.boxes * 10)
+    count, sizes = 64, torch.tensor([[1300, 1300]])
+    (boxes, scores, _, _) = DetectionGraph(detector).postprocess(wide, sizes)
+    many = replace(
+        wide,
+        cls_logits=wide.cls_logits.expand(count, -1, -1),
+        boxes=wide.boxes.expand(count, -1, -1),
+    )
+    found = DetectionGraph(detector).postprocess(many, sizes.expand(count, 2))
+    assert found[3].tolist() == [len(scores)] * count
+    assert torch.equal(found[0][-len(scores) :], boxes)
