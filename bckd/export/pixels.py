@@ -111,8 +111,7 @@ def from_pixels(graph: onnx.GraphProto, size: ImageSize, normalisation: Normalis
         numpy_helper.from_array(value, name)
         for name, value in _constants(size, normalisation).items()
     )
-    kept = {"rename_inputs": False, "rename_outputs": False}
-    added = compose.add_prefix_graph(added, _PREFIX, **kept)
+    added = compose.add_prefix_graph(added, _PREFIX, rename_inputs=False, rename_outputs=False)
     middle = 1 + next(n for n, node in enumerate(added.node) if sizes in node.output)
     for node in graph.node:
         for names in (node.input, node.output):

@@ -22,6 +22,7 @@ from bckd.export.exportable import INPUTS, OUTPUTS
 from bckd.export.pixels import PIXELS
 from bckd.structures import Detections
 from bckd.system.errors import InputError
+from bckd.system.extras import extra
 from bckd.zoo.checkpoints import Checkpoint
 
 BOX_TOLERANCE = 1e-2  # pixels by which a detection of another runtime may differ
@@ -96,7 +97,8 @@ def program_detect(path: Path) -> Detect:
 
 
 def _session(path: Path) -> Any:
-    import onnxruntime
+    with extra("export", "running ONNX"):
+        import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # errors alone
