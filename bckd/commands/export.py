@@ -31,13 +31,13 @@ def run(arguments: list[str]) -> None:
                 "bckd export needs the folder of a run, or weights, before its options"
             )
         print("bckd export RUN [options]\n\nRUN is the folder of a run, or weights.\n")
-        arguments, data = ["RUN", "--help"], DataConfig()
-    else:
-        path = existing(arguments[0])
+        arguments = ["RUN", "--help"]
+    source, *rest = arguments
+    data = DataConfig()
+    if "--verify" in rest:
         from bckd.training.recorded import recorded_data  # late: no help and no typo needs it
 
-        data = recorded_data(path)
-    source, *rest = arguments
+        data = recorded_data(existing(source))
     default = ExportCommand(data=data)
     options = checked(parse(ExportCommand, rest, f"export {source}", default=default))
     faults = _export(existing(source), options)
