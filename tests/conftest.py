@@ -36,6 +36,7 @@ LONG = (
     "test_distributed.py",
     "test_jupyterlab.py",
     "test_exporting.py",
+    "test_onnx_client.py",
     "test_runner.py",
     "test_demo.py",
     "test_groups.py",

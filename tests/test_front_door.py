@@ -191,6 +191,7 @@ def test_the_core_alone_trains_evaluates_and_predicts(folder: Path) -> None:
         f"""
         import sys
         sys.modules.update(dict.fromkeys({refused}))  # None: there is no such module
+        from contextlib import redirect_stderr
         from dataclasses import replace
         import bckd
         recipe = replace(bckd.PRESETS["scenes"].recipe, steps=2, batch_size=2, out="runs/core")
@@ -206,7 +207,8 @@ def test_the_core_alone_trains_evaluates_and_predicts(folder: Path) -> None:
         for wanted in ("onnx", "anywidget", "timm"):
             try:
                 if wanted == "onnx":
-                    run(["export", "runs/core", "--onnx", "core.onnx"])
+                    with redirect_stderr(sys.stdout):
+                        run(["export", "runs/core", "--onnx", "core.onnx"])
                 elif wanted == "timm":
                     model = replace(recipe.model, backbone="timm:resnet18")
                     bckd.train(replace(recipe, model=model, out="runs/timm"))
@@ -214,11 +216,14 @@ def test_the_core_alone_trains_evaluates_and_predicts(folder: Path) -> None:
                     import bckd.viz.explorers.base
             except bckd.system.errors.InputError as error:
                 print(error)
+            except SystemExit as stop:
+                assert stop.code == 1
         """,
         folder,
     )
     assert [line for line in said.splitlines() if " needs the package " in line] == [
-        "writing ONNX needs the package onnx: pip install 'bckd[export]'",
+        "bckd: error: core.onnx is not written: writing ONNX needs the package onnx: "
+        "pip install 'bckd[export]'",
         "an explorer needs the package anywidget: pip install 'bckd[notebooks]'",
         "backbone timm:resnet18 needs the package timm: pip install 'bckd[timm]'",
     ]

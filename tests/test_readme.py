@@ -18,6 +18,7 @@ from bckd.commands.data import CocoOptions
 from bckd.commands.data_check import CheckOptions
 from bckd.commands.data_convert import ConvertOptions
 from bckd.commands.evaluate import EvalOptions
+from bckd.commands.export import ExportCommand
 from bckd.commands.main import COMMANDS
 from bckd.commands.options import DemoOptions, ProtocolOptions
 from bckd.commands.parsing import parse
@@ -25,7 +26,6 @@ from bckd.commands.predict import PredictOptions
 from bckd.commands.report import ReportOptions
 from bckd.commands.scenes import ScenesOptions
 from bckd.commands.train import TrainOptions
-from bckd.export.options import ExportOptions
 from bckd.models.backbones import BACKBONES
 from bckd.models.detector import HeadName
 from bckd.recipes.presets import PRESETS
@@ -52,7 +52,7 @@ OPTIONS = {
     "data coco": CocoOptions,
     "data convert": ConvertOptions,
     "data check": CheckOptions,
-    "export": ExportOptions,
+    "export": ExportCommand,
     "protocols": ProtocolOptions,
     "demo": DemoOptions,
     "report": ReportOptions,
@@ -138,7 +138,7 @@ class TestCommands:
         elif name == "bench":
             parse(BenchOptions, [x for x in words if x not in PRESETS], name)
         elif name == "export":
-            parse(ExportOptions, words[1:], name)
+            parse(ExportCommand, words[1:], name)
         elif name in OPTIONS:
             parse(OPTIONS[name], words, name)
 

@@ -13,9 +13,11 @@ class ExportOptions:
 
     onnx: Place | None = None
     """an ONNX file (.onnx), for ONNX Runtime and other engines"""
+    preprocess: bool = False
+    """the ONNX file takes pixels as they come, (N, H, W, 3) uint8 RGB, and gives boxes in them:
+    resizing, normalisation and padding are part of it"""
     program: Place | None = None
-    """a torch.export program (.pt2), for PyTorch without this package, on the CPU: after `import
-    torchvision`, torch.export.load reads it; torch.export.passes.move_to_device_pass (.to
-    leaves constants behind) moves it to another device"""
+    """a torch.export program (.pt2), for PyTorch without this package; its metadata say how to
+    load it, and how to move it to a GPU"""
     official: Place | None = None
     """a checkpoint (.pth) in the official code's and mmdetection's key layout: weights alone"""

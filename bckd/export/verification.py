@@ -7,24 +7,32 @@ import copy
 import logging
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from bckd.datasets.preprocessing import with_margins
 from bckd.datasets.scene_drawing import draw_scene
 from bckd.export.exportable import INPUTS, OUTPUTS
+from bckd.export.pixels import PIXELS
 from bckd.structures import Detections
 from bckd.system.errors import InputError
+from bckd.system.extras import extra
 from bckd.zoo.checkpoints import Checkpoint
 
 BOX_TOLERANCE = 1e-2  # pixels by which a detection of another runtime may differ
 SCORE_TOLERANCE = 1e-4
 TEST_IMAGES = 4
 
-Detect = Callable[[Tensor, Tensor], Sequence[Tensor]]
+# Images (N, 3, H, W) and their sizes (N, 2) to the detections of each, as `DenseDetector.detect`.
+Detect = Callable[[Tensor, Tensor], list[Detections]]
+# Pixels (N, H, W, 3) uint8 to the detections of each image, in these pixels.
+PixelsDetect = Callable[[np.ndarray], list[Detections]]
 
 
 @dataclass(frozen=True)
@@ -66,25 +74,50 @@ def quiet() -> Iterator[None]:
 
 
 def onnx_detect(path: Path) -> Detect:
-    """What an ONNX file detects, in onnxruntime on the CPU: (images, sizes) to its outputs."""
-    import onnxruntime
+    """What an ONNX file detects, in onnxruntime on the CPU."""
+    session = _session(path)
 
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3  # errors alone
-    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-
-    def detect(images: Tensor, sizes: Tensor) -> list[Tensor]:
+    def detect(images: Tensor, sizes: Tensor) -> list[Detections]:
         values = dict(zip(INPUTS, (images.numpy(), sizes.numpy()), strict=True))
-        return [torch.from_numpy(x) for x in session.run(list(OUTPUTS), values)]
+        return _by_image(*map(torch.from_numpy, session.run(list(OUTPUTS), values)))
 
     return detect
 
 
 def program_detect(path: Path) -> Detect:
-    """What a program of `torch.export` detects: (images, sizes) to its outputs."""
+    """What a program of `torch.export` detects."""
     with quiet():
         module = torch.export.load(path).module()
-    return torch.no_grad()(module)
+
+    def detect(images: Tensor, sizes: Tensor) -> list[Detections]:
+        with torch.no_grad():
+            return _by_image(*module(images, sizes))
+
+    return detect
+
+
+def _session(path: Path) -> Any:
+    with extra("export", "running ONNX"):
+        import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # errors alone
+    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+
+
+def _by_image(boxes: Tensor, scores: Tensor, labels: Tensor, counts: Tensor) -> list[Detections]:
+    parts = zip(*(x.split(counts.tolist()) for x in (boxes, scores, labels)), strict=True)
+    return [Detections(*values) for values in parts]
+
+
+def pixels_detect(path: Path) -> PixelsDetect:
+    """What an ONNX file with the preprocessing in it detects, in onnxruntime on the CPU."""
+    session = _session(path)
+
+    def detect(pixels: np.ndarray) -> list[Detections]:
+        return _by_image(*map(torch.from_numpy, session.run(list(OUTPUTS), {PIXELS: pixels})))
+
+    return detect
 
 
 def compare(checkpoint: Checkpoint, detect: Detect) -> Verification:
@@ -94,11 +127,41 @@ def compare(checkpoint: Checkpoint, detect: Detect) -> Verification:
         InputError: one of the two gives boxes or scores that are no numbers.
     """
     detector = copy.deepcopy(checkpoint.detector).cpu().eval()
-    for index in range(TEST_IMAGES):
+
+    def both(index: int) -> tuple[Detections, Detections]:
         images, sizes = _test_image(checkpoint, index)
         with torch.no_grad():
             (expected,) = detector.detect(images, sizes)
-        found = Detections(*detect(images, sizes))
+        return expected, detect(images, sizes)[0]
+
+    return _first_with_detections(both)
+
+
+def compare_pixels(checkpoint: Checkpoint, detect: PixelsDetect) -> Verification:
+    """As `compare`, of a file with the preprocessing in it, on pixels that need no resizing."""
+    detector, size = copy.deepcopy(checkpoint.detector).cpu().eval(), checkpoint.size
+
+    def both(index: int) -> tuple[Detections, Detections]:
+        pixels = (_scene(index, size.resized(480, 640)) * 255).round().to(torch.uint8)[0]
+        image, (left, top, right, bottom) = with_margins(pixels, size)
+        sizes = torch.tensor([image.shape[1:]])
+        canvas = F.pad(image[None], _up_to(size.canvas(*pixels.shape[1:]), sizes[0].tolist()))
+        with torch.no_grad():
+            (expected,) = detector.detect(detector.normalisation.images_of(canvas, sizes), sizes)
+        frame = torch.tensor([left, top, right, bottom]).to(expected.boxes)
+        boxes = expected.boxes.clamp(frame[:2].repeat(2), frame[2:].repeat(2)) - frame[:2].repeat(2)
+        (found,) = detect(pixels.permute(1, 2, 0)[None].numpy())
+        return replace(expected, boxes=boxes), found
+
+    return _first_with_detections(both)
+
+
+def _first_with_detections(
+    both: Callable[[int], tuple[Detections, Detections]],
+) -> Verification:
+    """How what the detector and the file find in test images agrees, of the first with any."""
+    for index in range(TEST_IMAGES):
+        expected, found = both(index)
         for who, detections in (("the detector", expected), ("the exported file", found)):
             if not detections.finite:
                 raise InputError(
@@ -116,10 +179,20 @@ def _test_image(checkpoint: Checkpoint, index: int) -> tuple[Tensor, Tensor]:
     sides = [max(side, 2 * max(detector.strides)) for side in size.resized(480, 640)]
     padded = [size.padded(side) for side in sides]
     height, width = padded if size.centred else sides
+    pixels = _scene(index, (height, width))
+    images = F.pad(detector.normalisation.apply(pixels), _up_to(padded, (height, width)))
+    return images, torch.tensor([[height, width]])
+
+
+def _scene(index: int, sides: tuple[int, int]) -> Tensor:
+    """A drawn scene as pixels (1, 3, H, W) in 0..1, of these sides."""
     picture = torch.from_numpy(draw_scene(0, index)[0]).permute(2, 0, 1)[None] / 255
-    pixels = F.interpolate(picture, (height, width), mode="bilinear", antialias=True).clamp(0, 1)
-    margins = (0, padded[1] - width, 0, padded[0] - height)
-    return F.pad(detector.normalisation.apply(pixels), margins), torch.tensor([[height, width]])
+    return F.interpolate(picture, sides, mode="bilinear", antialias=True).clamp(0, 1)
+
+
+def _up_to(padded: Sequence[int], sides: Sequence[int]) -> tuple[int, int, int, int]:
+    """Pixels left, right, above and below that bring height and width to padded ones."""
+    return 0, padded[1] - sides[1], 0, padded[0] - sides[0]
 
 
 def verification_of(expected: Detections, found: Detections) -> Verification:

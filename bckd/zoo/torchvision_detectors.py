@@ -95,7 +95,7 @@ def dense_from_torchvision(
     if isinstance(model, FCOS):
         boxes, quality = coder.decode(offsets, anchors), raw["bbox_ctrness"].squeeze(-1)
         return DenseOutput(cls_logits, boxes, locations, quality=quality, features=features)
-    boxes = coder.decode_single(offsets.flatten(0, 1), anchors.repeat(len(images), 1))
+    boxes = coder.decode_single(offsets.flatten(0, 1), anchors.repeat(images.shape[0], 1))
     boxes = boxes.view_as(offsets)
     return DenseOutput(cls_logits, boxes, locations, deltas=offsets, features=features)
 

@@ -1,4 +1,4 @@
-"""Detection in one image as a graph of operations."""
+"""Detection in a batch of images as a graph of operations."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from bckd.export.exportable import OneImage
+from bckd.export.exportable import DetectionGraph, _nms
 from bckd.models.detector import Detector
 from bckd.models.postprocess import PostProcess, postprocess
 from bckd.structures import DenseOutput
@@ -53,7 +53,8 @@ def check(output: DenseOutput, detector: Detector, settings: PostProcess) -> int
     """The number of detections, once both ways of finding them agree to the last bit."""
     detector.settings = settings
     (expected,) = postprocess(output, SIZES, settings)
-    boxes, scores, labels = OneImage(detector).postprocess(output, SIZES)
+    boxes, scores, labels, counts = DetectionGraph(detector).postprocess(output, SIZES)
+    assert counts.tolist() == [len(labels)]
     assert torch.equal(labels, expected.labels) and labels.dtype == expected.labels.dtype
     assert torch.equal(scores, expected.scores)
     assert torch.equal(boxes, expected.boxes)
@@ -87,8 +88,39 @@ def test_forward_is_detect(tiny_detector: Callable[..., Detector]) -> None:
     with torch.no_grad():
         detector.head.cls.weight *= 50.0  # scores far from one another
         (expected,) = detector.detect(images, SIZES)
-        boxes, scores, labels = OneImage(detector)(images, SIZES)
+        boxes, scores, labels, _ = DetectionGraph(detector)(images, SIZES)
     assert len(scores) > 10
     assert torch.equal(boxes, expected.boxes)
     assert torch.equal(scores, expected.scores)
     assert torch.equal(labels, expected.labels)
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_images_do_not_touch_one_another(detector: Detector, name: str) -> None:
+    """A batch's detections are those of its images alone, one after another."""
+    outputs = [random_output(detector, seed) for seed in range(3)]
+    nothing = replace(outputs[1], cls_logits=torch.full_like(outputs[1].cls_logits, -99.0))
+    outputs[1] = nothing
+    detector.settings, graph = SETTINGS[name], DetectionGraph(detector)
+    sizes = torch.tensor([[90, 121], [96, 128], [60, 80]])
+    alone = [graph.postprocess(x, size[None]) for x, size in zip(outputs, sizes, strict=True)]
+    together = {
+        field: torch.cat([getattr(x, field) for x in outputs])
+        for field in ("cls_logits", "boxes", "quality")
+        if getattr(outputs[0], field) is not None
+    }
+    found = graph.postprocess(replace(outputs[0], **together), sizes)
+    for ours, theirs in zip(found, zip(*alone, strict=True), strict=True):
+        torch.testing.assert_close(ours, torch.cat(theirs), rtol=1e-6, atol=0)
+    if name == "few detections":
+        assert found[3].tolist() == [5, 0, 5]
+
+
+def test_a_large_batch_keeps_the_digits() -> None:
+    """Overlaps just above and just below the threshold, in the last of 64 images of 80 classes."""
+    boxes = torch.tensor(
+        [[0.0, 0, 10, 10], [0, 0, 10, 6.1], [500, 0, 510, 10], [500, 0, 510, 5.9], [0, 0, 1300, 1]]
+    )
+    scores, labels = torch.linspace(0.9, 0.5, 5), torch.tensor([79, 79, 79, 79, 0])
+    keep = _nms(boxes, scores, labels, torch.tensor([63, 63, 63, 63, 0]), 80, 0.6)
+    assert keep.tolist() == [0, 2, 3, 4]

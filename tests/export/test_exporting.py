@@ -19,14 +19,10 @@ from torch import Tensor
 from torch.export.passes import move_to_device_pass
 
 from bckd.export import exporting
-from bckd.export.exporting import (
-    METADATA_FILE,
-    export_official,
-    export_onnx,
-    export_program,
-    metadata_of,
-    run_export,
-)
+from bckd.export.exporting import NotWrittenError, export_onnx, export_program, run_export
+from bckd.export.graphs import METADATA_FILE
+from bckd.export.metadata import metadata_of
+from bckd.export.official import export_official
 from bckd.export.options import ExportOptions
 from bckd.export.verification import Detect, Verification, compare, verification_of
 from bckd.image_size import ImageSize
@@ -141,8 +137,23 @@ class TestGraphs:
     def test_nothing_to_detect(self, exported: Exported, kind: str) -> None:
         images, sizes = torch.zeros(1, 3, 64, 64), torch.tensor([[64, 64]])
         assert len(exported.expected(images, sizes).scores) == 0
+        (found,) = exported.detect[kind](images, sizes)
+        assert [tuple(x.shape) for x in (found.boxes, found.scores, found.labels)] == [
+            (0, 4),
+            (0,),
+            (0,),
+        ]
+
+    @pytest.mark.parametrize("kind", ["onnx", "program"])
+    def test_any_number_of_images(self, exported: Exported, kind: str) -> None:
+        images = torch.cat([noise(96, 128, seed=4), torch.zeros(1, 3, 96, 128), noise(96, 128)])
+        sizes = torch.tensor([[96, 128], [90, 101], [64, 120]])
+        with torch.no_grad():
+            expected = exported.checkpoint.detector.detect(images, sizes)
         found = exported.detect[kind](images, sizes)
-        assert [tuple(x.shape) for x in found] == [(0, 4), (0,), (0,)]
+        assert [len(x.scores) > 10 for x in expected] == [True, False, True]
+        for ours, theirs in zip(found, expected, strict=True):
+            check_same(ours, theirs)
 
     @pytest.mark.parametrize("kind", ["onnx", "program"])
     def test_one_detection(self, exported: Exported, kind: str) -> None:
@@ -178,11 +189,12 @@ class TestGraphs:
             for x in (*model.graph.input, *model.graph.output)
         }
         assert sides == {
-            "images": [1, 3, "height", "width"],
-            "sizes": [1, 2],
+            "images": ["batch", 3, "height", "width"],
+            "sizes": ["batch", 2],
             "boxes": ["detections", 4],
             "scores": ["detections"],
             "labels": ["detections"],
+            "counts": ["batch"],
         }
 
     def test_both_carry_the_metadata(self, exported: Exported) -> None:
@@ -220,8 +232,12 @@ class TestGraphs:
 def check(exported: Exported, kind: str, images: Tensor, sizes: Tensor, at_least: int) -> None:
     """Both find the same, but for the order of scores that are equal up to rounding."""
     expected = exported.expected(images, sizes)
-    found = Detections(*exported.detect[kind](images, sizes))
+    (found,) = exported.detect[kind](images, sizes)
     assert len(expected.scores) >= at_least
+    check_same(found, expected)
+
+
+def check_same(found: Detections, expected: Detections) -> None:
     assert found.labels.dtype == torch.int64
     assert (found.scores[:-1] >= found.scores[1:]).all()
     agreement = verification_of(expected, found)
@@ -232,10 +248,11 @@ def check(exported: Exported, kind: str, images: Tensor, sizes: Tensor, at_least
 def test_metadata_tell_how_to_pad(tiny_detector: Callable[..., Detector]) -> None:
     detector = tiny_detector(normalisation=CAFFE)
     corner = metadata_of(Checkpoint(detector, ImageSize()))
-    assert "right and bottom" in corner["usage"] and "above 32," in corner["usage"]
+    assert "on the right and at the bottom" in corner["usage"]
+    assert "above 32," in corner["usage"] and "blue, green, red" in corner["usage"]
     assert json.loads(corner["normalisation"])["bgr"] is True
     centred = metadata_of(Checkpoint(detector, ImageSize(centred=True)))
-    assert "in the middle" in centred["usage"]
+    assert "on all sides" in centred["usage"] and "(left, top)" in centred["usage"]
 
 
 def official_detector(head: str, backbone: str, **changes: Any) -> Detector:
@@ -338,14 +355,19 @@ class TestRefusals:
             ({"official": "s"}, r"--official is .* ends in \.pth"),
             ({"official": "folder.pth"}, r"folder\.pth is a folder; expected a file"),
             ({"program": "folder.pth/../file/s.pt2"}, r"file/s\.pt2 can't be written: "),
+            ({"program": "s.pt2", "preprocess": True}, "--preprocess is for an ONNX file"),
+            ({"official": "source.pth"}, r"source\.pth is used for something else"),
         ],
     )
-    def test_options(self, tmp_path: Path, options: dict[str, str], message: str) -> None:
+    def test_options(self, tmp_path: Path, options: dict[str, Any], message: str) -> None:
         (tmp_path / "folder.pth").mkdir()
         (tmp_path / "file").touch()
-        given = {name: tmp_path / value for name, value in options.items()}
+        given = {
+            name: tmp_path / value if isinstance(value, str) else value
+            for name, value in options.items()
+        }
         with pytest.raises(InputError, match=message):
-            run_export(tmp_path / "absent", ExportOptions(**given))
+            run_export(tmp_path / "source.pth", ExportOptions(**given))
 
     def test_no_detector(self, tmp_path: Path) -> None:
         with pytest.raises(InputError, match="does not exist"):
@@ -360,14 +382,13 @@ class TestRefusals:
         without(monkeypatch, "onnxscript")
         with pytest.raises(InputError, match="needs the package onnxscript"):
             export_onnx(Checkpoint(tiny_detector(), SIZE), tmp_path / "s.onnx")
-        with pytest.raises(InputError, match="needs the package onnxscript"):
-            run_export(tmp_path / "absent", ExportOptions(onnx=tmp_path / "s.onnx"))
+        assert not list(tmp_path.iterdir())
 
     def test_swin(self, tmp_path: Path, tiny_detector: Callable[..., Detector]) -> None:
         detector = tiny_detector()
         detector.config = replace(detector.config, backbone="swin_t")
         for export in (export_onnx, export_program):
-            with pytest.raises(InputError, match="gfl on swin_t cannot be exported"):
+            with pytest.raises(InputError, match="gfl on swin_t has no graph"):
                 export(Checkpoint(detector, SIZE), tmp_path / "s")
 
     @pytest.mark.parametrize("old", [None, b"a good export"])
@@ -380,11 +401,35 @@ class TestRefusals:
         wrong = Verification(detections=30, missed=2, boxes=0.0, scores=0.0)
         monkeypatch.setattr(exporting, "onnx_detect", lambda path: None)
         monkeypatch.setattr(exporting, "compare", lambda checkpoint, detect: wrong)
-        with pytest.raises(InputError, match=r"s\.onnx would not detect what PyTorch does: 2"):
+        with pytest.raises(
+            InputError, match=r"s\.onnx is not written: it would not detect what PyTorch does: 2"
+        ):
             run_export(untraced, ExportOptions(onnx=untraced / "s.onnx"))
         found = {path.name: path.read_bytes() for path in untraced.iterdir()}
         found.pop("student.safetensors")
         assert found == ({} if old is None else {"s.onnx": old})
+
+    def test_what_can_be_written_is(
+        self,
+        untraced: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        """All that is asked for but what can't be, of which each has its sentence."""
+        without(monkeypatch, "onnxscript")
+        good = Verification(detections=30, missed=0, boxes=0.0, scores=0.0)
+        monkeypatch.setattr(exporting, "program_bytes", lambda program, checkpoint: b"program")
+        monkeypatch.setattr(exporting, "program_detect", lambda path: None)
+        monkeypatch.setattr(exporting, "compare", lambda checkpoint, detect: good)
+        files = {"onnx": "s.onnx", "program": "s.pt2", "official": "s.pth"}
+        options = ExportOptions(**{name: untraced / file for name, file in files.items()})
+        with pytest.raises(NotWrittenError) as refused:
+            run_export(untraced, options)
+        assert {x.name for x in untraced.iterdir()} == {"student.safetensors", "s.pt2"}
+        assert list(refused.value.why) == [options.official, options.onnx]
+        assert "gfl on small_resnet has no official key layout" in str(refused.value)
+        assert "needs the package onnxscript: pip install 'bckd[export]'" in str(refused.value)
+        assert capsys.readouterr().out.startswith(f"{options.program}: the 30 detections")
 
     def test_without_onnxruntime_the_line_says_so(
         self,
@@ -408,6 +453,6 @@ def untraced(
 ) -> Path:
     """The folder of a run, where writing ONNX does nothing."""
     save_detector(tmp_path / "student.safetensors", tiny_detector(), SIZE, {})
-    monkeypatch.setattr(exporting, "_trace", lambda checkpoint: None)
-    monkeypatch.setattr(exporting, "_onnx_bytes", lambda program, checkpoint: b"new")
+    monkeypatch.setattr(exporting, "trace", lambda checkpoint: None)
+    monkeypatch.setattr(exporting, "onnx_bytes", lambda program, checkpoint, preprocess: b"new")
     return tmp_path

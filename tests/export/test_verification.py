@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -74,11 +74,10 @@ def test_nothing_found() -> None:
 
 class TestCompare:
     def detect(self, detector: Detector, seen: list[tuple[Tensor, Tensor]]) -> Callable:
-        def detect(images: Tensor, sizes: Tensor) -> Sequence[Tensor]:
+        def detect(images: Tensor, sizes: Tensor) -> list[Detections]:
             seen.append((images, sizes))
             with torch.no_grad():
-                (found,) = detector.detect(images, sizes)
-            return found.boxes, found.scores, found.labels
+                return detector.detect(images, sizes)
 
         return detect
 

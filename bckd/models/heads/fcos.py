@@ -113,7 +113,7 @@ def decode(
     cls_logits = flatten_maps(cls_maps, cls_maps[0].shape[1])
     distances = flatten_maps(box_maps, 4)
     quality = flatten_maps(quality_maps, 1).squeeze(-1)
-    boxes = distances_to_boxes(locations.centres.expand(len(distances), -1, -1), distances)
+    boxes = distances_to_boxes(locations.centres.expand(distances.shape[0], -1, -1), distances)
     return DenseOutput(cls_logits, boxes, locations, quality=quality, features=features)
 
 

@@ -98,7 +98,7 @@ def decode(
     bins = torch.arange(box_logits.shape[-1], device=box_logits.device, dtype=torch.float32)
     with torch.autocast(box_logits.device.type, enabled=False):  # bf16 would cost pixels here
         distances = (box_logits.softmax(-1) @ bins) * locations.strides[:, None]
-    boxes = distances_to_boxes(locations.centres.expand(len(distances), -1, -1), distances)
+    boxes = distances_to_boxes(locations.centres.expand(distances.shape[0], -1, -1), distances)
     return DenseOutput(cls_logits, boxes, locations, box_logits=box_logits, features=features)
 
 

@@ -116,7 +116,8 @@ def flatten_maps(maps: Sequence[Tensor], values: int) -> Tensor:
     Returns:
         (N, A, values): levels from fine to coarse, each row by row, a cell's locations together.
     """
-    rows = [x.permute(0, 2, 3, 1).reshape(len(x), -1, values) for x in maps]
+    # Not `len(x)`, which an exporter would take for a constant.
+    rows = [x.permute(0, 2, 3, 1).reshape(x.shape[0], -1, values) for x in maps]
     return torch.cat(rows, dim=1).float()
 
 
