@@ -50,13 +50,12 @@ from bckd.system.files import check_writable, write_atomically
 from bckd.system.values import checked, to_plain
 from bckd.zoo.checkpoints import Checkpoint, load_detector
 from bckd.zoo.official import (
-    SETTINGS,
     config_of_official,
     has_layout,
     load_official,
     official_state_dict,
-    read_official,
 )
+from bckd.zoo.wrapped import SETTINGS, read_official
 
 if TYPE_CHECKING:  # not needed but for writing ONNX
     import onnx

@@ -23,11 +23,23 @@ from bckd.system.errors import InputError
 from bckd.system.files import finite_or_none
 from bckd.system.telling import first_of, tell
 from bckd.weights.published import PRETRAINED, fetch
-from bckd.weights.tensor_files import fill, read_header, read_tensors, save_tensors
+from bckd.weights.tensor_files import (
+    fill,
+    is_safetensors,
+    read_header,
+    read_tensors,
+    save_tensors,
+)
 from bckd.weights.torchvision_models import TorchvisionName
 from bckd.zoo import nanodet, torchvision_detectors
 from bckd.zoo.filling import built, filled, load_strictly
-from bckd.zoo.headers import DetectorHeader, TorchvisionHeader, header_of, parse_header
+from bckd.zoo.headers import (
+    DetectorHeader,
+    TorchvisionHeader,
+    header_of,
+    is_ours,
+    parse_header,
+)
 from bckd.zoo.pth_files import load_pth, size_of_pth
 from bckd.zoo.torchvision_detectors import TorchvisionDetector
 from bckd.zoo.unfinished import (
@@ -155,9 +167,12 @@ def _source_of(source: Path | str) -> _Source:
     if str(source) in PRETRAINED and not path.exists():
         return _Published(str(source))
     path = weights_of_run(path) if path.is_dir() else path
-    if path.suffix == ".pth":
+    if not is_safetensors(path):
         return _PthFile(path)
-    return _State(path) if is_state(read_header(path)) else _SavedDetector(path)
+    header = read_header(path)
+    if is_state(header):
+        return _State(path)
+    return _SavedDetector(path) if is_ours(header) else _PthFile(path)
 
 
 @dataclass(frozen=True)
