@@ -38,7 +38,9 @@ SYNONYMS: tuple[tuple[str, ...], ...] = (
 )
 
 # Between letters, or a letter and a digit: "1-1" is not "11", and "grade-" not "grade".
-_SEPARATOR = re.compile(r"(?<=[^\W_])(?:[\s_]+|-)(?=[^\W\d_])|(?<=[^\W\d_])(?:[\s_]+|-)(?=[^\W_])")
+_SEPARATOR = re.compile(
+    r"(?<=[^\W_])(?:[\s_]+|-)(?=[^\W\d_])|(?<=[^\W\d_])(?:[\s_]+|-)(?=[^\W_])|[\s_]+(?=\()"
+)
 _SHORTEST = 4  # letters of a plural
 
 
