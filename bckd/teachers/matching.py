@@ -71,6 +71,13 @@ class Matched(DenseDetector):
         return logits.masked_fill(self.lacking, NO_SCORE) if self.lacks_any else logits
 
 
+def own_names(detector: DenseDetector) -> tuple[str, ...]:
+    """What a teacher itself calls each of its student's classes."""
+    if not isinstance(detector, Matched):
+        return detector.class_names
+    return tuple(detector.teacher.class_names[k] for k in detector.columns.tolist())
+
+
 def matched(
     teacher: DenseDetector,
     who: str,
