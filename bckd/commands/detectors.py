@@ -1,14 +1,27 @@
-"""The command `bckd detectors`: the published weights that load by name."""
+"""The command `bckd detectors`: the published weights that load by name, or one in words."""
 
 from __future__ import annotations
 
 from bckd.system.errors import InputError
 from bckd.weights.published import listing
 
+_USAGE = """\
+bckd detectors        list the published weights that load by name
+bckd detectors RUN    what a detector is and how it was made; a run, a file or such a name
+"""
+
 
 def run(arguments: list[str]) -> None:
-    """List them."""
-    if arguments and arguments[0] not in ("-h", "--help"):
-        raise InputError(f"bckd detectors takes no options, got {arguments[0]!r}")
-    print("Published weights that load by name (bckd eval NAME, --teacher NAME):\n")
-    print(listing())
+    """List them, or describe one."""
+    if arguments[:1] in (["-h"], ["--help"]):
+        print(_USAGE, end="")
+        return
+    if not arguments:
+        print("Published weights that load by name (bckd eval NAME, --teacher NAME):\n")
+        print(listing())
+        return
+    if len(arguments) > 1 or arguments[0].startswith("-"):
+        raise InputError(f"bckd detectors takes one detector and no options, got {arguments[-1]!r}")
+    from bckd.reports.described import described  # late: the list needs no network
+
+    print(described(arguments[0]))

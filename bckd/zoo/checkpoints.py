@@ -40,6 +40,7 @@ from bckd.zoo.headers import (
     is_ours,
     parse_header,
 )
+from bckd.zoo.made import Made, entry_of, made_in
 from bckd.zoo.pth_files import load_pth, size_of_pth
 from bckd.zoo.torchvision_detectors import TorchvisionDetector
 from bckd.zoo.unfinished import (
@@ -62,11 +63,13 @@ class Checkpoint:
         detector: in eval mode; its normalisation is what its images must go through.
         size: how its training images were brought to size.
         record: what was said of it when it was saved (seed, steps, AP, ...).
+        made: how it was made; None where its file does not say it. `print` it.
     """
 
     detector: DenseDetector
     size: ImageSize
     record: dict[str, Any] = field(default_factory=dict)
+    made: Made | None = None
 
     def __repr__(self) -> str:
         kind, classes = type(self.detector).__name__, first_of([*self.detector.class_names])
@@ -74,14 +77,19 @@ class Checkpoint:
 
 
 def save_detector(
-    path: Path, detector: DenseDetector, size: ImageSize, record: dict[str, Any]
+    path: Path,
+    detector: DenseDetector,
+    size: ImageSize,
+    record: dict[str, Any],
+    made: Made | None = None,
 ) -> None:
     """Save a detector's weights with all that is needed to use it; atomically.
 
     Of a module of one's own the weights have its own names, and it is needed to load them.
     """
     network = detector.network if isinstance(detector, Adopted) else detector
-    save_tensors(path, network.state_dict(), header_of(detector, size, record))
+    header = header_of(detector, size, record) | entry_of(made)
+    save_tensors(path, network.state_dict(), header)
 
 
 def load_detector(source: Path | str, class_names: tuple[str, ...] | None = None) -> Checkpoint:
@@ -134,7 +142,8 @@ def load_module(source: Path | str, module: nn.Module) -> Checkpoint:
         raise InputError(f"{path} holds a detector, no weights of a module of one's own")
     fill(module, tensors, str(path), "holds weights of another module")
     detector = adopt(module, saved.class_names, DetectorConfig().resolved(), "module")
-    return Checkpoint(detector.eval(), saved.size, finite_or_none(saved.record))
+    made = made_in(path, header)
+    return Checkpoint(detector.eval(), saved.size, finite_or_none(saved.record), made)
 
 
 def torchvision_student(
@@ -199,7 +208,8 @@ class _SavedDetector:
                 f"{self.path} holds weights of a module of your own; load them into it "
                 f"(bckd.zoo.checkpoints.load_module, or safetensors)"
             )
-        return Checkpoint(detector, saved.size, finite_or_none(saved.record))
+        made = made_in(self.path, header)
+        return Checkpoint(detector, saved.size, finite_or_none(saved.record), made)
 
 
 @dataclass(frozen=True)
