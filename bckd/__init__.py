@@ -15,6 +15,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from bckd.version import __version__
+
 if TYPE_CHECKING:
     from bckd.losses.distil import distil
     from bckd.prediction import load
@@ -22,7 +24,6 @@ if TYPE_CHECKING:
     from bckd.training.evaluating import evaluate_saved as evaluate
     from bckd.training.trainer import train
 
-__version__ = "0.1.0"
 __all__ = ["PRESETS", "__version__", "distil", "evaluate", "load", "train"]
 
 _PLACES = {

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from bckd import __version__
 from bckd.datasets.annotations import Annotations
 from bckd.datasets.coco import CocoDataset
 from bckd.evaluation.average_precision import Metrics
@@ -25,6 +24,7 @@ from bckd.system.files import finite_or_none
 from bckd.system.values import to_plain
 from bckd.training.run_contents import digest
 from bckd.training.run_log import read_log
+from bckd.version import __version__
 from bckd.weights.published import PRETRAINED
 from bckd.zoo.made import Made, Part, Point, Source
 from bckd.zoo.torchvision_detectors import TorchvisionDetector
