@@ -53,20 +53,18 @@ _MEANING = {_spelling(name): _spelling(names[0]) for names in SYNONYMS for name 
 
 
 def _meaning(name: str) -> str:
-    return _MEANING.get(_spelling(name), _spelling(name))
-
-
-def _singular(name: str) -> str:
-    """Without the s of a regular plural; "glasses" are not "glass"."""
-    meaning = _meaning(name)
-    plural = len(meaning) >= _SHORTEST and meaning.endswith("s") and not meaning.endswith("ss")
-    return _meaning(meaning[:-1]) if plural else meaning
+    """What it is called here, without the s of a regular plural; "glasses" are not "glass"."""
+    spelt = _spelling(name)
+    if spelt in _MEANING or len(spelt) < _SHORTEST or spelt.endswith("ss"):
+        return _MEANING.get(spelt, spelt)
+    singular = spelt.removesuffix("s")
+    return _MEANING.get(singular, singular)
 
 
 def counterparts(theirs: Sequence[str], sought: Sequence[str]) -> dict[str, str]:
     """Their name of each class that is sought, but for those that have none, or not just one."""
     found = {name: name for name in sought if name in theirs}
-    for key in (_spelling, _meaning, _singular):
+    for key in (_spelling, _meaning):
         ours = _alone(key, [name for name in sought if name not in found])
         left = _alone(key, [name for name in theirs if name not in found.values()])
         found |= {name: left[meant] for meant, name in ours.items() if meant in left}

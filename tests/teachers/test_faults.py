@@ -19,7 +19,7 @@ from bckd.recipes import DataConfig, Recipe
 from bckd.recipes.presets import SCENES_TEACHER
 from bckd.system.errors import InputError
 from bckd.teachers.check import Preflight, check_teacher, examine
-from bckd.teachers.faults import Moved, Seen, called_otherwise, exchanged, moved
+from bckd.teachers.faults import Moved, Seen, called_otherwise, exchanged, moved, names_given
 from bckd.teachers.matching import Matched, matched
 from bckd.teachers.other_views import _seen_through
 from bckd.training.data import validation_data
@@ -211,6 +211,14 @@ class TestEvidence:
         assert exchanged(np.array([[0, 2], [2, 0]])) == []  # too few
         assert exchanged(np.array([[0, 3], [3, 0]])) == [[0, 1]]
         assert called_otherwise(np.array([[9, 0], [9, 0]]), 5) == {1: 0}
+
+    def test_an_object_within_another_keeps_its_name(self) -> None:
+        """A head in a helmet: the other's box lies there too, and scores more."""
+        boxes = np.array([[0.0, 0, 20, 20], [0, 0, 20, 24]])
+        seen = Seen(np.array([0, 1]), boxes, np.array([0, 1]), boxes, np.array([0.9, 0.6]))
+        assert names_given([seen], 2).tolist() == [[1, 0], [0, 1]]
+        faint = replace(seen, scores=np.array([0.9, 0.1]))
+        assert names_given([faint], 2).tolist() == [[1, 0], [1, 0]]
 
     def test_boxes_that_are_merely_bad_are_not_moved(self) -> None:
         rng = np.random.default_rng(0)
