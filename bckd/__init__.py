@@ -17,6 +17,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from bckd.version import __version__
+
 if TYPE_CHECKING:
     from bckd.losses.distil import distil
     from bckd.prediction import load
@@ -26,7 +28,6 @@ if TYPE_CHECKING:
     from bckd.training.trainer import train
     from bckd.training.twin import train_with_twin
 
-__version__ = "0.1.0"
 __all__ = [
     "PRESETS",
     "__version__",

@@ -155,4 +155,5 @@ def load(
         InputError: as there, or there is no such device.
     """
     found = load_detector(source, class_names)
-    return LoadedDetector(found.detector.to(pick_device(device)), found.size, found.record)
+    detector = found.detector.to(pick_device(device))
+    return LoadedDetector(detector, found.size, found.record, found.made)

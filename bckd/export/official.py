@@ -18,13 +18,12 @@ from bckd.system.files import write_atomically
 from bckd.system.values import to_plain
 from bckd.zoo.checkpoints import Checkpoint
 from bckd.zoo.official import (
-    SETTINGS,
     config_of_official,
     has_layout,
     load_official,
     official_state_dict,
-    read_official,
 )
+from bckd.zoo.wrapped import SETTINGS, read_official
 
 # What the official layout leaves to the reader's configuration, and inference does not need.
 _TRAINING_ONLY = ("pretrained", "weights", "width", "frozen_stages", "norm_eval")

@@ -2,29 +2,45 @@
 
 A teacher whose weights did not arrive, or that is shown images that it was not made for, teaches
 noise and says nothing. So it has to find objects on a few validation images, as its
-student will see them, before a run starts.
+student will see them, before a run starts. What is wrong with it is said where that can be seen:
+names that are exchanged, boxes that are moved (`faults`), images normalised or sized in another way
+(`other_views`).
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from shlex import quote
+from typing import TypedDict
+
+import numpy as np
 
 from bckd.datasets.coco import CocoDataset
-from bckd.evaluation.average_precision import detect, evaluation_loader, score
+from bckd.evaluation.average_precision import Metrics, score
 from bckd.evaluation.scorers import Results
 from bckd.image_size import ImageSize
 from bckd.models.dense import DenseDetector
 from bckd.recipes import Recipe
-from bckd.system.distributed import process_count
 from bckd.system.errors import InputError
-from bckd.system.telling import tell
-from bckd.teachers.matching import Matched
+from bckd.system.telling import first_of, tell
+from bckd.teachers.faults import (
+    LEAST_TOLD,
+    Seen,
+    called_otherwise,
+    exchanged,
+    moved,
+    names_given,
+    seen_in,
+)
+from bckd.teachers.matching import Matched, own_names
+from bckd.teachers.other_views import View, better_view
 from bckd.zoo.checkpoints import Checkpoint
 
 LEAST_AP = 0.01  # of a teacher, above what it has by chance
 LEAST_SHARE = 0.5  # of its recorded AP
-BATCH_SIZE = 8
+MANY_CLASSES = 8  # of more, not each is told
 
 
 @dataclass(frozen=True)
@@ -39,6 +55,10 @@ class Preflight:
         student: the student's before training; None where it starts from random weights.
         recorded: what the teacher's file, or the table of published weights, says of it;
             None where nothing does, or where it was for other classes.
+        per_class: (AP, objects) by class, of those that have an object there.
+        fault: what is systematically wrong with its classes or boxes, and what to do; None where
+            nothing is seen.
+        doubts: sentences on single classes.
     """
 
     images: int
@@ -46,6 +66,9 @@ class Preflight:
     chance: float
     student: float | None
     recorded: float | None
+    per_class: dict[str, tuple[float, int]] = field(default_factory=dict)
+    fault: str | None = None
+    doubts: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         parts = [
@@ -57,6 +80,17 @@ class Preflight:
         if self.recorded is not None:
             parts.append(f"recorded {self.recorded:.3f}")
         return ", ".join(parts)
+
+    @property
+    def by_class(self) -> str:
+        """The AP of each class, or of the three worst of many that have some objects."""
+        chosen = self.per_class
+        if len(chosen) > MANY_CLASSES:
+            sure = {name: x for name, x in chosen.items() if x[1] >= LEAST_TOLD} or chosen
+            chosen = dict(sorted(sure.items(), key=lambda item: item[1][0])[:3])
+        said = ", ".join(f"{name} {ap:.3f} ({n})" for name, (ap, n) in chosen.items())
+        worst = "" if len(chosen) == len(self.per_class) else "lowest "
+        return f"{worst}AP by class (objects): {said}"
 
 
 def check_teacher(
@@ -78,11 +112,16 @@ def check_teacher(
     sizes = _other_size(teacher.size, recipe.data.size)
     who = _name(recipe)
     tell(f"{who}: {found}{sizes}")
-    problem = _problem(found)
+    if found.per_class:
+        tell(f"{who}: {found.by_class}")
+    for doubt in found.doubts:
+        tell(f"{who}: {doubt}")
+    problem = found.fault or _problem(found)
     if problem:
+        seen = None if found.fault else better_view(recipe, teacher, validation)
+        advice = "" if found.fault else f": {seen or _advice(found)}"
         raise InputError(
-            f"{who} {problem} ({found}{sizes}): {_advice(found)} "
-            f"--teacher-check 0 trains with it anyway"
+            f"{who} {problem} ({found}{sizes}){advice}; --teacher-check 0 trains with it anyway"
         )
 
 
@@ -105,45 +144,103 @@ def examine(
 ) -> Preflight:
     """Measure what `check_teacher` decides by; arguments are the same."""
     annotations = validation.annotations.first(recipe.teacher_check)
-    dataset = CocoDataset(
-        validation.folder,
-        annotations,
-        validation.size,
-        normalisation=recipe.model.normalisation,
-    )
+    view = View(annotations, recipe.model.normalisation, validation.size)
 
-    def detections(detector: DenseDetector, who: str) -> Results:
-        share = max(recipe.batch_size // process_count(), 1)  # what fits a card in training
-        loader = evaluation_loader(dataset, min(BATCH_SIZE, share))
-        return detect(detector, loader, annotations, progress=False, who=who)
+    def measure(results: Results) -> Metrics:
+        return score(results, annotations, scorer=recipe.evaluation.scorer)
 
-    def measure(results: Results) -> float:
-        return score(results, annotations, scorer=recipe.evaluation.scorer).AP
-
-    results = detections(teacher.detector, _name(recipe))
+    results = view.shown_to(teacher.detector, recipe, validation, _name(recipe))
     ids = [image.id for image in annotations.images]
     moved = dict(zip(ids, [*ids[1:], *ids[:1]], strict=True))
     wrong = [{**entry, "image_id": moved[entry["image_id"]]} for entry in results]
-    started = recipe.start is not None
+    started = None
+    if recipe.start is not None:
+        started = measure(view.shown_to(student, recipe, validation, "student")).AP
+    metrics = measure(results)
+    seen, names = seen_in(results, annotations), own_names(teacher.detector)
+    objects = np.bincount(np.concatenate([x.labels for x in seen]), minlength=len(names))
+    counted = zip(annotations.class_names, objects.tolist(), strict=True)
     return Preflight(
         images=len(ids),
-        AP=measure(results),
-        chance=measure(wrong) if len(ids) > 1 else 0.0,
-        student=measure(detections(student, "student")) if started else None,
+        AP=metrics.AP,
+        chance=measure(wrong).AP if len(ids) > 1 else 0.0,
+        student=started,
         recorded=_recorded(teacher),
+        per_class={name: (metrics.per_class[name], n) for name, n in counted if n},
+        **_diagnosis(seen, annotations.class_names, names),
+    )
+
+
+class _Diagnosis(TypedDict):
+    fault: str | None
+    doubts: tuple[str, ...]
+
+
+def _diagnosis(seen: Sequence[Seen], ours: tuple[str, ...], theirs: tuple[str, ...]) -> _Diagnosis:
+    """What is systematically wrong, and what is odd about single classes.
+
+    Args:
+        ours, theirs: names of the K classes, as the data and as the teacher have them.
+    """
+    counts = names_given(seen, len(ours))
+    circles = exchanged(counts)
+    in_circles = [label for circle in circles for label in circle]
+    called = called_otherwise(counts, LEAST_TOLD)
+    doubts = [
+        f"it finds {ours[b]!r} where the data say {ours[a]!r} ({counts[a, b]} of "
+        f"{counts[a].sum()} objects); does its {theirs[b]!r} mean that (--teacher-classes)?"
+        for a, b in called.items()
+        if a not in in_circles
+    ]
+    unseen = [
+        f"it finds none of the {total} {ours[n]!r}"
+        for n, total in enumerate(np.bincount(_labels(seen), minlength=len(ours)).tolist())
+        if total >= LEAST_TOLD and not counts[n].any()
+    ]
+    if circles:
+        return {"fault": _exchanged(circles, counts, ours, theirs), "doubts": (*doubts, *unseen)}
+    beside = moved(seen)
+    fault = None
+    if beside is not None:
+        fault = (
+            f"has boxes that {beside}, on all objects alike: was it made for images of another "
+            f"size or padding, or is its box format another?"
+        )
+    return {"fault": fault, "doubts": (*doubts, *unseen)}
+
+
+def _labels(seen: Sequence[Seen]) -> np.ndarray:
+    return np.concatenate([image.labels for image in seen])
+
+
+def _exchanged(
+    circles: list[list[int]], counts: np.ndarray, ours: tuple[str, ...], theirs: tuple[str, ...]
+) -> str:
+    """Which names are exchanged, and the option that says so."""
+    pairs = [pair for x in circles for pair in zip(x, [*x[1:], x[0]], strict=True)]
+    found = [
+        f"{ours[b]!r} where the data say {ours[a]!r} ({counts[a, b]} of {counts[a].sum()} objects)"
+        for a, b in pairs
+    ]
+    option = " ".join(quote(f"{ours[a]}={theirs[b]}") for a, b in pairs)
+    return (
+        f"finds {first_of(found)}: the names of its classes are permuted, or those of the "
+        f"data; --teacher-classes {option} exchanges them"
     )
 
 
 def _recorded(teacher: Checkpoint) -> float | None:
     """The AP that its file gives it; None where the student has other classes."""
     detector = teacher.detector
-    own = detector.teacher.class_names if isinstance(detector, Matched) else detector.class_names
-    return teacher.record.get("AP") if set(own) == set(detector.class_names) else None
+    same = not isinstance(detector, Matched) or (
+        not detector.lacks_any and len(detector.columns) == len(detector.teacher.class_names)
+    )
+    return teacher.record.get("AP") if same else None
 
 
 def _advice(found: Preflight) -> str:
     if found.recorded is not None and found.AP >= LEAST_SHARE * found.recorded:
-        return "its record says the same, so train it for longer, or take another one;"
+        return "its record says the same, so train it for longer, or take another one"
     return "are these its weights, classes and images (--teacher-classes, --data.size)?"
 
 

@@ -1,7 +1,7 @@
 """A teacher of another family, with other levels or other classes, as its student takes it.
 
-Levels correspond by stride and classes by name. A teacher may have more of both than its
-student, and may want its images normalised in another way (`matched`).
+Levels correspond by stride and classes by name, in any usual spelling. A teacher may have more of
+both than its student, and may want its images normalised in another way (`matched`).
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from bckd.normalisation import Normalisation, renormalise
 from bckd.structures import DenseOutput
 from bckd.system.errors import InputError
 from bckd.system.telling import first_of, tell_some
+from bckd.teachers.class_names import counterparts, tell_counterparts
 
 
 class Matched(DenseDetector):
@@ -68,6 +69,13 @@ class Matched(DenseDetector):
     def _chosen(self, logits: Tensor) -> Tensor:
         logits = logits.index_select(-1, self.columns)
         return logits.masked_fill(self.lacking, NO_SCORE) if self.lacks_any else logits
+
+
+def own_names(detector: DenseDetector) -> tuple[str, ...]:
+    """What a teacher itself calls each of its student's classes."""
+    if not isinstance(detector, Matched):
+        return detector.class_names
+    return tuple(detector.teacher.class_names[k] for k in detector.columns.tolist())
 
 
 def matched(
@@ -119,8 +127,8 @@ def with_classes_of(
 ) -> tuple[DenseDetector, CocoDataset]:
     """Detector and data set with the classes that both know, matched by name.
 
-    Classes that the detector has beyond these are left out, and told; those that it lacks must
-    have no box in the data.
+    A name that the detector spells otherwise is told. Classes that it has beyond these are left
+    out, and told; those that it lacks must have no box in the data.
 
     Raises:
         InputError: naming the classes of the data set that have boxes and that it lacks.
@@ -128,11 +136,12 @@ def with_classes_of(
     names = dataset.annotations.class_names
     if detector.class_names == names:
         return detector, dataset
-    dataset.annotations.check_known(detector.class_names, str(path))
-    known = tuple(name for name in names if name in detector.class_names)
+    found = counterparts(detector.class_names, names)
+    dataset.annotations.check_known((*detector.class_names, *found), str(path))
+    known = tuple(name for name in names if name in found)
     dataset = dataset.with_annotations(dataset.annotations.with_classes(known, str(path)))
     columns = columns_by_name(detector.class_names, known, str(path))
-    tell_extra(detector.class_names, known, str(path))
+    tell_extra(detector.class_names, tuple(found.values()), str(path))
     chosen = (known, columns, detector.strides, detector.normalisation)
     return Matched(detector, *chosen).train(detector.training), dataset
 
@@ -147,6 +156,8 @@ def columns_by_name(
 ) -> list[int | None]:
     """Where each of our classes is among theirs, by name; None of one that is lacking, and told.
 
+    A name that they spell otherwise is found too, and told (see `bckd.teachers.class_names`).
+
     Args:
         who: has their classes, for messages.
         dispensable: classes of ours that they may lack, as nothing is to be learnt of them.
@@ -157,15 +168,17 @@ def columns_by_name(
         InputError: they lack a class that is not dispensable.
     """
     sought = {name: (renamed or {}).get(name, name) for name in ours}
-    absent = [name for name in ours if sought[name] not in theirs]
+    found = counterparts(theirs, [*sought.values()])
+    absent = [name for name in ours if sought[name] not in found]
     missing = [sought[name] for name in absent if name not in dispensable]
     if missing:
         raise InputError(
             f"{who} has no class {first_of(missing)}; it has {_listed(theirs)}"
             f"{advice.replace('{}', missing[0])}"
         )
+    tell_counterparts(found, who)
     tell_some(f"{who} lacks {{}} of the classes, of which there is no box to learn from", absent)
-    return [theirs.index(x) if x in theirs else None for x in sought.values()]
+    return [theirs.index(found[x]) if x in found else None for x in sought.values()]
 
 
 def tell_extra(theirs: tuple[str, ...], ours: tuple[str, ...], who: str) -> None:

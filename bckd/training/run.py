@@ -50,6 +50,7 @@ from bckd.training.compiling import compiled
 from bckd.training.first_step import FirstStep
 from bckd.training.live_report import LiveReport
 from bckd.training.loss_window import LossWindow
+from bckd.training.origin import at_step
 from bckd.training.own_terms import OwnTerms
 from bckd.training.resume_state import save_state
 from bckd.training.run_log import NoLog, RunLog, read_log
@@ -57,6 +58,7 @@ from bckd.training.schedule import learning_rate, set_learning_rate
 from bckd.training.terms import Terms, compute_terms, supervision_of, term_weights, weights_at
 from bckd.training.unreadable import Unreadable
 from bckd.zoo.checkpoints import save_detector
+from bckd.zoo.made import Made
 
 
 @dataclass
@@ -72,6 +74,7 @@ class Run:
         seconds: how long it has trained.
         averaged: the average over the student's weights, where the recipe asks for one.
         report: the page of the run; None where another process writes it, or nobody.
+        origin: how the student is being made, for its file; None: nothing is said of it.
     """
 
     recipe: Recipe
@@ -89,6 +92,7 @@ class Run:
     seconds: float
     averaged: AveragedStudent | None = None
     report: LiveReport | None = None
+    origin: Made | None = None
     told_anywhere: Anywhere = field(default_factory=Anywhere)
 
     def __post_init__(self) -> None:
@@ -162,9 +166,16 @@ class Run:
         return metrics
 
     def save_student(self, path: Path, metrics: Metrics, steps: int) -> None:
-        """Write the student as it is, with what it scored after so many steps."""
+        """Write the student as it is, with what it scored after so many steps, and its making."""
         record = {"AP": round(metrics.AP, 4), "seed": self.recipe.seed, "steps": steps}
-        save_detector(path, self.judged, self.recipe.data.size, finite_or_none(record))
+        parts = (self.judged, self.recipe.data.size, finite_or_none(record))
+        save_detector(path, *parts, self.made(metrics, steps))
+
+    def made(self, metrics: Metrics, steps: int) -> Made | None:
+        """How the student was made, so far."""
+        if self.origin is None:
+            return None
+        return at_step(self.origin, self.recipe.out, steps, metrics)
 
     def keep_if_best(self, metrics: Metrics, steps: int) -> None:
         """Write the student as the best one, where the log has no higher AP."""

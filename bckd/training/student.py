@@ -189,7 +189,8 @@ def _renamed(
     if detector.class_names == new.class_names:
         return detector
     columns = columns_by_name(detector.class_names, new.class_names, who, dispensable, renamed)
-    tell_extra(detector.class_names, new.class_names, who)
+    used = tuple(detector.class_names[column] for column in columns if column is not None)
+    tell_extra(detector.class_names, used, who)
     known = {row: column for row, column in enumerate(columns) if column is not None}
     weights, own = detector.state_dict(), new.state_dict()
     for name in ("head.cls.weight", "head.cls.bias"):  # all classes of an anchor, then the next

@@ -19,6 +19,7 @@ from bckd.evaluation.average_precision import MAX_DETECTIONS, Metrics
 from bckd.models.dense import DenseDetector
 from bckd.models.detector import Detector
 from bckd.recipes import Recipe
+from bckd.reports.model_card import write_card
 from bckd.system.device import pick_device
 from bckd.system.distributed import (
     first_process_first,
@@ -50,6 +51,7 @@ from bckd.training.learnt_boxes import tell_unlearnt
 from bckd.training.live_report import LiveReport
 from bckd.training.loading import batches_of
 from bckd.training.loss_window import LossWindow
+from bckd.training.origin import origin_of
 from bckd.training.recipe_check import check_recipe
 from bckd.training.recorded import RECIPE
 from bckd.training.restoring import restore, tell_other_processes
@@ -92,9 +94,9 @@ def train(
     The folder then holds `student.safetensors` (the student alone), `log.jsonl`,
     `tensorboard/`, `results.json` (metrics), `resume.safetensors` and the state before it,
     `resume.previous.safetensors`, and in `snapshots/` the student at every evaluation on the
-    way, the best of which is `best.safetensors` too. `report.html` shows how far it is and what the
-    student sees, while it trains too; what the page shows beside the log is in `view.json`. One
-    process writes to the folder at a time.
+    way, the best of which is `best.safetensors` too. `README.md` is the student's model card.
+    `report.html` shows how far it is and what the student sees, while it trains too; what the page
+    shows beside the log is in `view.json`. One process writes to the folder at a time.
 
     SIGTERM and Ctrl-C end a run after the step under way, with a state of it, or at once in an
     evaluation, which a resumed run makes up for.
@@ -214,7 +216,9 @@ def _train(
         closing(batches_of(recipe, training, first, device.type == "cuda")) as loaded,
     ):
         parts = (student, terms, teaching, optimizer, scaler, validation)
-        run = Run(recipe, contents, *parts, log, window, told, progress, seconds, average, report)
+        origin = origin_of(recipe, contents, training, validation, student) if is_first() else None
+        told_of = (average, report, origin)
+        run = Run(recipe, contents, *parts, log, window, told, progress, seconds, *told_of)
         steps = run.train(loaded, first)
         seconds = run.seconds
         metrics = run.evaluate()
@@ -225,6 +229,8 @@ def _train(
             run.save_student(recipe.out / STUDENT, metrics, steps)
             summary = {"seed": recipe.seed, "steps": steps, "seconds": seconds}
             write_json(recipe.out / "results.json", {**asdict(metrics), **summary})
+            if (made := run.made(metrics, steps)) is not None:
+                write_card(recipe.out, made, seconds)
         if report is not None:
             report.evaluated(steps)
     return RunResult(run.judged.eval(), metrics, seconds, recipe.out)

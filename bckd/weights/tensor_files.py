@@ -20,6 +20,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
+from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
 
 from bckd.system.errors import InputError, reason
 from bckd.system.files import reading, what_it_is, write_atomically
@@ -27,6 +28,21 @@ from bckd.system.nearest import absent
 from bckd.system.telling import first_of
 
 _BEGINNING = 512  # bytes by which a file that holds no tensors is told
+# What a garbled pickle makes the reader stumble over is of any of these kinds.
+_GARBLED = (
+    RuntimeError,
+    EOFError,
+    OSError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    LookupError,
+    AssertionError,
+    ArithmeticError,
+    MemoryError,
+    struct.error,
+    pickle.UnpicklingError,
+)
 _LENGTH = 8  # bytes at the start of a safetensors file: the length of its header
 
 
@@ -95,27 +111,61 @@ def read_saved(path: Path) -> Any:
         with warnings.catch_warnings():  # of what is refused just below
             warnings.simplefilter("ignore")
             return torch.load(path, map_location="cpu", weights_only=True)
-    # What a garbled pickle makes the reader stumble over is of any of these kinds.
-    except (
-        RuntimeError,
-        EOFError,
-        OSError,
-        ValueError,
-        TypeError,
-        AttributeError,
-        LookupError,
-        AssertionError,
-        ArithmeticError,
-        MemoryError,
-        struct.error,
-        pickle.UnpicklingError,
-    ) as error:
+    except _GARBLED as error:
         fault = (
             _kind_of(path)
             or _unsafe(str(error))
             or "no torch.save wrote it, or it is garbled or cut short"
         )
         raise InputError(f"{path} is not a file of tensors that loads safely: {fault}") from error
+
+
+class Unread:
+    """Stands for an object of a file whose class, or function, was neither found nor run."""
+
+    def __new__(cls, *arguments: Any, **named: Any) -> Unread:
+        return super().__new__(cls)
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        """Take what would have made the object, and leave it."""
+
+    def __setstate__(self, state: Any) -> None:
+        """Leave what the object held."""
+
+
+def read_around_objects(path: Path) -> tuple[Any, tuple[str, ...]]:
+    """What `torch.save` wrote, with an `Unread` in place of each object that may run code.
+
+    A training state holds such objects beside its weights: an engine's log, numbers of numpy.
+
+    Returns:
+        The content, and the names of classes and functions that were not read.
+
+    Raises:
+        InputError: as `read_saved`, but for objects that can be passed over.
+    """
+    try:
+        return read_saved(path), ()
+    except InputError as refused:
+        try:
+            names = sorted(get_unsafe_globals_in_checkpoint(str(path)))
+        except _GARBLED:
+            names = []  # of an early format, or no file of torch.save's
+        if not names:
+            raise
+        with safe_globals([(Unread, name) for name in names]):
+            try:
+                return read_saved(path), tuple(names)
+            except InputError:
+                raise refused from None
+
+
+def is_safetensors(path: Path) -> bool:
+    """Whether a file is to be read as safetensors: by its name, or by how it begins."""
+    if path.suffix == ".safetensors" or not path.is_file():
+        return path.suffix == ".safetensors"
+    with reading(path), path.open("rb") as file:
+        return file.read(_LENGTH + 1)[_LENGTH:] == b"{"
 
 
 def _kind_of(path: Path) -> str | None:

@@ -23,11 +23,24 @@ from bckd.system.errors import InputError
 from bckd.system.files import finite_or_none
 from bckd.system.telling import first_of, tell
 from bckd.weights.published import PRETRAINED, fetch, no_detector
-from bckd.weights.tensor_files import fill, read_header, read_tensors, save_tensors
+from bckd.weights.tensor_files import (
+    fill,
+    is_safetensors,
+    read_header,
+    read_tensors,
+    save_tensors,
+)
 from bckd.weights.torchvision_models import TorchvisionName
 from bckd.zoo import nanodet, torchvision_detectors
 from bckd.zoo.filling import built, filled, load_strictly
-from bckd.zoo.headers import DetectorHeader, TorchvisionHeader, header_of, parse_header
+from bckd.zoo.headers import (
+    DetectorHeader,
+    TorchvisionHeader,
+    header_of,
+    is_ours,
+    parse_header,
+)
+from bckd.zoo.made import Made, entry_of, made_in
 from bckd.zoo.pth_files import load_pth, size_of_pth
 from bckd.zoo.torchvision_detectors import TorchvisionDetector
 from bckd.zoo.unfinished import (
@@ -50,11 +63,13 @@ class Checkpoint:
         detector: in eval mode; its normalisation is what its images must go through.
         size: how its training images were brought to size.
         record: what was said of it when it was saved (seed, steps, AP, ...).
+        made: how it was made; None where its file does not say it. `print` it.
     """
 
     detector: DenseDetector
     size: ImageSize
     record: dict[str, Any] = field(default_factory=dict)
+    made: Made | None = None
 
     def __repr__(self) -> str:
         kind, classes = type(self.detector).__name__, first_of([*self.detector.class_names])
@@ -62,14 +77,19 @@ class Checkpoint:
 
 
 def save_detector(
-    path: Path, detector: DenseDetector, size: ImageSize, record: dict[str, Any]
+    path: Path,
+    detector: DenseDetector,
+    size: ImageSize,
+    record: dict[str, Any],
+    made: Made | None = None,
 ) -> None:
     """Save a detector's weights with all that is needed to use it; atomically.
 
     Of a module of one's own the weights have its own names, and it is needed to load them.
     """
     network = detector.network if isinstance(detector, Adopted) else detector
-    save_tensors(path, network.state_dict(), header_of(detector, size, record))
+    header = header_of(detector, size, record) | entry_of(made)
+    save_tensors(path, network.state_dict(), header)
 
 
 def load_detector(source: Path | str, class_names: tuple[str, ...] | None = None) -> Checkpoint:
@@ -122,7 +142,8 @@ def load_module(source: Path | str, module: nn.Module) -> Checkpoint:
         raise InputError(f"{path} holds a detector, no weights of a module of one's own")
     fill(module, tensors, str(path), "holds weights of another module")
     detector = adopt(module, saved.class_names, DetectorConfig().resolved(), "module")
-    return Checkpoint(detector.eval(), saved.size, finite_or_none(saved.record))
+    made = made_in(path, header)
+    return Checkpoint(detector.eval(), saved.size, finite_or_none(saved.record), made)
 
 
 def torchvision_student(
@@ -157,9 +178,12 @@ def _source_of(source: Path | str) -> _Source:
     if not path.exists():
         raise InputError(no_detector(source))
     path = weights_of_run(path) if path.is_dir() else path
-    if path.suffix == ".pth":
+    if not is_safetensors(path):
         return _PthFile(path)
-    return _State(path) if is_state(read_header(path)) else _SavedDetector(path)
+    header = read_header(path)
+    if is_state(header):
+        return _State(path)
+    return _SavedDetector(path) if is_ours(header) else _PthFile(path)
 
 
 @dataclass(frozen=True)
@@ -186,7 +210,8 @@ class _SavedDetector:
                 f"{self.path} holds weights of a module of your own; load them into it "
                 f"(bckd.zoo.checkpoints.load_module, or safetensors)"
             )
-        return Checkpoint(detector, saved.size, finite_or_none(saved.record))
+        made = made_in(self.path, header)
+        return Checkpoint(detector, saved.size, finite_or_none(saved.record), made)
 
 
 @dataclass(frozen=True)

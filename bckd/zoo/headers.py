@@ -73,6 +73,11 @@ def _texts(kind: type[Header], entries: dict[str, Any]) -> dict[str, str]:
     return {"format": _FORMAT_OF[kind], **texts}
 
 
+def is_ours(header: dict[str, str]) -> bool:
+    """Whether bckd wrote a safetensors file with this header, in whatever version."""
+    return header.get("format", "").startswith("bckd-")
+
+
 def parse_header(path: Path, header: dict[str, str]) -> Header:
     """What the header of a file says.
 

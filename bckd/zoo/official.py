@@ -18,7 +18,6 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -31,7 +30,7 @@ from bckd.models.heads.retinanet import OCTAVES, RATIOS
 from bckd.normalisation import CAFFE
 from bckd.system.errors import InputError
 from bckd.system.telling import first_of
-from bckd.weights.tensor_files import check_fit, read_saved
+from bckd.weights.tensor_files import check_fit
 
 _RULES = (
     (r"^neck\.lateral\.(\d+)\.", r"neck.lateral_convs.\1.conv."),
@@ -45,11 +44,6 @@ _RULES = (
 # The convolutions behind the towers, of the families that have an official layout.
 _PREDICTORS = {name: head.official for name, head in HEADS.items() if head.official}
 _MOBILENET_BLOCKS = (1, 2, 3, 4, 3, 3, 1)  # blocks of mmdetection's layer1 to layer7
-
-SETTINGS = "bckd"  # in a file's "meta": what the official layout has no place for
-_AVERAGED = ("state_dict_ema", "ema_state_dict", "model_ema")  # beside "state_dict"
-_BACKBONE = re.compile(r"((?:[^.]+\.)*)backbone\.")
-_OTHERS = re.compile(r"teacher|ema")
 
 # Entries of an official file that no computation of ours reads.
 _UNUSED = (
@@ -132,99 +126,6 @@ def load_official(detector: Detector, state_dict: Mapping[str, Tensor]) -> LoadR
     return LoadReport(tuple(names), tuple(unused))
 
 
-@dataclass(frozen=True)
-class OfficialFile:
-    """What a .pth file holds.
-
-    Attributes:
-        state_dict: of one detector, without prefixes.
-        class_names: where the file has them.
-        settings: what bckd wrote beside the weights it exported, as JSON text.
-        notes: a sentence for each choice that reading it took.
-    """
-
-    state_dict: dict[str, Tensor]
-    class_names: tuple[str, ...] | None
-    settings: str | None
-    notes: tuple[str, ...]
-
-
-def read_official(path: Path) -> OfficialFile:
-    """Read a .pth file of the official code, of mmdetection or of NanoDet; no code in it runs.
-
-    Weights may be wrapped: under "state_dict", and with a prefix such as `module.`. Of several
-    detectors in one file a single one is taken, and the others are told in a note.
-
-    Raises:
-        InputError: the file is absent or holds no state dict.
-    """
-    content = read_saved(path)
-    found = content.get("state_dict", content) if isinstance(content, dict) else None
-    named = isinstance(found, dict) and all(isinstance(name, str) for name in found)
-    if not named or not found or not all(isinstance(value, Tensor) for value in found.values()):
-        top = f", found {first_of([str(key) for key in content])}" if _is_filled(content) else ""
-        raise InputError(f"{path} holds no state dict: expected names and tensors{top}")
-    state_dict, notes = _unwrapped(found)
-    averaged = [key for key in content if key in _AVERAGED]
-    if averaged:
-        notes.append(f"its weights as they are, not the averaged ones ({averaged[0]}), are taken")
-    meta = content.get("meta")
-    meta = meta if isinstance(meta, dict) else {}
-    settings = meta.get(SETTINGS)
-    # Files of FCOS from before mmdetection 2.1 have older names for its predictors.
-    renamed = {re.sub(r"^bbox_head\.fcos_", "bbox_head.conv_", n): x for n, x in state_dict.items()}
-    names = _class_names(meta, path)
-    return OfficialFile(
-        renamed, names, settings if isinstance(settings, str) else None, tuple(notes)
-    )
-
-
-def _is_filled(content: Any) -> bool:
-    return isinstance(content, dict) and bool(content)
-
-
-def _unwrapped(entries: dict[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
-    """The entries of one detector without their prefix, and what that left out."""
-    averages = [name for name in entries if name.startswith("ema_")]
-    prefixes = dict.fromkeys(
-        found[1] for name in entries if (found := _BACKBONE.match(name)) is not None
-    )
-    if not prefixes or (list(prefixes) == [""] and not averages):
-        return entries, []
-    # The plain one, else a student before its teacher or its average.
-    chosen = min(prefixes, key=lambda prefix: (prefix != "", _OTHERS.search(prefix) is not None))
-    others = tuple(prefix for prefix in prefixes if prefix != chosen and prefix != "")
-    kept = {
-        name.removeprefix(chosen): value
-        for name, value in entries.items()
-        if name.startswith(chosen)
-        and not (others and name.startswith(others))
-        and not name.startswith("ema_")
-    }
-    notes = [f"the prefix {chosen!r} of its entries is taken off"] if chosen else []
-    if len(kept) < len(entries):
-        left = [name for name in entries if name.removeprefix(chosen) not in kept]
-        notes.append(f"{len(left)} entries of another detector are left out: {first_of(left)}")
-    return kept, notes
-
-
-def _is_empty(names: Any) -> bool:
-    return isinstance(names, list | tuple | str) and not names
-
-
-def _class_names(meta: dict[Any, Any], path: Path) -> tuple[str, ...] | None:
-    """The class names in the "meta" of a file, wherever a version of the official code has them."""
-    places = [place for place in (meta, meta.get("dataset_meta")) if isinstance(place, dict)]
-    found = [place.get(key) for place in places for key in ("CLASSES", "classes")]
-    names = next((x for x in found if x is not None and not _is_empty(x)), None)
-    if names is None:
-        return None
-    names = (names,) if isinstance(names, str) else names
-    if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
-        raise InputError(f"{path}: its class names are {names!r:.80}; expected a list of texts")
-    return tuple(names)
-
-
 def official_state_dict(detector: Detector) -> dict[str, Tensor]:
     """The detector's weights under the official names, as mmdetection 2.x would save them.
 
@@ -259,7 +160,10 @@ def config_of_official(state_dict: Mapping[str, Tensor]) -> tuple[DetectorConfig
     ]
     if not heads:
         known = ", ".join(f"bbox_head.{cls}.weight" for cls, *_ in _PREDICTORS.values())
-        raise InputError(f"not a checkpoint of GFL, RetinaNet, FCOS or ATSS: none of {known}")
+        raise InputError(
+            f"not a checkpoint of GFL, RetinaNet, FCOS or ATSS: none of {known}; its entries are "
+            f"{first_of([*state_dict])}"
+        )
     head = heads[0]
     cls, box = (_rows(state_dict, f"bbox_head.{name}.weight") for name in _PREDICTORS[head][:2])
     if box is None:

@@ -11,17 +11,17 @@ from bckd.models.dense import DenseDetector
 from bckd.models.detector import Detector, DetectorConfig
 from bckd.system.errors import InputError
 from bckd.system.files import parse_json
-from bckd.system.telling import first_of, tell
+from bckd.system.telling import first_of, tell, tell_some
 from bckd.system.values import checked, from_plain
 from bckd.zoo import nanodet
 from bckd.zoo.filling import built
+from bckd.zoo.mmdet_config import configured
 from bckd.zoo.official import (
     LoadReport,
-    OfficialFile,
     config_of_official,
     load_official,
-    read_official,
 )
+from bckd.zoo.wrapped import OfficialFile, read_official
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,12 @@ def _size(path: Path, file: OfficialFile) -> ImageSize:
     if nanodet.is_nanodet(file.state_dict):
         return nanodet.SIZE
     settings = _settings(path, file)
-    return ImageSize() if settings is None else settings.size
+    if settings is not None:
+        return settings.size
+    told = None
+    if file.config is not None:
+        told = configured(config_of_official(file.state_dict)[0], file.config)[1]
+    return told or ImageSize()
 
 
 def _load_layout(
@@ -80,7 +85,11 @@ def _load_layout(
     """A detector in the official layout, by the settings that our own export wrote beside it."""
     config, classes = config_of_official(file.state_dict)
     settings = _settings(path, file)
-    config = checked(config) if settings is None else replace(settings.model, pretrained=False)
+    if settings is not None:
+        config = replace(settings.model, pretrained=False)
+    elif file.config is not None:
+        config = _as_configured(path, config, file.config)
+    config = checked(config)
     names = file.class_names or _names_of(path, classes, class_names)
     if len(names) != classes:
         raise InputError(f"its weights are of {classes} classes, its meta names {len(names)}")
@@ -89,6 +98,16 @@ def _load_layout(
         path, config, names, lambda empty: reports.append(load_official(empty, file.state_dict))
     )
     return detector, reports[-1]
+
+
+def _as_configured(path: Path, config: DetectorConfig, text: str) -> DetectorConfig:
+    """What the weights tell, with what mmdetection's configuration adds, which is told."""
+    found, _ = configured(config, text)
+    ours, theirs = vars(config), vars(found)
+    tell_some(
+        f"{path}: {{}} settings are its configuration's", [n for n in ours if ours[n] != theirs[n]]
+    )
+    return found
 
 
 def _settings(path: Path, file: OfficialFile) -> _Settings | None:

@@ -33,7 +33,8 @@ from bckd.structures import Detections
 from bckd.system.errors import InputError
 from bckd.zoo.checkpoints import Checkpoint, load_detector, recorded_size, save_detector
 from bckd.zoo.nanodet import NANODET, NanoDet
-from bckd.zoo.official import load_official, read_official
+from bckd.zoo.official import load_official
+from bckd.zoo.wrapped import read_official
 
 onnx = pytest.importorskip("onnx")
 HEADS = ("gfl", "retinanet", "fcos", "atss")

@@ -2,12 +2,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
 from bckd.correspondence import compared, per_cell
+from bckd.datasets.annotations import read_annotations
+from bckd.datasets.coco import CocoDataset
+from bckd.image_size import ImageSize
 from bckd.losses import binary_classification, iou_localisation, softmax_classification
 from bckd.losses.distillation import check_comparable
 from bckd.models import Detector
@@ -15,7 +19,7 @@ from bckd.models.supervision import assign
 from bckd.normalisation import CAFFE, IMAGENET
 from bckd.structures import Assignment, DenseOutput, GroundTruth
 from bckd.system.errors import InputError
-from bckd.teachers.matching import Matched, matched
+from bckd.teachers.matching import Matched, matched, with_classes_of
 
 Make = Callable[..., Any]
 CLASSES = ("cat", "dog", "bird", "fish")
@@ -102,6 +106,17 @@ class TestMatched:
         assert (found[..., 0].sigmoid() < 1e-9).all()
         with pytest.raises(InputError, match="t has no class trays"):
             matched(teacher, "teacher t", *chosen, dispensable=frozenset({"dog"}))
+
+    def test_another_spelling_is_the_same_class(
+        self, tiny_detector: Make, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        teacher = tiny_detector(("tv", "airplane", "dog"))
+        ours = ("Dogs", "aeroplane", "screen")
+        chosen = (ours, (8, 16, 32), IMAGENET, {"screen": "TV"})
+        found = matched(teacher, "teacher t", *chosen)(images())
+        assert torch.equal(found.cls_logits, teacher(images()).cls_logits[..., [2, 1, 0]])
+        told = "t has 3 classes under another name: aeroplane = airplane, Dogs = dog; TV = tv"
+        assert told in capsys.readouterr().out
 
     def test_a_renamed_class_that_is_none(self, tiny_detector: Make) -> None:
         with pytest.raises(InputError, match="renames 'cow', which is no class of the data set"):
@@ -194,3 +209,19 @@ def test_equal_pairs_are_compared_as_they_are(tiny_detector: Make) -> None:
     _, output, target = both(tiny_detector, "retinanet", "retinanet")
     assignment = assignment_of("retinanet", output)
     assert compared(output, target, assignment) == (output, target, assignment)
+
+
+def test_a_detector_is_judged_on_data_that_spell_its_classes_otherwise(
+    tiny_detector: Make, scenes_root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    annotations = read_annotations(scenes_root / "annotations" / "instances_val.json")
+    dataset = CocoDataset(scenes_root / "val", annotations, ImageSize(64, 64))
+    names = annotations.class_names
+    detector = tiny_detector((*(name.upper() for name in names), "more"))
+    found, judged = with_classes_of(detector, Path("a.pth"), dataset)
+    assert found.class_names == judged.annotations.class_names == names
+    x = images()
+    assert torch.equal(found(x).cls_logits, detector(x).cls_logits[..., : len(names)])
+    told = capsys.readouterr().out
+    assert f"a.pth has {len(names)} classes under another name: " in told
+    assert "a.pth: 1 of its classes are not in the data set and left out: more" in told

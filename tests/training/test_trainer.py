@@ -300,6 +300,7 @@ class TestFiles:
         result = run(tiny_recipe)
         names = {path.name for path in tiny_recipe.out.iterdir()}
         assert names == {
+            "README.md",
             "student.safetensors",
             "resume.safetensors",
             "resume.previous.safetensors",

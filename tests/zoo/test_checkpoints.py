@@ -112,7 +112,7 @@ class TestOurs:
     def test_somebody_elses_tensors(self, tmp_path: Path) -> None:
         path = tmp_path / "other.safetensors"
         save_file({"weight": torch.zeros(2)}, path)
-        assert "no detector of bckd" in error_of(path)
+        assert "not a checkpoint of GFL" in error_of(path)
 
 
 def with_header(path: Path, **changes: str | None) -> Path:
@@ -379,7 +379,7 @@ class TestOfficial:
         content = torch.load(official[0], weights_only=True)
         torch.save({**content, "state_dict_ema": content["state_dict"]}, tmp_path / "ema.pth")
         load_detector(tmp_path / "ema.pth", ("a", "b"))
-        assert "not the averaged ones (state_dict_ema)" in capsys.readouterr().out
+        assert "in state_dict are taken, not those in state_dict_ema" in capsys.readouterr().out
 
     def test_a_prefix_of_some_entries_alone_is_refused(
         self, official: tuple[Path, Detector], tmp_path: Path

@@ -10,7 +10,8 @@ from torch import Tensor
 from bckd.models import Detector, DetectorConfig
 from bckd.normalisation import CAFFE
 from bckd.system.errors import InputError
-from bckd.zoo.official import config_of_official, load_official, official_name, read_official
+from bckd.zoo.official import config_of_official, load_official, official_name
+from bckd.zoo.wrapped import read_official
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 
