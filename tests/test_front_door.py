@@ -131,7 +131,7 @@ def test_help_and_refusals_load_none_of_what_runs(tmp_path: Path) -> None:
 
 
 def test_what_needs_no_network_loads_no_torch(tmp_path: Path) -> None:
-    lines = ["--help", "scenes --help", "predict --help", "export --help", "detectors"]
+    lines = ["--help", "scenes --help", "predict --help", "detectors"]
     code = f"""
         import sys
         from bckd.commands.main import run

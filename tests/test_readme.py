@@ -6,6 +6,7 @@ import re
 import shlex
 import shutil
 import tomllib
+from itertools import dropwhile
 from pathlib import Path
 from typing import get_args
 from urllib.parse import unquote
@@ -55,7 +56,6 @@ OPTIONS = {
     "export": ExportCommand,
     "protocols": ProtocolOptions,
     "demo": DemoOptions,
-    "report": ReportOptions,
     "study": StudyOptions,
 }
 
@@ -112,7 +112,7 @@ class TestTables:
 class TestCommands:
     def test_there_are_some(self) -> None:
         named = {line.split()[0] for name, line in commands() if name == "README.md"}
-        assert named >= {"train", "eval", "export", "study", "detectors"}
+        assert named >= {"train", "report", "predict", "export", "study", "detectors"}
 
     @pytest.mark.parametrize(("page", "line"), commands())
     def test_it_is_understood(self, page: str, line: str) -> None:
@@ -137,6 +137,8 @@ class TestCommands:
             parse(StudyOptions, words[1:], name)
         elif name == "bench":
             parse(BenchOptions, [x for x in words if x not in PRESETS], name)
+        elif name == "report":
+            parse(ReportOptions, list(dropwhile(lambda word: word[0] != "-", words)), name)
         elif name == "export":
             parse(ExportCommand, words[1:], name)
         elif name in OPTIONS:

@@ -10,14 +10,15 @@ from bckd.commands import data_check, data_convert
 from bckd.commands.parsing import parse
 from bckd.datasets.coco_copy import faults_of_copy, fetch_coco
 from bckd.system.errors import InputError
+from bckd.system.nearest import expected
 from bckd.system.values import Place, checked
 
 OVERVIEW = """\
 bckd data: data sets
 
-  bckd data check           all that is wrong or odd in a data set of your own, at once
-  bckd data convert SOURCE  a data set of YOLO's or Pascal VOC's files as one in COCO's format
-  bckd data coco            fetch COCO 2017, or look whether a copy of it is whole
+  bckd data check    all that is wrong or odd in a data set of your own
+  bckd data convert  files of YOLO or Pascal VOC as a data set in COCO's format
+  bckd data coco     fetch COCO 2017, or look whether a copy of it is whole
 
 `bckd data COMMAND --help` lists the options of a command.
 """
@@ -40,8 +41,7 @@ def run(arguments: list[str]) -> int | None:
         return None
     name, *rest = arguments
     if name not in _COMMANDS:
-        known = ", ".join(_COMMANDS)
-        raise InputError(f"command 'data {name}' is unknown; expected one of {known} after 'data'")
+        raise InputError(f"command 'data {name}' is unknown; {expected(name, _COMMANDS)}")
     return _COMMANDS[name](rest)
 
 

@@ -71,8 +71,9 @@ def next_command(data: list[str]) -> str:
     """How to go on with a data set that these options say."""
     options = shlex.join(data)
     return (
-        f"to learn from them, on a CPU:\n  bckd train custom-small {options}\n"
-        f"on a GPU:\n  bckd train custom {options}"
+        f"to learn from them, on a CPU:\n  bckd train custom-small-teacher {options}\n"
+        f"  bckd train custom-small {options} --teacher runs/custom-small-teacher --twin\n"
+        f"on a GPU the presets are custom-teacher and custom"
     )
 
 

@@ -75,7 +75,7 @@ def _next(root: Path, parts: set[str]) -> list[str]:
     place = shlex.quote(str(root))
     lines = []
     if {"train", "val"} <= parts:
-        lines.append(f"bckd train custom --data.root {place}")
+        lines.append(f"bckd data check {place}")
     if "test" in parts:
         test = "--data.val-images test --data.val-annotations annotations/instances_test.json"
         lines.append(f"bckd eval runs/custom --data.root {place} {test}")

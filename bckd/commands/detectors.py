@@ -8,7 +8,7 @@ from bckd.weights.published import listing
 
 _USAGE = """\
 bckd detectors        list the published weights that load by name
-bckd detectors RUN    what a detector is and how it was made; a run, a file or such a name
+bckd detectors RUN    what one is and how it was made; or a file
 """
 
 

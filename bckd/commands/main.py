@@ -49,8 +49,8 @@ bckd: knowledge distillation for dense object detectors
                      what a detector finds in images: drawn, listed, and as JSON
   bckd export RUN    a student as ONNX, as a torch.export program, or in the
                      official layout
-  bckd detectors     list the published weights that load by name; with a RUN, tell
-                     what it is and how it was made
+  bckd detectors     list the published weights that load by name; with a
+                     RUN, tell what it is and how it was made
   bckd protocols     what softmax and sigmoid say of real score maps
   bckd demo          the whole story in minutes: three students, one report
   bckd study NAME    rerun or continue a published comparison, or your own

@@ -26,6 +26,7 @@ PAGES = [
         for option in ("--help", "--help-all")
     ),
     *(["train", preset, "--help"] for preset in PRESETS),
+    *(["data", word, "--help"] for word in ("check", "convert")),
 ]
 
 
@@ -77,7 +78,7 @@ def test_the_short_help_has_an_example_and_is_a_part(
 def test_a_command_offers_no_option_that_it_does_not_use(
     said: Callable[..., tuple[int, str]],
 ) -> None:
-    for command in ("eval", "protocols"):
+    for command in ("eval", "report", "export", "protocols"):
         text = said(command, "--help-all")[1]
         assert "--data.root" in text and "--data.first-val" in text
         for unused in ("train", "flip", "augment", "unreadable", "canvases", "cache", "prefetch"):

@@ -10,6 +10,7 @@ import pytest
 
 from bckd.commands import evaluate
 from bckd.commands.main import run
+from bckd.commands.options import EvaluatedAtSize
 from bckd.recipes import Recipe
 from bckd.recipes.presets import PRESETS
 from bckd.system.errors import InputError
@@ -89,7 +90,8 @@ def test_eval_on_the_data_of_another_run(
     monkeypatch.setattr(evaluate, "_evaluate", lambda path, options: asked.append(options))
     run(["eval", str(trained), "--recipe", str(tmp_path / "other.json"), "--batch-size", "2"])
     (options,) = asked
-    assert options.data == replace(own.data, first_val=3) and options.device == "cpu"
+    assert options.data == EvaluatedAtSize.of(replace(own.data, first_val=3))
+    assert options.device == "cpu"
     assert (options.evaluation.scorer, options.evaluation.batch_size) == ("pycocotools", 2)
 
 

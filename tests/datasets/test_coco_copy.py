@@ -387,8 +387,8 @@ class TestVerify:
         assert f"{path} cannot be decoded" in line
 
     def test_an_unknown_word(self) -> None:
-        with pytest.raises(InputError, match="'data voc' is unknown; expected one of coco"):
-            command.run(["voc"])
+        with pytest.raises(InputError, match="'data verify' is unknown; expected one of check, co"):
+            command.run(["verify"])
 
     def test_without_a_word_they_are_listed(self, capsys: pytest.CaptureFixture[str]) -> None:
         command.run([])

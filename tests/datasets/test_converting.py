@@ -200,7 +200,7 @@ class TestCommand:
             "  test  1 image without labels",
             "  2 classes: cat, dog",
         ]
-        assert said[6] == f"  bckd train custom --data.root '{out}'"
+        assert said[6] == f"  bckd data check '{out}'"
         assert said[7].startswith("  bckd eval runs/custom ") and "instances_test.json" in said[7]
 
     def test_it_needs_a_source(self) -> None:

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from bckd.datasets.plain_images import PlainImages
-from bckd.evaluation.average_precision import _in_file, evaluation_loader
+from bckd.datasets.coco import collate
+from bckd.datasets.plain_images import path_or_pixels, plain_sample
+from bckd.evaluation.average_precision import _in_file
 from bckd.export.pixels import from_pixels
 from bckd.image_size import ImageSize
 from bckd.normalisation import CAFFE, IMAGENET, Normalisation
@@ -56,8 +57,9 @@ def test_is_what_an_evaluation_does(name: str, normalisation: Normalisation) -> 
     generator = np.random.default_rng(0)
     images = [generator.integers(0, 256, (*shape, 3), np.uint8) for shape in SHAPES]
     level = 1 / 255 / min(normalisation.deviation)
-    for batch in evaluation_loader(PlainImages(images, size, normalisation), 1):
-        pixels = images[batch.image_ids[0]]
+    for number, pixels in enumerate(images):
+        given = path_or_pixels(pixels, number)
+        batch = collate([plain_sample(given, number, size, normalisation)], size)
         boxes, seen, sizes, _ = session.run(None, {"pixels": pixels[None]})
         assert sizes.tolist() == batch.sizes.tolist()
         assert seen.shape == tuple(batch.images.shape)
@@ -66,7 +68,7 @@ def test_is_what_an_evaluation_does(name: str, normalisation: Normalisation) -> 
         assert (difference > 0.5 * level).mean() < 0.1  # one pass over both sides: 0.15 to 0.2
         assert (difference > 1.5 * level).mean() < 1e-4
         height, width = sizes[0].tolist()
-        given = torch.tensor([[height / 2, width / 2, height, width]])
-        found = Detections(given, torch.ones(1), torch.zeros(1, dtype=torch.long))
+        box = torch.tensor([[height / 2, width / 2, height, width]])
+        found = Detections(box, torch.ones(1), torch.zeros(1, dtype=torch.long))
         expected = _in_file(found, batch.frames[0], batch.original_sizes[0]).boxes
         np.testing.assert_allclose(boxes, expected.numpy(), rtol=1e-6)

@@ -115,7 +115,7 @@ class TestMatched:
         chosen = (ours, (8, 16, 32), IMAGENET, {"screen": "TV"})
         found = matched(teacher, "teacher t", *chosen)(images())
         assert torch.equal(found.cls_logits, teacher(images()).cls_logits[..., [2, 1, 0]])
-        told = "t has 3 classes under another name: aeroplane = airplane, Dogs = dog; TV = tv"
+        told = "t has 3 classes under another name: Dogs = dog, aeroplane = airplane; TV = tv"
         assert told in capsys.readouterr().out
 
     def test_a_renamed_class_that_is_none(self, tiny_detector: Make) -> None:
