@@ -192,11 +192,12 @@ def _diagnosis(seen: Sequence[Seen], ours: tuple[str, ...], theirs: tuple[str, .
         for a, b in called.items()
         if a not in in_circles
     ]
-    unseen = [
-        f"it finds none of the {total} {ours[n]!r}"
+    missed = [
+        f"{total} {ours[n]!r}"
         for n, total in enumerate(np.bincount(_labels(seen), minlength=len(ours)).tolist())
         if total >= LEAST_TOLD and not counts[n].any()
     ]
+    unseen = [f"it finds none of the {first_of(missed)}"] if missed else []
     if circles:
         return {"fault": _exchanged(circles, counts, ours, theirs), "doubts": (*doubts, *unseen)}
     beside = moved(seen)
