@@ -8,7 +8,6 @@ from pathlib import Path
 
 from bckd.commands import data_check, data_convert
 from bckd.commands.parsing import parse
-from bckd.datasets.coco_copy import faults_of_copy, fetch_coco
 from bckd.system.errors import InputError
 from bckd.system.nearest import expected
 from bckd.system.values import Place, checked
@@ -50,6 +49,8 @@ def _coco(arguments: list[str]) -> None:
     if options.verify:
         _verify(options.root)
     else:
+        from bckd.datasets.coco_copy import fetch_coco  # late: no help and no typo needs it
+
         fetch_coco(options.root)
         print(f"COCO 2017 is in {options.root}; `bckd train coco-r50 --data.root` takes it")
 
@@ -60,6 +61,8 @@ def _verify(root: Path) -> None:
     Raises:
         InputError: there are some.
     """
+    from bckd.datasets.coco_copy import faults_of_copy  # late, as above
+
     count = 0
     for fault in faults_of_copy(root):
         print(fault)
