@@ -39,8 +39,8 @@ class CheckOptions:
     all: bool = False
     """list every entry of a kind, and every class"""
     short_side: Side | None = None
-    """short side of an image as training will see it, in pixels; None: as `bckd train custom`
-    chooses it for these data"""
+    """short side of an image as training will see it, in pixels; None: as `bckd train
+    custom-small` chooses it for these data"""
     long_side: Side | None = None
     """limit of its long side; None: as the short side"""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from bckd.recipes import Recipe
 
 NAMES = ("--like", "--recipe")
@@ -15,7 +17,7 @@ def named_recipe(arguments: list[str]) -> Recipe | None:
     Raises:
         InputError: what is named is no run and no recipe.
     """
-    for word, after in zip(arguments, [*arguments[1:], ""], strict=True):
+    for word, after in pairwise([*arguments, ""]):
         name, equals, value = word.partition("=")
         if name in NAMES and (value or after):
             from bckd.training.recorded import recipe_of  # late: most commands name none

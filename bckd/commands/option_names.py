@@ -46,7 +46,7 @@ _OF_OTHERS: tuple[tuple[str, str, str], ...] = (
     ("cfg config recipe", "the preset after the command; `bckd train` lists them", "train"),
     ("resume-from auto-resume", "--resume, with the --out of the run", ""),
     ("num-workers workers-per-gpu j", "--data.workers", ""),
-    ("conf conf-thres confidence score-thr score-threshold thr", "--threshold", ""),
+    ("conf conf-thres confidence score score-thr score-threshold thr", "--threshold", ""),
     ("conf conf-thres score-thr", "--model.postprocess.score-threshold", ""),
     ("iou iou-thres nms nms-thr", "--model.postprocess.nms-iou", ""),
     (

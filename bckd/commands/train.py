@@ -79,7 +79,7 @@ def run(arguments: list[str]) -> None:
     if options.twin:
         from bckd.training.twin import train_with_twin  # late, as above
 
-        _print_twins(train_with_twin(recipe, options.resume))
+        _print_twins(train_with_twin(recipe, options.resume), recipe.seed + 1)
         return
     result = train(recipe, resume=options.resume)
     if is_first():
@@ -127,7 +127,7 @@ def _print_result(result: RunResult) -> None:
     print(f"the student and its log are in {result.out} ({result.seconds:.0f} s)")
 
 
-def _print_twins(twins: Twins) -> None:
+def _print_twins(twins: Twins, seed: int) -> None:
     if not is_first():
         return
     for result in (twins.distilled, twins.alone):
@@ -135,7 +135,7 @@ def _print_twins(twins: Twins) -> None:
     distilled, alone = (100 * x.metrics.AP for x in (twins.distilled, twins.alone))
     print(
         f"AP {distilled:.1f} with the teacher, {alone:.1f} alone: {distilled - alone:+.1f}, of one "
-        f"seed; a few points may be chance (--seed 1 draws anew)"
+        f"seed; a few points may be chance (--seed {seed} draws anew)"
     )
     print(f"bckd report {twins.distilled.out} {twins.alone.out} makes a page of both")
 

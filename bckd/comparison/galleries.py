@@ -97,7 +97,7 @@ class _Drawing:
         outlines = [(_corners(row["bbox"]), MISSED, True) for row in missed]
         outlines += [
             (_corners(results[row]["bbox"]), FOUND if self.kept[row] else FALSE, False)
-            for row in reversed(rows)
+            for row in sorted(reversed(rows), key=self.kept.__getitem__)  # found ones on top
         ]
         told = [f"{len(found)} found"]
         if missed:

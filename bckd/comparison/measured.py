@@ -124,7 +124,7 @@ def findings_of(measured: Sequence[Measured], precision: Precision) -> Findings:
         seed=SEED,
         iou=IOU,
         detectors=[_detector(one, precision) for one in measured],
-        differences=[_difference(b, a) for a, b in combinations(measured, 2)],
+        differences=[_difference(a, b) for a, b in combinations(measured, 2)],
     )
     return Findings.from_json(findings.to_json(), "report")
 

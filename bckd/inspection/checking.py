@@ -62,7 +62,7 @@ def lines_of(checked: Checked, size: ImageSize | None, every: bool = False) -> I
     """All that was found, as lines for a terminal.
 
     Args:
-        size: how images will be brought to size; None: as the preset `custom` chooses it.
+        size: how images will be brought to size; None: as the preset `custom-small` chooses it.
         every: see `report`.
     """
     for part in checked.parts:
@@ -77,7 +77,7 @@ def lines_of(checked: Checked, size: ImageSize | None, every: bool = False) -> I
     yield from report.of_classes(checked.parts, every)
     learnt = next((part for part in checked.parts if part.part.learnt), None)
     if learnt is not None and learnt.annotations is not None:
-        recipe = PRESETS["custom"].recipe
+        recipe = PRESETS["custom-small"].recipe
         if size is not None:
             recipe = without_fit(replace(recipe, data=replace(recipe.data, size=size)), ["size"])
         recipe = fitted(recipe, learnt.annotations)
@@ -85,6 +85,13 @@ def lines_of(checked: Checked, size: ImageSize | None, every: bool = False) -> I
         rules = (recipe.data.size, model.strides, model.anchor_scale)
         yield ""
         yield from report.of_sizes(learnt.annotations, *rules)
+        if size is None:
+            larger = fitted(PRESETS["custom"].recipe, learnt.annotations).data.size
+            if larger != recipe.data.size:
+                yield (
+                    f"(so does custom-small; custom, for a GPU, takes {larger.short_side} and "
+                    f"{larger.long_side})"
+                )
 
 
 def mend(

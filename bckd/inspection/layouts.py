@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from bckd.inspection.parts import Part
@@ -28,6 +30,11 @@ _LAYOUTS: tuple[dict[str, tuple[tuple[str, ...], str]], ...] = (
         part: ((f"{part}/data",), f"{part}/labels.json") for part in ("train", "val", "test")
     },  # FiftyOne
 )
+_WORDS = {  # in the names of folders that hold a part each
+    "train": {"train", "training"},
+    "val": {"val", "valid", "validation"},
+    "test": {"test", "testing"},
+}
 _FOLDERS = ("images/default", "images", "data", "img", "JPEGImages")  # of a single file's images
 
 
@@ -47,20 +54,36 @@ def find_parts(root: Path) -> list[Part]:
         ]
         if parts:
             return parts
-    return [_single(root)]
+    return _part_folders(root) or [_single(root)]
+
+
+def _part_folders(root: Path) -> list[Part]:
+    """A folder a part, each with one annotation file and its images: CVAT's tasks, for example."""
+    parts = []
+    for name, words in _WORDS.items():
+        folders = [x for x in _folders(root) if words & set(re.split(r"[\W_]+", x.name.lower()))]
+        if len(folders) == 1 and len(_json_files(folders[0])) == 1:
+            parts.append(replace(_single(folders[0]), name=name))
+    return parts if any(part.name == "train" for part in parts) else []
+
+
+def _json_files(root: Path) -> list[Path]:
+    """The files that may be annotations, in a folder and the folders in it."""
+    return sorted(
+        path for place in (root, *_folders(root)) for path in place.glob("*.json") if path.is_file()
+    )
 
 
 def _single(root: Path) -> Part:
     """The one annotation file below a folder, and the one folder of its images."""
-    files = sorted(
-        path for place in (root, *_folders(root)) for path in place.glob("*.json") if path.is_file()
-    )
+    files = _json_files(root)
     if len(files) != 1:
         found = f"{len(files)} JSON files" if files else "no JSON file"
         raise InputError(
             f"{root} has neither annotations/instances_train.json with train/ nor Roboflow's "
-            f"train/{_ROBOFLOW}, and {found} in it or its folders; expected one of these, or name "
-            f"file and folder by --annotations and --images"
+            f"train/{_ROBOFLOW} nor a folder a part (names with train and val), and {found} in it "
+            f"or its folders; expected one of these, or name file and folder by --annotations and "
+            f"--images"
         )
     others = [x for x in _folders(root) if x != files[0].parent and any(x.iterdir())]
     own = files[0].parent

@@ -221,7 +221,8 @@ def _classes(findings: Findings) -> str:
             {name: {x.name: x.per_class[name] for x in findings.detectors} for name in names},
         )
     ]
-    shown = [x for x in findings.differences if x.second == findings.detectors[0].name]
+    own = findings.detectors[0].name
+    shown = [x for x in findings.differences if len(findings.differences) <= 3 or x.first == own]
     plots.append(
         interval_plot(
             "difference of AP by class, percentage points",
@@ -304,8 +305,9 @@ def _confusion(findings: Findings) -> str:
         parts.append(_folded(title, matrix, True) if number else first)
     note = _note(
         "Rows: classes of the objects; columns: of the detections that lie on them (IoU from .5 "
-        "on, whatever the class). The last column are objects without a detection, the last row "
-        "detections without an object. Scores from the best threshold for all classes on."
+        "on, whatever the class; of several the surest one). The last column are objects without a "
+        "detection, the last row detections without an object, and those on one that a surer "
+        "detection has taken. Scores from the best threshold for all classes on."
     )
     return f"<h2>Confusion</h2>{''.join(parts)}{note}"
 

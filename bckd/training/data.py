@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from bckd.datasets.annotations import Annotations, read_annotations
 from bckd.datasets.coco import CocoDataset
 from bckd.evaluation.average_precision import MAX_DETECTIONS
@@ -9,6 +11,7 @@ from bckd.normalisation import IMAGENET, Normalisation
 from bckd.recipes import DataConfig
 from bckd.system.errors import InputError
 from bckd.system.named import load_named
+from bckd.system.nearest import absent
 from bckd.system.telling import tell_some
 from bckd.training.data_told import (
     tell_annotations,
@@ -22,7 +25,7 @@ from bckd.training.data_told import (
 def training_annotations(data: DataConfig) -> Annotations:
     """The annotations of the training images of a data set."""
     folder = data.root / data.train_images
-    annotations = read_annotations(data.root / data.train_annotations, folder)
+    annotations = read_annotations(_file_of(data, "train"), folder)
     if not annotations.labelled:
         raise InputError(f"{annotations.path} has no 'annotations': nothing to learn from")
     annotations = annotations.first(data.first_train)
@@ -68,13 +71,24 @@ def validation_data(
         max_detections: of an image, that will be judged (see `evaluation.score`).
     """
     folder = data.root / data.val_images
-    annotations = read_annotations(data.root / data.val_annotations, folder).first(data.first_val)
+    annotations = read_annotations(_file_of(data, "val"), folder).first(data.first_val)
     tell_annotations(annotations)
     dataset = CocoDataset(
         folder, annotations, data.size, cache=data.cache, normalisation=normalisation
     )
     tell_validation(dataset, max_detections)
     return dataset
+
+
+def _file_of(data: DataConfig, part: str) -> Path:
+    """The annotation file of a part, if it is there; how to name another one, if not."""
+    path = data.root / getattr(data, f"{part}_annotations")
+    if not path.exists():
+        raise InputError(
+            f"{absent(f'annotation file {path}', path)}; --data.root and --data.{part}-annotations "
+            f"name another, and `bckd data check ROOT` finds other layouts"
+        )
+    return path
 
 
 def check_same_classes(training: CocoDataset, validation: CocoDataset) -> CocoDataset:
