@@ -58,6 +58,8 @@ def run(arguments: list[str]) -> int:
     print()
     if options.fix is not None:
         parts = _mended(found, options.fix, options.root, options.all)
+        if found.faults() and parts != [part.part for part in found.parts]:
+            found = _looked_at_anew(parts, options.all)
     faults = len(found.faults())
     if faults:
         print(f"{faults} kind{'s' * (faults > 1)} of fault, which training and evaluation refuse")
@@ -97,6 +99,17 @@ def _parts(options: CheckOptions) -> list[Part]:
     raise InputError(
         "bckd data check needs either the folder of a data set, or --annotations and --images"
     )
+
+
+def _looked_at_anew(parts: list[Part], every: bool) -> Checked:
+    """What is left in the copies: a fault that is mended may have hidden others."""
+    from bckd.inspection.checking import check, lines_of_findings
+
+    found = check(parts)
+    print("With these copies:\n")
+    for line in lines_of_findings(found, every):
+        print(line)
+    return found
 
 
 def _mended(found: Checked, out: Path, root: Path | None, every: bool) -> list[Part]:

@@ -19,7 +19,7 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from bckd.datasets.decoding import Header, decode_image, header_of
 from bckd.datasets.entries import ImageEntry

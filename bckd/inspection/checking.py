@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bckd.datasets.boxes import CORNERS
 from bckd.datasets.findings import Fault, Findings, Kind
 from bckd.image_size import ImageSize
 from bckd.inspection import report
@@ -65,15 +64,7 @@ def lines_of(checked: Checked, size: ImageSize | None, every: bool = False) -> I
         size: how images will be brought to size; None: as the preset `custom-small` chooses it.
         every: see `report`.
     """
-    for part in checked.parts:
-        yield from report.of_part(part.part)
-        yield from report.of_findings(part.findings, every)
-        yield ""
-    for findings in checked.pairs:
-        if findings.faults or findings.oddities:
-            yield f"{findings.source} together:"
-            yield from report.of_findings(findings, every)
-            yield ""
+    yield from lines_of_findings(checked, every)
     yield from report.of_classes(checked.parts, every)
     learnt = next((part for part in checked.parts if part.part.learnt), None)
     if learnt is not None and learnt.annotations is not None:
@@ -92,6 +83,19 @@ def lines_of(checked: Checked, size: ImageSize | None, every: bool = False) -> I
                     f"(so does custom-small; custom, for a GPU, takes {larger.short_side} and "
                     f"{larger.long_side})"
                 )
+
+
+def lines_of_findings(checked: Checked, every: bool = False) -> Iterator[str]:
+    """What is wrong or odd, part by part and together."""
+    for part in checked.parts:
+        yield from report.of_part(part.part)
+        yield from report.of_findings(part.findings, every)
+        yield ""
+    for findings in checked.pairs:
+        if findings.faults or findings.oddities:
+            yield f"{findings.source} together:"
+            yield from report.of_findings(findings, every)
+            yield ""
 
 
 def mend(
@@ -118,8 +122,6 @@ def mend(
         if changes:
             write_atomically(target, partial(_write, content))
             yield part.part, target, changes
-        if CORNERS in changes:
-            del part.findings.faults[CORNERS]
 
 
 def _write(content: Any, path: Path) -> None:

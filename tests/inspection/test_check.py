@@ -358,10 +358,32 @@ class TestFix:
         found = check(find_parts(root), whole=True)
         assert boxes.CORNERS in found.parts[0].findings.faults
         ((_, path, changes),) = mend(found, root.parent / "out", root)
-        assert [*changes] == [boxes.CORNERS] and not found.faults()
+        assert [*changes] == [boxes.CORNERS]
         assert np.array_equal(read_annotations(path).truth.boxes.bbox, expected)
         change(root, lambda content: [row.pop("area") for row in content["annotations"]])
         assert boxes.CORNERS not in findings_of(root).faults  # they fit as sides
+
+    def test_what_corners_hid_is_told_of_the_copies(
+        self, root: Path, capsys: pytest.CaptureFixture
+    ) -> None:
+        """Corners are no boxes yet, so a class that training lacks had none; in the copy it has."""
+
+        def spoil(content: dict[str, Any]) -> None:
+            content["categories"][1]["name"] = "Nut"
+            for row in content["annotations"]:
+                x, y, w, h = row["bbox"]
+                row["bbox"] = [x, y, x + w, y + h]
+
+        change(root, spoil, "val")
+        out = root.parent / "out"
+        assert data_check.run([str(root), "--fix", str(out)]) == 1
+        before, _, after = capsys.readouterr().out.partition("With these copies:")
+        unlisted = "that the training's file does not list (1)"
+        assert unlisted not in before and unlisted in after and "'Nut'" in after
+        assert "x1, y1, x2, y2" in before and "x1, y1, x2, y2" not in after
+        assert after.splitlines()[-1].startswith("1 kind of fault")
+        change(root, lambda content: content["categories"][1].update(name="nut"), "val")
+        assert data_check.run([str(root), "--fix", str(out)]) == 0
 
     def test_what_has_two_answers_stays(self, root: Path) -> None:
         """An image of another size than listed: which boxes lie outside is not known."""
