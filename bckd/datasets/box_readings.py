@@ -12,6 +12,7 @@ LEAST_SHARE = 0.1  # of the boxes that have to misfit before they count as a way
 LEAST_BOXES = 10  # from which on it is odd that all lie in a corner
 BY_AREAS = "as x1, y1, x2, y2, by their areas"  # the one reading that leaves no doubt
 _SAME_AREA = 0.01  # relative difference of two areas that are the same
+_OF_BOXES = 0.9  # share of the areas that have to be width times height to be no masks' areas
 
 
 class Written(NamedTuple):
@@ -102,6 +103,25 @@ def other_reading(written: Written) -> str | None:
         if fitting:
             return " or ".join(fitting)
     return None
+
+
+def corners_by_area(written: Written) -> np.ndarray:
+    """(N,) bool: single boxes that are x1, y1, x2, y2 by their area, unlike the others.
+
+    Where areas are those of masks, one may be by chance that of other corners. So a box has to
+    reach beyond its image too, unless the areas of nearly all boxes are width times height.
+    """
+    corners, same = _corners(written), _same_area(written)
+    of_boxes = same.sum() >= _OF_BOXES * (~np.isnan(written.area)).sum()
+    other = _fits(corners) & _same_area(corners) & ~same & (corners.box[:, 2:].min(axis=1) > 0)
+    return other & (of_boxes | (overhang(written) > TOLERANCE))
+
+
+def maybe_fractions(written: Written) -> np.ndarray:
+    """(N,) bool: single boxes that have the look of fractions of their image's sides."""
+    sides = written.box
+    inside = (sides.min(axis=1) >= 0) & (sides.max(axis=1) <= 1) & (sides[:, 2:].min(axis=1) > 0)
+    return inside & (sides % 1 != 0).any(axis=1)
 
 
 def maybe_centres(written: Written) -> bool:

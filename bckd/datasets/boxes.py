@@ -18,7 +18,9 @@ from bckd.datasets.box_readings import (
     BY_AREAS,
     Written,
     all_in_a_corner,
+    corners_by_area,
     maybe_centres,
+    maybe_fractions,
     other_reading,
     overhang,
     possible,
@@ -49,6 +51,10 @@ def read_only(reading: str) -> Fault:
 
 
 CORNERS = read_only(BY_AREAS)
+SOME_CORNERS = Fault("boxes that are x1, y1, x2, y2 by their area, unlike the others", _FOUR)
+FRACTIONS = Oddity(
+    "boxes with no number above 1 are too small to learn; are they fractions of the image's sides?"
+)
 RENUMBERED = Oddity("ids of annotations that are absent or repeated are counted anew")
 OTHER_KIND = Oddity("ids that are text in one list and numbers in another are taken for the same")
 TWICE = Oddity("boxes that are there twice, of which a detector can find only one")
@@ -289,8 +295,15 @@ def _checked(rows: _Rows, findings: Findings) -> Boxes:
         return boxes.where(np.zeros(len(every), dtype=bool))
     if all_in_a_corner(solid):
         findings.add(CORNER, *map(rows.box, every))
+    corners = corners_by_area(written)
+    for row in np.flatnonzero(corners).tolist():
+        where = f"{rows.box(row)} on {rows.file_name(row)}"
+        findings.add(SOME_CORNERS, where, entry=rows.number(row))
+    for row in np.flatnonzero(maybe_fractions(written)).tolist():
+        findings.add(FRACTIONS, f"{rows.box(row)} on {rows.file_name(row)}")
     boxes, usable = _within_images(rows, written, findings)
-    _note_overhangs(rows, written, usable, CENTRES if maybe_centres(solid) else CLIPPED, findings)
+    kind = CENTRES if maybe_centres(solid) else CLIPPED
+    _note_overhangs(rows, written, usable & ~corners, kind, findings)
     boxes = boxes.where(usable)
     _note_doubles(rows, written, usable, findings)
     return boxes

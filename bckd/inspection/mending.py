@@ -23,6 +23,7 @@ from bckd.datasets.boxes import (
     OTHER_KIND,
     OUTSIDE,
     RENUMBERED,
+    SOME_CORNERS,
 )
 from bckd.datasets.entries import (
     BACKSLASHES,
@@ -41,6 +42,7 @@ from bckd.datasets.instances_file import lists_of
 MENDED: dict[Kind, str] = {
     MARKED: "taken off",
     CORNERS: "made x, y, width, height",
+    SOME_CORNERS: "made x, y, width, height",
     CLIPPED: "clipped",
     NO_AREA: "taken out",
     OUTSIDE: "taken out",
@@ -81,9 +83,11 @@ def mended(
     content = copy.deepcopy(content)
     known = mendable(annotations.findings)
     changed: dict[Kind, list[str]] = {}
-    if CORNERS in annotations.findings.faults:
-        changed[CORNERS] = annotations.findings.faults[CORNERS]
-        _turn_corners(content)
+    for kind in (CORNERS, SOME_CORNERS):
+        if kind in annotations.findings.faults:
+            changed[kind] = annotations.findings.faults[kind]
+            _turn_corners(content, annotations.findings.entries.get(kind))
+    if changed:
         path, marked = annotations.path, MARKED in annotations.findings.oddities
         annotations = gather_annotations(lists_of(content, path, marked), path, folder)
     found = annotations.findings
@@ -104,8 +108,16 @@ def mended(
     return content, changed
 
 
-def _turn_corners(content: Any) -> None:
-    for row in content["annotations"]:
+def _turn_corners(content: Any, numbers: list[int] | None) -> None:
+    """Make boxes of x1, y1, x2, y2 those of x, y, width, height.
+
+    Args:
+        numbers: of their entries, from 1 on; None: all.
+    """
+    chosen = None if numbers is None else frozenset(numbers)
+    for number, row in enumerate(content["annotations"], 1):
+        if chosen is not None and number not in chosen:
+            continue
         box = row.get("bbox") if isinstance(row, dict) else None
         if isinstance(box, list) and len(box) == 4 and all(isinstance(x, int | float) for x in box):
             left, top, right, bottom = box

@@ -167,7 +167,7 @@ def test_numbers_as_json_make_the_same_page(found: Report, tmp_path: Path) -> No
     again = Report(Findings.from_json(content), found.galleries)
     assert again.findings == found.findings
     assert again.page() == (tmp_path / "report.html").read_text(encoding="utf-8")
-    assert content["differences"][0]["first"] == "second <b>"
+    assert content["differences"][0]["second"] == "second <b>"
     assert content["detectors"][0]["made"]["trained"]["terms"]["qfl"][0] == [19.0, 39.0]
 
 

@@ -363,6 +363,48 @@ class TestFix:
         change(root, lambda content: [row.pop("area") for row in content["annotations"]])
         assert boxes.CORNERS not in findings_of(root).faults  # they fit as sides
 
+    @pytest.mark.parametrize("masks", [False, True])
+    def test_single_boxes_as_corners(self, root: Path, masks: bool) -> None:
+        """Found where they reach out; within, only if no area is a mask's: it may be by chance."""
+
+        def spoil(content: dict[str, Any]) -> None:
+            rows = content["annotations"] * 5
+            rows[:] = [dict(row, id=n, area=150 if masks else 200) for n, row in enumerate(rows)]
+            rows[0].update(bbox=[40, 20, 60, 45], area=500)  # reaches beyond 64 x 48
+            rows[1].update(bbox=[10, 12, 40, 20], area=240)  # lies within, as both
+            content["annotations"] = rows
+
+        change(root, spoil)
+        (places,) = [
+            places
+            for kind, places in findings_of(root).faults.items()
+            if kind == boxes.SOME_CORNERS
+        ]
+        assert len(places) == (1 if masks else 2)
+        found = check(find_parts(root), whole=True)
+        ((_, path, _),) = mend(found, root.parent / "out", root)
+        mended = [row["bbox"] for row in json.loads(path.read_text())["annotations"]]
+        assert mended[:2] == [[40, 20, 20, 25], [10, 12, 40, 20] if masks else [10, 12, 30, 8]]
+        assert mended[2] == [6, 5, 20, 10]
+
+    def test_single_boxes_as_fractions(self, root: Path) -> None:
+        change(root, lambda c: c["annotations"][0].update(bbox=[0.1, 0.2, 0.3, 0.25], area=0.075))
+        (place,) = findings_of(root).oddities[boxes.FRACTIONS]
+        assert place == "id 1 (entry 1) has [0.1, 0.2, 0.3, 0.25] on train 0.png"
+
+    def test_a_folder_a_part(self, root: Path, tmp_path: Path) -> None:
+        """As of two tasks of CVAT."""
+        for part in ("train", "val"):
+            task = tmp_path / "export" / f"Task-{part}"
+            (task / "annotations").mkdir(parents=True)
+            file_of(root, part).rename(task / "annotations" / "instances_default.json")
+            (root / part).rename(task / "images")
+        parts = find_parts(tmp_path / "export")
+        assert [part.name for part in parts] == ["train", "val"]
+        assert not check(parts).faults()
+        words = train_options(tmp_path / "export", parts)
+        assert words is not None and words[3] == "Task-train/images"
+
     def test_what_corners_hid_is_told_of_the_copies(
         self, root: Path, capsys: pytest.CaptureFixture
     ) -> None:
