@@ -8,7 +8,7 @@ import shutil
 import textwrap
 import unicodedata
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 _COLUMN = 26  # where the texts begin
 _CUT = "..."
@@ -22,11 +22,13 @@ class Short:
         options: those to show, with their dashes, in this order.
         example: words after `bckd`, a line each.
         words: that the command takes before its options.
+        by_data: options whose default the data choose, and what stands below them.
     """
 
     options: tuple[str, ...]
     example: tuple[str, ...]
     words: str = ""
+    by_data: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -92,11 +94,18 @@ def short_page(short: Short, page: str, name: str, text: str) -> str:
         lines += [*textwrap.wrap(paragraph, width), ""]
     lines += ["For example:", *(f"  bckd {words}" for words in short.example), ""]
     for each in short.options:
-        lines += _entry(by_name[each], each, width)
+        lines += _entry(_of_data(by_name[each], short), each, width)
     if len(short.options) < len(options):
         ending = f"`bckd {name} --help-all` lists all {len(options)} options."
         lines += ["", *textwrap.wrap(ending, width)]
     return "\n".join(lines)
+
+
+def _of_data(option: Option, short: Short) -> Option:
+    """The option, whose default is not the one that stands there where the data choose."""
+    whole = any(f"{name}.".startswith(f"{x}.") for name in option.names for x in short.by_data)
+    text = re.sub(r"\(default: .*\)$", "(default: chosen by the data)", option.text)
+    return replace(option, text=text) if whole else option
 
 
 def _entry(option: Option, name: str, width: int) -> list[str]:

@@ -12,7 +12,7 @@ from bckd.commands.like import named_recipe
 from bckd.commands.metrics import print_metrics
 from bckd.commands.parsing import parse
 from bckd.recipes import Recipe
-from bckd.recipes.left_open import FIELDS, without_fit
+from bckd.recipes.left_open import FIELDS, open_settings, without_fit
 from bckd.recipes.presets import PRESETS
 from bckd.recipes.recipe import Fittable
 from bckd.system.errors import InputError
@@ -166,4 +166,5 @@ def _short(preset: str, recipe: Recipe) -> Short:
             f"train {what} --data.root {root} --out runs/mine",
             f"train {what} --teacher runs/large --out runs/small",
         ),
+        by_data=tuple(f"--{FIELDS[x].replace('_', '-')}" for x in open_settings(recipe)),
     )

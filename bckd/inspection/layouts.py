@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from bckd.datasets.formats import FORMATS
+from bckd.datasets.formats.labelled import Tree
 from bckd.inspection.parts import Part
 from bckd.recipes.presets import PRESETS
 from bckd.system.errors import InputError
@@ -77,6 +79,12 @@ def _json_files(root: Path) -> list[Path]:
 def _single(root: Path) -> Part:
     """The one annotation file below a folder, and the one folder of its images."""
     files = _json_files(root)
+    formats = [name for name, other in FORMATS.items() if other.is_in(Tree(root, progress=False))]
+    if formats:
+        raise InputError(
+            f"{root} holds files of {' or '.join(map(str.upper, formats))}, not of COCO; expected "
+            f"what `bckd data convert {root}` makes of them"
+        )
     if len(files) != 1:
         found = f"{len(files)} JSON files" if files else "no JSON file"
         raise InputError(

@@ -7,6 +7,7 @@ from pathlib import Path
 from bckd.recipes import DataConfig, Recipe
 from bckd.system.errors import InputError
 from bckd.system.files import read_json
+from bckd.system.nearest import absent
 from bckd.system.values import from_plain
 
 RECIPE = "recipe.json"
@@ -25,6 +26,8 @@ def recipe_of(source: Path | str) -> Recipe:
     folder = run_folder(path)
     file = path if path.suffix == ".json" else folder and folder / RECIPE
     if file is None:
+        if not path.exists():
+            raise InputError(absent(str(path), path))
         raise InputError(
             f"{path} has no {RECIPE} beside it; expected the folder of a run, or a recipe in JSON"
         )

@@ -75,6 +75,15 @@ def test_the_short_help_has_an_example_and_is_a_part(
         assert rate.text.endswith("with the batch size (default: 0.001)")
 
 
+def test_what_the_data_choose_has_no_number(said: Callable[..., tuple[int, str]]) -> None:
+    small, coco = (
+        " ".join(said("train", preset, "--help")[1].split())
+        for preset in ("custom-small", "coco-r50")
+    )
+    assert small.count("(default: chosen by the data)") == 3  # steps, and the sides
+    assert "chosen by the data" not in coco and "(default: 800)" in coco
+
+
 def test_a_command_offers_no_option_that_it_does_not_use(
     said: Callable[..., tuple[int, str]],
 ) -> None:

@@ -43,7 +43,7 @@ def test_settings_of_a_run_want_a_folder_and_no_preset(trained: Path) -> None:
         run(["train", "--like", str(trained)])
     with pytest.raises(InputError, match="preset scenes and --like are both given"):
         run(["train", "scenes", "--like", str(trained), "--out", "x"])
-    with pytest.raises(InputError, match=r"recipe\.json"):
+    with pytest.raises(InputError, match="nothing does not exist"):
         run(["train", "--like", str(trained.parent / "nothing"), "--out", "x"])
     with pytest.raises(InputError, match="preset '--steps' is unknown"):
         run(["train", "--steps", "3"])
@@ -151,3 +151,12 @@ def test_an_explanation_says_what_the_data_choose(capsys: pytest.CaptureFixture[
     assert {"data.size.short_side", "data.size.long_side", "model.anchor_scale", "steps"} <= chosen
     assert "model.strides" not in chosen
     assert "Length: by the data, once the images are counted." in lines
+
+
+def test_commands_on_a_run_need_no_options(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run(["eval", str(trained)]) == 0
+    assert run(["report", str(trained)]) == 0
+    assert (tmp_path / "runs" / "report" / "report.html").is_file()

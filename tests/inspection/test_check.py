@@ -392,6 +392,14 @@ class TestFix:
         (place,) = findings_of(root).oddities[boxes.FRACTIONS]
         assert place == "id 1 (entry 1) has [0.1, 0.2, 0.3, 0.25] on train 0.png"
 
+    def test_files_of_another_format(self, tmp_path: Path) -> None:
+        Image.new("RGB", (40, 20)).save(tmp_path / "a.png")
+        (tmp_path / "a.txt").write_text("0 .5 .5 .2 .2\n")
+        (tmp_path / "classes.txt").write_text("bolt\n")
+        (tmp_path / "notes.json").write_text("{}")
+        with pytest.raises(InputError, match="holds files of YOLO, not of COCO; .*data convert"):
+            find_parts(tmp_path)
+
     def test_a_folder_a_part(self, root: Path, tmp_path: Path) -> None:
         """As of two tasks of CVAT."""
         for part in ("train", "val"):
