@@ -327,7 +327,7 @@ class TestPredict:
         ("image", "said"),
         [
             ("https://example.org/cat.jpg", "image https://example.org/cat.jpg is an address"),
-            ("absent.png", "image absent.png cannot be decoded: No such file"),
+            ("absent.png", "image absent.png does not exist"),
             (np.zeros((4, 4, 3)), "number 1 is ndarray of float64 and shape (4, 4, 3); expected"),
             (torch.zeros(4, 4, 3, dtype=torch.uint8), "number 1 is Tensor of torch.uint8 and"),
             (np.zeros((0, 4, 3), np.uint8), "number 1 is ndarray of uint8 and shape (0, 4, 3)"),

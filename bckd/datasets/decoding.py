@@ -23,7 +23,6 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 
 from bckd.system.errors import InputError, reason
 from bckd.system.files import what_it_is
-from bckd.system.nearest import absent
 
 BACKGROUND = "white"  # behind transparent parts
 
@@ -137,7 +136,7 @@ def _opened(path: Path) -> Iterator[Image.Image]:
         kind = what_it_is(path) or "it is no image of a known kind"
         raise InputError(f"image {path} cannot be decoded: {kind}") from error
     except FileNotFoundError as error:
-        raise InputError(absent(f"image {path}", path)) from error
+        raise InputError(f"image {path} does not exist") from error
     except _NO_IMAGE as error:
         raise InputError(f"image {path} cannot be decoded: {reason(error)}") from error
 

@@ -155,7 +155,7 @@ def test_a_folder_alone_is_enough(tiny_recipe: Recipe, tmp_path: Path) -> None:
     (tiny_recipe.out / VIEW).unlink()
     said = run_report(tiny_recipe.out)
     assert "<img" not in said and "Finished" in said and "polyline" in said
-    with pytest.raises(InputError, match="recipe.json"):
+    with pytest.raises(InputError, match="nothing does not exist"):
         run_report(tmp_path / "nothing")
 
 

@@ -105,7 +105,7 @@ def test_an_image_that_is_gone_while_it_trains(recipe: Recipe) -> None:
     dataset = training_data(recipe.data, recipe.seed)
     (dataset.folder / dataset.images[3].file_name).unlink()
     sample = dataset[0, 3]
-    assert sample.index != 3 and "No such file" in sample.unreadable[0]
+    assert sample.index != 3 and "does not exist" in sample.unreadable[0]
 
 
 def test_what_stands_in_fits_the_canvas(mixed_root: Path, tiny_recipe: Recipe) -> None:
