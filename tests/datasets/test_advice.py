@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 from typing import Any
@@ -10,31 +9,12 @@ from typing import Any
 import pytest
 
 from bckd.datasets.advice import advice, advice_on_run, advice_on_warm_up
-from bckd.datasets.annotations import Annotations, read_annotations
+from bckd.datasets.annotations import read_annotations
 from bckd.datasets.object_sizes import object_sizes
 from bckd.image_size import ImageSize
+from tests.squares import squares
 
 STRIDES = (8, 16, 32)
-
-
-def squares(
-    folder: Path, sides: dict[str, list[int]], width: int = 640, height: int = 480
-) -> Annotations:
-    """Images of one size, a box of each class in each."""
-    count = max(map(len, sides.values()))
-    images = [
-        {"id": n, "file_name": f"{n}.png", "width": width, "height": height} for n in range(count)
-    ]
-    rows: list[dict[str, Any]] = []
-    for label, each in enumerate(sides.values()):
-        for n, side in enumerate(each):
-            box = {"bbox": [1, 1, side, side], "image_id": n, "category_id": label}
-            rows.append({"id": len(rows) + 1, **box})
-    categories = [{"id": label, "name": name} for label, name in enumerate(sides)]
-    path = folder / "boxes.json"
-    content = {"images": images, "annotations": rows, "categories": categories}
-    path.write_text(json.dumps(content))
-    return read_annotations(path)
 
 
 def option(sentence: str, name: str) -> list[float]:

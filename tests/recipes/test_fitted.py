@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from bckd.datasets.annotations import Annotations, read_annotations
 from bckd.datasets.object_sizes import object_sizes
 from bckd.image_size import ImageSize
 from bckd.recipes import Recipe, fitted
@@ -17,27 +14,10 @@ from bckd.recipes.fitted import fitted as fit
 from bckd.recipes.fitted import fitted_as, fitted_to_nothing
 from bckd.recipes.presets import PRESETS
 from bckd.training.recipe_check import check_recipe
+from tests.squares import squares
 
 FITTED = [name for name, preset in PRESETS.items() if preset.recipe.fit]
 SMALL = PRESETS["custom-small"].recipe
-
-
-def squares(folder: Path, sides: dict[str, list[int]], width: int, height: int) -> Annotations:
-    """Images of one size, in each a box of each class."""
-    count = max(map(len, sides.values()))
-    images = [
-        {"id": n, "file_name": f"{n}.png", "width": width, "height": height} for n in range(count)
-    ]
-    rows: list[dict[str, Any]] = []
-    for label, each in enumerate(sides.values()):
-        for n, side in enumerate(each):
-            box = {"bbox": [1, 1, side, side], "image_id": n, "category_id": label}
-            rows.append({"id": len(rows) + 1, **box})
-    categories = [{"id": label, "name": name} for label, name in enumerate(sides)]
-    path = folder / "boxes.json"
-    content = {"images": images, "annotations": rows, "categories": categories}
-    path.write_text(json.dumps(content))
-    return read_annotations(path)
 
 
 def test_own_data_are_what_is_fitted_to() -> None:
