@@ -39,14 +39,21 @@ def distil(
         Scalar: the weighted sum of the terms.
 
     Raises:
-        InputError: a term is unknown; or the two outputs are of other levels, sizes or classes,
-            naming these.
+        InputError: a term is unknown, or has parameters that learn; or the two outputs are of
+            other levels, sizes or classes, naming these.
     """
     defaults = {name: term.weight for name, term in TERMS.items() if term.weight}
     weights = defaults if weights is None else weights
     unknown = [name for name in weights if name not in TERMS]
     if unknown:
         raise InputError(f"term {unknown[0]!r} is unknown; {expected(unknown[0], TERMS)}")
+    functions = {name: term.make for name, term in TERMS.items() if term.make is not None}
+    learning = [name for name, weight in weights.items() if weight and name not in functions]
+    if learning:
+        raise InputError(
+            f"term {learning[0]} has parameters that learn; expected a term that is a function, or "
+            f"TERMS[{learning[0]!r}].module(student, teacher), made once and called in the loop"
+        )
     strides = [level.stride for level in student.locations.levels]
     theirs = [level.stride for level in teacher.locations.levels]
     if strides != theirs:
@@ -61,8 +68,6 @@ def distil(
     pair = compared(student, teacher, assignment)
     options = LossOptions() if options is None else options
     terms = [
-        weight * TERMS[name].make(options)(*pair, None)
-        for name, weight in weights.items()
-        if weight
+        weight * functions[name](options)(*pair, None) for name, weight in weights.items() if weight
     ]
     return torch.stack(terms).sum() if terms else student.cls_logits.sum() * 0

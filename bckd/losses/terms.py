@@ -1,4 +1,4 @@
-"""The distillation terms: a line of `TERMS` names one, says its weight and what it needs.
+"""The distillation terms: an entry of `TERMS` names one, says its weight and what it needs.
 
 The configuration (`--weights.NAME`), the objective, the checks of the teacher, the log and the
 titles of curves follow from that line. A term of one's own, outside this package, is named by
@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal, TypeVar
+from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from bckd.losses.distillation import (
     binary_classification,
@@ -20,18 +20,11 @@ from bckd.losses.distillation import (
     localisation_distribution,
     softmax_classification,
 )
+from bckd.losses.needs import NEEDS, Need, TermFunction, needs
 from bckd.losses.options import LossOptions
 from bckd.structures import Assignment, Batch, DenseOutput
 
-# What a term may need beside logits, boxes, assignment and batch, which are always there: the
-# pyramids' maps of both detectors, box distributions of both, the valuable localisation region.
-Need = Literal["features", "distributions", "region"]
-NEEDS: tuple[Need, ...] = ("features", "distributions", "region")
-
-# A student's and its teacher's output, made comparable (see `bckd.correspondence.compared`), the
-# student's assignment and the batch (None in a loop of one's own) become one unweighted scalar.
-TermFunction = Callable[[DenseOutput, DenseOutput, Assignment, Batch | None], Tensor]
-Own = TypeVar("Own", bound=Callable[..., Any])
+__all__ = ["NEEDS", "TERMS", "Need", "Term", "TermFunction", "needs"]
 
 
 @dataclass(frozen=True)
@@ -42,29 +35,19 @@ class Term:
         title: what it is, in few words, as above a curve.
         text: what it is, as in the help of an option.
         make: the function, from the options that a recipe has.
+        module: in place of it, the class of a term with adapters: made of what student and
+            teacher say of one image, it is called as a function is, and its parameters learn
+            with the student's.
         weight: its default; 0: it is not computed unless asked for.
         needs: see `Need`.
     """
 
     title: str
     text: str
-    make: Callable[[LossOptions], TermFunction]
+    make: Callable[[LossOptions], TermFunction] | None = None
     weight: float = 0.0
     needs: tuple[Need, ...] = ()
-
-
-def needs(*what: Need) -> Callable[[Own], Own]:
-    """Say of a function, or of a module's class, what it needs as a term.
-
-    @needs("features")
-    def squared_gap(student, teacher, assignment, batch): ...
-    """
-
-    def mark(term: Own) -> Own:
-        term.needs = what  # type: ignore[attr-defined]
-        return term
-
-    return mark
+    module: type[nn.Module] | None = None
 
 
 def _of_pair(function: Callable[..., Tensor], **options: str) -> Callable[[LossOptions], Any]:

@@ -27,8 +27,7 @@ from bckd.teachers.matching import matched
 from bckd.teachers.targets import Teaching
 from bckd.training.data import training_data, validation_data
 from bckd.training.run_log import read_log
-from bckd.training.teacher import make_teaching, renamed_classes
-from bckd.training.terms import needs_of_terms
+from bckd.training.teacher import make_teaching, needs_features, renamed_classes
 from bckd.training.trainer import RunResult, train
 from bckd.zoo.checkpoints import load_detector
 
@@ -42,15 +41,9 @@ def train_cell(study: Study, cell: Cell, out: Path) -> RunResult:
         NonFiniteLossError: it diverged.
     """
     recipe = recipe_of(study, cell, out)
-    teaching = _teaching(_asked(recipe)) if _shares_answers(recipe) else None
+    shares = recipe.teacher is not None and recipe.student is None
+    teaching = _teaching(_asked(recipe), needs_features(recipe)) if shares else None
     return train(recipe, resume=recipe.out.exists(), progress=False, teaching=teaching)
-
-
-def _shares_answers(recipe: Recipe) -> bool:
-    """Whether all cells of a teacher can share what it says: features are too many to keep."""
-    needs = needs_of_terms(recipe, recipe.weights)
-    features = any("features" in needed for _, needed in needs)
-    return recipe.teacher is not None and not features and recipe.student is None
 
 
 def _asked(recipe: Recipe) -> Recipe:
@@ -137,10 +130,10 @@ def _provenance(seconds: float | None) -> dict[str, Any]:
 
 
 @lru_cache(maxsize=2)
-def _teaching(recipe: Recipe) -> Teaching | None:
+def _teaching(recipe: Recipe, features: bool) -> Teaching | None:
     """The teacher's answers, once a process."""
     training = training_data(recipe.data, 0, recipe.model.normalisation)
-    return make_teaching(recipe, training, torch.device("cpu"), progress=False)
+    return make_teaching(recipe, training, torch.device("cpu"), progress=False, features=features)
 
 
 @lru_cache(maxsize=2)

@@ -56,13 +56,15 @@ class TeacherTargets:
     """The teacher's dense output of every image of a data set, plain and flipped.
 
     Two entries an image, computed in a fixed order and batch size, so that two runs,
-    or a resumed one, look up exactly the same numbers. Feature maps are not kept.
-    A * (K + 4 + 4 * bins) * 8 bytes an image in main memory: 247 MB for the scenes' 2000.
+    or a resumed one, look up exactly the same numbers.
+    A * (K + 4 + 4 * bins) * 8 bytes an image in main memory: 247 MB for the scenes' 2000; and
+    `feature_bytes` with the pyramid's maps, 344 MB.
 
     Args:
         teacher: frozen, in eval mode.
         dataset: whose images all have one size (`one_size`) and no augmentations.
         batch_size: images of a forward pass.
+        features: the pyramid's maps are kept too.
     """
 
     def __init__(
@@ -71,6 +73,7 @@ class TeacherTargets:
         dataset: CocoDataset,
         batch_size: int = 16,
         progress: bool = True,
+        features: bool = False,
     ) -> None:
         if not dataset.one_size:
             raise ValueError("teacher targets need images of one size")
@@ -84,11 +87,13 @@ class TeacherTargets:
             samples = [dataset.sample(*key) for key in keys[start : start + batch_size]]
             with torch.no_grad():
                 output = teacher(collate(samples, dataset.size).to(device).images)
-            outputs.append(replace(output, features=()))
+            outputs.append(output if features else replace(output, features=()))
         self.count = len(dataset)
         self.locations = outputs[0].locations
         said = [output.per_location() for output in outputs]
         self.values = {name: torch.cat([x[name].cpu() for x in said]) for name in said[0]}
+        maps = zip(*(output.features for output in outputs), strict=True)
+        self.features = [torch.cat([x.cpu() for x in level]) for level in maps]
 
     def __call__(self, batch: Batch) -> DenseOutput:
         """The dense output of a batch of the data set."""
@@ -98,4 +103,17 @@ class TeacherTargets:
         found: dict[str, Any] = {
             name: value[rows].to(device) for name, value in self.values.items()
         }
-        return DenseOutput(locations=self.locations, features=(), **found)
+        features = tuple(level[rows].to(device) for level in self.features)
+        return DenseOutput(locations=self.locations, features=features, **found)
+
+
+@torch.no_grad()
+def feature_bytes(teacher: DenseDetector, dataset: CocoDataset) -> int:
+    """The main memory that the pyramid's maps take of every image of a data set, both ways round.
+
+    Args:
+        dataset: whose images all have one size.
+    """
+    device = next(teacher.parameters()).device
+    features = teacher(dataset.batch([0]).to(device).images).features
+    return 2 * len(dataset) * sum(level.nbytes for level in features)

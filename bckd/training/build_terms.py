@@ -1,4 +1,4 @@
-"""The recipe's own terms, built of what student and teacher say of one image."""
+"""The terms that have to be built, of what student and teacher say of one image."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from bckd.models.dense import DenseDetector
 from bckd.recipes import Recipe
 from bckd.teachers.targets import Teaching, live_teaching
 from bckd.training.needs import check_needs
-from bckd.training.own_terms import OwnTerms, named_terms
+from bckd.training.own_terms import OwnTerms, named_terms, terms_with_adapters
 from bckd.training.terms import assignment_rules, needs_of_terms, supervision_of
 from bckd.zoo.checkpoints import Checkpoint
 
@@ -23,7 +23,7 @@ def build_own_terms(
     teaching: Teaching | None,
     training: CocoDataset,
 ) -> OwnTerms:
-    """The recipe's own terms; what all terms need is checked on the first image.
+    """The recipe's own terms and those with adapters; what all need is checked on the first image.
 
     Raises:
         InputError: student or teacher lacks what a term needs.
@@ -41,4 +41,5 @@ def build_own_terms(
     check_needs(needs, *pair, assignment)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
-        return OwnTerms(named_terms(recipe.terms), *compared(*pair, assignment)[:2])
+        terms = (*terms_with_adapters(recipe.weights), *named_terms(recipe.terms))
+        return OwnTerms(terms, *compared(*pair, assignment)[:2])

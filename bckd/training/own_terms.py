@@ -1,4 +1,4 @@
-"""Distillation terms that a recipe names from outside this package.
+"""Distillation terms that a run builds: those with adapters, and a recipe's from outside.
 
 A term is a function (student, teacher, assignment, batch) -> scalar, or the class of an
 `nn.Module` whose `forward` is that and whose `__init__` takes what student and teacher say of one
@@ -14,7 +14,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from bckd.losses.terms import NEEDS, Need, TermFunction
+from bckd.losses.terms import NEEDS, TERMS, Need, TermFunction
 from bckd.recipes.loss_weights import LossWeights
 from bckd.structures import Assignment, Batch, DenseOutput
 from bckd.system.errors import InputError
@@ -24,10 +24,10 @@ from bckd.system.values import PositiveOrZero, from_plain
 
 @dataclass(frozen=True)
 class NamedTerm:
-    """A term as a recipe names it.
+    """A term that a run builds.
 
     Attributes:
-        text: the recipe's words, MODULE:NAME=WEIGHT.
+        text: the recipe's words, MODULE:NAME=WEIGHT, or the name in `TERMS`.
         name: in the log.
         weight: of it.
         made_of: the function or the class.
@@ -47,6 +47,15 @@ class NamedTerm:
 @dataclass(frozen=True)
 class _Weight:
     weight: PositiveOrZero
+
+
+def terms_with_adapters(weights: LossWeights) -> tuple[NamedTerm, ...]:
+    """The terms of `TERMS` that are modules, with these weights; none of weight 0."""
+    return tuple(
+        NamedTerm(name, name, getattr(weights, name), term.module)
+        for name, term in TERMS.items()
+        if term.module is not None and getattr(weights, name) != 0
+    )
 
 
 def named_terms(texts: tuple[str, ...]) -> tuple[NamedTerm, ...]:
@@ -83,10 +92,10 @@ def _named(text: str) -> NamedTerm:
 
 
 class OwnTerms(nn.Module):
-    """The terms that a recipe names, ready to be computed; all that learn are its parameters.
+    """Terms that a run builds, ready to be computed; all that learn are its parameters.
 
     Args:
-        terms: as `named_terms` gives them.
+        terms: as `terms_with_adapters` and `named_terms` give them.
         pair: what student and teacher say of some images, made comparable; not needed where
             there are no terms.
 

@@ -17,11 +17,13 @@ from bckd.system.errors import InputError
 from bckd.system.precision import autocast_type
 from bckd.system.telling import tell
 from bckd.teachers.matching import matched
-from bckd.teachers.targets import TeacherTargets, Teaching, live_teaching
+from bckd.teachers.targets import TeacherTargets, Teaching, feature_bytes, live_teaching
 from bckd.training.compiling import compiled
 from bckd.training.recipe_check import distils
 from bckd.training.terms import needs_of_terms
 from bckd.zoo.checkpoints import Checkpoint, load_detector
+
+MOST_FEATURE_BYTES = 2**30  # of the teacher's maps of all images, to be kept in main memory
 
 
 def load_teacher(
@@ -71,31 +73,48 @@ def load_teacher(
 
 
 def make_teaching(
-    recipe: Recipe, training: CocoDataset, device: torch.device, progress: bool = True
+    recipe: Recipe,
+    training: CocoDataset,
+    device: torch.device,
+    progress: bool = True,
+    features: bool | None = None,
 ) -> Teaching | None:
     """The recipe's teacher as a function of a batch; None without a teacher.
 
-    Its answers are computed once where the data are small and of one size, images are at most
-    flipped, and no term needs its features, which would not fit in memory.
+    Its answers are computed once where the data are small and of one size, and images are at most
+    flipped; with the pyramid's maps, if a term needs these, where they are small too.
+
+    Args:
+        features: with these maps or without; None: as the recipe's terms need.
     """
     names = training.annotations.class_names
     unlearnt = frozenset(names) - training.annotations.learnable_classes
     teacher = load_teacher(recipe, names, device, unlearnt)
-    return teaching_of(teacher, recipe, training, progress)
+    features = needs_features(recipe) if features is None else features
+    return teaching_of(teacher, recipe, training, progress, features)
+
+
+def needs_features(recipe: Recipe) -> bool:
+    """Whether a distillation term of some weight needs the maps of both pyramids."""
+    return any("features" in needed for _, needed in needs_of_terms(recipe, recipe.weights))
 
 
 def teaching_of(
-    teacher: Checkpoint | None, recipe: Recipe, training: CocoDataset, progress: bool
+    teacher: Checkpoint | None,
+    recipe: Recipe,
+    training: CocoDataset,
+    progress: bool,
+    features: bool,
 ) -> Teaching | None:
     """A loaded teacher as a function of a batch, as `make_teaching` says; None without one."""
     if teacher is None:
         return None
     detector = teacher.detector.to(memory_format=torch.channels_last)
-    features = any("features" in x for _, x in needs_of_terms(recipe, recipe.weights))
     data = recipe.data
     same = training.one_size and not (data.two_canvases or data.multi_scale)
-    if data.cache and same and not features and not training.augmentations:
-        return TeacherTargets(detector, training, progress=progress)
+    kept = data.cache and same and not training.augmentations
+    if kept and (not features or feature_bytes(detector, training) <= MOST_FEATURE_BYTES):
+        return TeacherTargets(detector, training, progress=progress, features=features)
     return ready_teacher(detector, recipe)
 
 

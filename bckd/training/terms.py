@@ -52,7 +52,9 @@ def distillation_terms(
     weights: LossWeights,
     options: LossOptions,
 ) -> dict[str, Tensor]:
-    """Unweighted distillation terms by their name, of a pair that is comparable; none of weight 0.
+    """Unweighted distillation terms by their name, of a pair that is comparable.
+
+    None of weight 0, and none with adapters: these are modules (`OwnTerms`).
 
     Args:
         batch: None where no term looks at it.
@@ -60,7 +62,7 @@ def distillation_terms(
     return {
         name: term.make(options)(student, teacher, assignment, batch)
         for name, term in TERMS.items()
-        if getattr(weights, name) != 0
+        if term.make is not None and getattr(weights, name) != 0
     }
 
 

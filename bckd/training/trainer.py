@@ -63,7 +63,7 @@ from bckd.training.schedule import build_optimizer, tell_warm_up
 from bckd.training.settling import settled
 from bckd.training.start_told import tell_advice, tell_start
 from bckd.training.student import build_student, with_normalisation_of
-from bckd.training.teacher import load_teacher, teaching_of
+from bckd.training.teacher import load_teacher, needs_features, teaching_of
 from bckd.zoo.checkpoints import Checkpoint
 from bckd.zoo.unfinished import STUDENT
 
@@ -187,7 +187,7 @@ def _train(
     if teacher is not None and anew:
         check_teacher(recipe, teacher, student, validation)
     if teaching is None:
-        teaching = teaching_of(teacher, recipe, training, progress)
+        teaching = teaching_of(teacher, recipe, training, progress, needs_features(recipe))
     if teaching is not None:
         teaching = teaching_in_parts(teaching, recipe.accumulate)
     if anew:

@@ -18,7 +18,7 @@ from bckd.image_size import ImageSize
 from bckd.models.detector import Detector
 from bckd.recipes import Recipe
 from bckd.structures import Batch
-from bckd.teachers.targets import TeacherTargets, live_teaching
+from bckd.teachers.targets import TeacherTargets, feature_bytes, live_teaching
 from bckd.training.data import training_data
 from bckd.training.teacher import make_teaching
 from bckd.zoo.checkpoints import load_detector
@@ -55,6 +55,16 @@ def test_looked_up_answers_are_those_of_a_live_teacher(
     assert torch.equal(stored.locations.centres, live.locations.centres)
     assert stored.quality is None and stored.features == ()
     assert not torch.equal(stored.cls_logits[0], stored.cls_logits[3]), "plain and flipped differ"
+
+
+def test_maps_are_kept_where_they_are_asked_for(teacher: Detector, training: CocoDataset) -> None:
+    targets = TeacherTargets(teacher, training, batch_size=4, progress=False, features=True)
+    batch = mixed_batch(training)
+    with torch.no_grad():
+        live = live_teaching(teacher)(batch)
+    for stored, map_ in zip(targets(batch).features, live.features, strict=True):
+        torch.testing.assert_close(stored, map_, atol=1e-5, rtol=1e-5)
+    assert sum(x.nbytes for x in targets.features) == feature_bytes(teacher, training)
 
 
 def test_two_tables_are_bit_identical(teacher: Detector, training: CocoDataset) -> None:

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 
 from bckd.commands.main import run as run_command
 from bckd.image_size import ImageSize
-from bckd.losses.terms import needs
+from bckd.losses.terms import TERMS, needs
 from bckd.models.detector import Detector
 from bckd.recipes import LossWeights, Recipe
 from bckd.system.errors import InputError
@@ -28,7 +28,7 @@ from bckd.zoo.unfinished import STATE, STUDENT
 SOURCE = '''
 import torch
 from torch import nn
-from bckd.losses.terms import needs
+from bckd.losses.terms import TERMS, needs
 
 
 def gap(student, teacher, assignment, batch):
@@ -210,14 +210,34 @@ def stop_at(recipe: Recipe, step: int) -> None:
         patch.undo()
 
 
+def test_a_term_of_the_package_may_be_a_module(
+    distilling: Recipe, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (imitation,) = named_terms((f"{source}:Imitation=1",))
+    entry = replace(TERMS["softmax"], make=None, module=imitation.made_of, needs=("features",))
+    monkeypatch.setitem(TERMS, "softmax", entry)
+    recipe = replace(distilling, weights=replace(distilling.weights, softmax=0.25))
+    run(recipe)
+    line = next(x for x in read_log(recipe.out) if "unweighted" in x)
+    assert line["weighted"]["softmax"] == pytest.approx(0.25 * line["unweighted"]["softmax"])
+    with safe_open(recipe.out / STATE, "pt") as file:
+        assert any(name.startswith("terms/modules_of.softmax") for name in file.keys())
+
+
 class TestNeeds:
-    def test_features_are_there_though_answers_could_be_stored(
-        self, distilling: Recipe, source: Path
+    def test_maps_are_the_same_stored_or_not(
+        self, distilling: Recipe, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         data = replace(distilling.data, cache=True)
-        recipe = replace(distilling, data=data, terms=(f"{source}:Imitation=1",))
-        run(recipe)
-        assert "Imitation" in terms_in_log(recipe)[0]
+        found = []
+        for most in (2**30, 0):
+            monkeypatch.setattr("bckd.training.teacher.MOST_FEATURE_BYTES", most)
+            term = (f"{source}:Imitation=1",)
+            recipe = replace(distilling, data=data, terms=term, out=tmp_path / str(most))
+            run(recipe)
+            logs = [line["unweighted"] for line in read_log(recipe.out) if "unweighted" in line]
+            found.append([terms["Imitation"] for terms in logs])
+        assert found[0] == pytest.approx(found[1], rel=1e-4)
 
     def test_stored_answers_without_features_are_refused(
         self, distilling: Recipe, source: Path
