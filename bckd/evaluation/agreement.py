@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import torch
@@ -50,7 +51,6 @@ class Agreement:
     class_agreement: float
 
 
-@torch.no_grad()
 def agreement(
     student: DenseDetector, teacher: DenseDetector, loader: DataLoader[Batch]
 ) -> Agreement:
@@ -58,20 +58,39 @@ def agreement(
 
     They are put into eval mode and left as they were found.
     """
-    device = next(student.parameters()).device
-    modes = [(detector, detector.training) for detector in (student, teacher)]
-    student.eval()
-    teacher.eval()
-    running = {field.name: _Running() for field in fields(Agreement)}
+    return agreement_with(student, valid_logits(teacher, loader), loader)
+
+
+@torch.no_grad()
+def valid_logits(detector: DenseDetector, loader: DataLoader[Batch]) -> list[Tensor]:
+    """The class logits (V, K) of the valid locations of each batch, on the CPU.
+
+    The detector is put into eval mode and left as it was found.
+    """
+    device, training = next(detector.parameters()).device, detector.training
+    detector.eval()
+    found = []
     for batch in loader:
         batch = batch.to(device)
-        ours, theirs = student(batch.images), teacher(batch.images)
-        valid = ours.locations.inside(batch.padded_sizes)
-        a, b = (x.cls_logits[valid].cpu().double() for x in (ours, theirs))
-        for name, values in _differences(a, b).items():
+        output = detector(batch.images)
+        valid = output.locations.inside(batch.padded_sizes)
+        found.append(output.cls_logits[valid].cpu())
+    detector.train(training)
+    return found
+
+
+def agreement_with(
+    student: DenseDetector, teacher: Sequence[Tensor], loader: DataLoader[Batch]
+) -> Agreement:
+    """Compare a detector with what another says of the same batches.
+
+    Args:
+        teacher: its logits, as `valid_logits` gives them.
+    """
+    running = {field.name: _Running() for field in fields(Agreement)}
+    for ours, theirs in zip(valid_logits(student, loader), teacher, strict=True):
+        for name, values in _differences(ours.double(), theirs.double()).items():
             running[name].add(values)
-    for detector, training in modes:
-        detector.train(training)
     found = {name: values.mean() for name, values in running.items()}
     return Agreement(**{**found, "shift_spread": running["shift_spread"].deviation()})
 

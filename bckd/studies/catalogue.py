@@ -9,6 +9,7 @@ from typing import Any
 from bckd.image_size import ImageSize
 from bckd.recipes import DataConfig, Recipe
 from bckd.recipes.presets import PRESETS, SCENES_TEACHER
+from bckd.studies.common_starts import STARTS, fine, start_models
 from bckd.studies.study import Method, Study
 
 # Softmax distillation averages over classes: the official weight 10 at 80 classes is K / 8.
@@ -112,6 +113,7 @@ MODELS: dict[str, Recipe] = {
     "teacher-neu": replace(_neu(_TEACHER), steps=1500),
     "teacher-neu-pretrained": replace(_pretrained(_neu(_TEACHER)), steps=1000),
     "student": replace(_SCENES, seed=900),
+    **start_models(_SCENES),
 }
 
 SCALES = (0.0625, 0.25, 1.0, 4.0, 16.0)
@@ -202,14 +204,14 @@ _REGIMES = (
         "same-start",
         "300 more steps from a supervised student",
         _SHORT,
-        start="student",
+        starts=("student",),
         methods=_only(6, *_FEW),
     ),
     _regime(
         "same-start-1200",
         "1200 more steps from a supervised student",
         _SCENES,
-        start="student",
+        starts=("student",),
         methods=_only(6, *_FEW),
     ),
     _regime(
@@ -388,6 +390,15 @@ _RECIPE = (
     ),
 )
 
+_NOISE = _regime(
+    "noise",
+    "what moves AP where nothing differs: six common starts, two orders of images each",
+    fine(_SCENES),
+    methods=_only(6, "none", "softmax", "BCKD"),
+    starts=STARTS[:6],
+    seeds=tuple(range(12)),
+)
+
 STUDIES: dict[str, Study] = {
-    study.name: study for study in (*_REGIMES, *_QUESTIONS, *_WEIGHTS, _LD_GRID, *_RECIPE)
+    study.name: study for study in (*_REGIMES, *_QUESTIONS, *_WEIGHTS, _LD_GRID, *_RECIPE, _NOISE)
 }

@@ -11,12 +11,13 @@ from typing import Any
 
 import torch
 import torchvision
+from torch import Tensor
 
 from bckd.datasets.coco import CocoDataset
-from bckd.evaluation.agreement import agreement
+from bckd.evaluation.agreement import agreement_with, valid_logits
 from bckd.evaluation.average_precision import detect, evaluation_loader
 from bckd.evaluation.error_analysis import analyse_errors
-from bckd.models.dense import DenseDetector
+from bckd.evaluation.leaving_out import without_tenths
 from bckd.normalisation import IMAGENET, Normalisation
 from bckd.recipes import DataConfig, Recipe
 from bckd.recipes.presets import PRESETS
@@ -75,23 +76,34 @@ def run_cell(study: Study, cell: Cell, out: Path) -> dict[str, Any]:
         return {**line, "AP": None, "failed": str(error), **_provenance(None)}
     recipe = recipe_of(study, cell, out)
     validation = validation_of(recipe.data, result.detector.normalisation)
-    teacher = _teacher_of(study, recipe, result.detector, out)
+    student, teacher = result.detector, model_path(study.teacher, out)
+    taken = (student.class_names, student.strides, student.normalisation)
+    said = _said_by_teacher(teacher, recipe.data, *taken, recipe.teacher_classes)
     line |= asdict(result.metrics)
-    line |= asdict(agreement(result.detector, teacher, evaluation_loader(validation, 32)))
+    line |= asdict(agreement_with(student, said, evaluation_loader(validation, 32)))
     if cell.part == "comparison":
         loader = evaluation_loader(validation, 32)
         found = detect(result.detector, loader, validation.annotations, progress=False)
         line |= asdict(analyse_errors(found, validation.annotations))
+        line["without_tenth"] = without_tenths(found, validation.annotations)
         line["gradients"] = _gradients(recipe)
     return {**line, **_provenance(result.seconds)}
 
 
-def _teacher_of(study: Study, recipe: Recipe, student: DenseDetector, out: Path) -> DenseDetector:
-    """The study's teacher, as a student takes it."""
-    path, names = model_path(study.teacher, out), student.class_names
-    teacher = load_detector(path, names).detector
-    taken = (names, student.strides, student.normalisation)
-    return matched(teacher, f"teacher {path}", *taken, renamed_classes(recipe.teacher_classes))
+@lru_cache(maxsize=2)
+def _said_by_teacher(
+    path: Path,
+    data: DataConfig,
+    class_names: tuple[str, ...],
+    strides: tuple[int, ...],
+    normalisation: Normalisation,
+    renamed: tuple[str, ...],
+) -> list[Tensor]:
+    """The study's teacher on the validation images, as a student takes it; once a process."""
+    teacher = load_detector(path, class_names).detector
+    taken = (class_names, strides, normalisation, renamed_classes(renamed))
+    teacher = matched(teacher, f"teacher {path}", *taken)
+    return valid_logits(teacher, evaluation_loader(validation_of(data, normalisation), 32))
 
 
 def published_changes(study: Study, cell: Cell) -> dict[str, Any]:

@@ -45,6 +45,7 @@ KINDS = {"part": str, "method": str, "scale": int | float, "seed": int}
 SCENES: dict[Path, dict[str, Any]] = {
     Path("data/scenes"): {},
     Path("data/scenes-fresh"): {"train": 1, "seed": 1},
+    Path("data/scenes-fine"): {"train": 1, "val": 2000, "seed": 2},
     Path("data/scenes12"): {"variant": "twelve"},
 }
 
@@ -80,7 +81,8 @@ def _run_study(
     path = options.results / f"{study.name}.jsonl"
     _prepare_data(study)
     with _workers(options.processes) as pool:
-        _train_models(study.models(chosen), options.out, pool)
+        every_seed = (*seeds, *study.sweep_seeds, *study.edge_seeds)
+        _train_models(study.models(chosen, every_seed), options.out, pool)
         swept = {name for m in chosen for name in (m, study.method(m).scale_of)}
         sweep = [] if options.scales_from else [x for x in study.sweep() if x.method in swept]
         _run_cells(study, sweep, path, options.out, pool)
@@ -166,9 +168,9 @@ def published(study: Study, results: Path) -> list[dict[str, Any]]:
 
 def _prepare_data(study: Study) -> None:
     """Draw the scenes that a study needs; other data must be there."""
-    data = study.base.data
-    validation = Path(os.path.normpath(data.root / data.val_images)).parent
-    for root in {data.root, validation}:
+    used = [study.base.data, *filter(None, [study.sweep_data])]
+    validation = {Path(os.path.normpath(data.root / data.val_images)).parent for data in used}
+    for root in {*(data.root for data in used), *validation}:
         if root in SCENES:
             write_scenes(root, **SCENES[root])
         elif not root.is_dir():

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from bckd.losses.terms import TERMS
-from bckd.recipes import Recipe
+from bckd.recipes import DataConfig, Recipe
 from bckd.recipes.loss_weights import LossWeights
 from bckd.studies.statistics import Line, best_scale
 from bckd.system.errors import InputError
@@ -64,13 +64,15 @@ class Study:
         title: what is varied, in a few words.
         base: the recipe of all its runs, but for method and seed.
         teacher: name of a model, or a file of weights.
-        start: the model that every student starts from, if any, likewise.
         methods: compared on `seeds`.
         scales: factors on the published weights that the sweep tries.
         sweep_seeds: of the sweep.
         edge_seeds: where a method's best scale on `sweep_seeds` is the largest of all, these
             more seeds compare it with the one below.
         scales_from: the study whose sweep serves this one, in place of its own.
+        starts: the models that students start from, likewise, all methods of a seed from the same
+            one: seed n from number n modulo their count. None: from the seed.
+        sweep_data: of the sweep, where that is evaluated on other images.
         shared: methods whose runs the study `shared_from` has already, with the same recipe
             and seeds; they are not run again.
     """
@@ -87,7 +89,12 @@ class Study:
     scales_from: str | None = None
     shared: tuple[str, ...] = ()
     shared_from: str = "base"
-    start: str | Path | None = None
+    starts: tuple[str | Path, ...] = ()
+    sweep_data: DataConfig | None = None
+
+    def start(self, seed: int) -> str | Path | None:
+        """The model that the students of a seed start from, if any."""
+        return self.starts[seed % len(self.starts)] if self.starts else None
 
     def method(self, name: str) -> Method:
         """The method of that name.
@@ -121,10 +128,11 @@ class Study:
         pairs = product((below, largest), self.edge_seeds)
         return [Cell("sweep", method, scale, seed) for scale, seed in pairs]
 
-    def models(self, methods: Iterable[str]) -> set[str]:
-        """Names of the models that must be trained before runs of these methods."""
+    def models(self, methods: Iterable[str], seeds: Iterable[int]) -> set[str]:
+        """Names of the models that must be trained before runs of these methods and seeds."""
         chosen = [self.method(name) for name in methods]
-        names = {self.teacher, self.start, *(method.teacher for method in chosen)}
+        starts = {self.start(seed) for seed in seeds}
+        names = {self.teacher, *starts, *(method.teacher for method in chosen)}
         return {name for name in names if isinstance(name, str)}
 
 
@@ -150,14 +158,16 @@ def recipe_of(study: Study, cell: Cell, out: Path) -> Recipe:
     Args:
         out: folder of all studies: `out/models/NAME` holds the models.
     """
-    method = study.method(cell.method)
+    method, start = study.method(cell.method), study.start(cell.seed)
     teacher = method.teacher or study.teacher
+    data = (study.sweep_data if cell.part == "sweep" else None) or study.base.data
     recipe = replace(
         study.base,
+        data=data,
         weights=weights_of(method, cell.scale, study.base.weights),
         terms=terms_of(method, cell.scale),
         teacher=model_path(teacher, out) if method.distils else None,
-        start=model_path(study.start, out) if study.start else None,
+        start=model_path(start, out) if start else None,
         seed=cell.seed,
         out=out / study.name / cell.folder,
         device="cpu",  # several runs share the machine, and the teacher's answers their place

@@ -58,7 +58,7 @@ def prepared(study: Study, out: Path) -> Study:
         study,
         base=checked(study.base, f"study {study.name}, base"),
         teacher=_model(study.teacher),
-        start=None if study.start is None else _model(study.start),
+        starts=tuple(map(_model, study.starts)),
         methods=tuple(
             replace(method, teacher=None if method.teacher is None else _model(method.teacher))
             for method in study.methods

@@ -39,7 +39,7 @@ def test_names_of_methods_are_unique(study: Study) -> None:
 
 
 def test_models_are_declared(study: Study) -> None:
-    assert study.models([method.name for method in study.methods]) <= set(MODELS)
+    assert study.models([method.name for method in study.methods], study.seeds) <= set(MODELS)
 
 
 def test_nothing_is_wrong_with_it(study: Study) -> None:
@@ -51,7 +51,7 @@ def test_shared_runs_are_those_of_base(study: Study) -> None:
     if study.shared:
         base = STUDIES[study.shared_from]
         assert set(study.seeds) <= set(base.seeds)
-        assert (study.base, study.start) == (base.base, base.start)
+        assert (study.base, study.starts) == (base.base, base.starts)
         distilled = set(study.shared) - {"none"}
         assert not distilled or study.teacher == base.teacher
 

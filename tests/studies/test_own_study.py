@@ -154,9 +154,9 @@ class TestRecipes:
 
     def test_text_that_names_no_model_is_a_path(self, study: Study, tmp_path: Path) -> None:
         methods = (*study.methods, Method("self", {"iou": 1.0}, teacher="student"))
-        found = prepared(replace(study, methods=methods, start="runs/x"), tmp_path)
-        assert found.teacher == Path(study.teacher) and found.start == Path("runs/x")
-        assert found.models([method.name for method in methods]) == {"student"}
+        found = prepared(replace(study, methods=methods, starts=("runs/x",)), tmp_path)
+        assert found.teacher == Path(study.teacher) and found.starts == (Path("runs/x"),)
+        assert found.models([method.name for method in methods], [0]) == {"student"}
 
     def test_images_are_normalised_as_the_student_takes_them(self, study: Study) -> None:
         ours = replace(study.base.model.normalisation, mean=(0.5, 0.5, 0.5))

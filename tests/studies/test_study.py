@@ -35,7 +35,7 @@ def study() -> Study:
         seeds=(0, 1),
         scales=(0.5, 1.0, 2.0),
         sweep_seeds=(100, 101),
-        start="student",
+        starts=("student",),
     )
 
 
@@ -108,11 +108,29 @@ class TestRecipes:
         folders = {recipe_of(study, cell, tmp_path).out for cell in cells}
         assert len(folders) == len(cells)
 
+    def test_all_methods_of_a_seed_start_from_one_model(self, study: Study, tmp_path: Path) -> None:
+        study = replace(study, starts=("early", "late"))
+        cells = [
+            Cell("comparison", name, 1.0, seed) for name in ("none", "BCKD") for seed in (0, 3)
+        ]
+        starts = [recipe_of(study, cell, tmp_path).start for cell in cells]
+        models = tmp_path / "models"
+        assert starts == [models / "early", models / "late"] * 2
+        assert study.models(["BCKD"], [2, 4]) == {"early"}
+
+    def test_a_sweep_may_have_images_of_its_own(self, study: Study, tmp_path: Path) -> None:
+        study = replace(study, sweep_data=replace(study.base.data, val_images="others"))
+        roots = [
+            recipe_of(study, Cell(part, "BCKD", 1.0, seed), tmp_path).data.val_images
+            for part, seed in (("sweep", 100), ("comparison", 0))
+        ]
+        assert roots == ["others", study.base.data.val_images]
+
     def test_models(self, study: Study) -> None:
-        assert study.models(["none"]) == {"student"}  # where every student starts
-        without = replace(study, start=None)
-        assert without.models(["none", "BCKD"]) == set()
-        assert without.models(["BCKD", "self"]) == {"student"}
+        assert study.models(["none"], [0]) == {"student"}  # where every student starts
+        without = replace(study, starts=())
+        assert without.models(["none", "BCKD"], [0]) == set()
+        assert without.models(["BCKD", "self"], [0]) == {"student"}
 
 
 def test_a_study_seen_from_another_folder(study: Study) -> None:
