@@ -133,9 +133,10 @@ def _rounded(value: Any) -> Any:
 
 def _provenance(seconds: float | None) -> dict[str, Any]:
     """Where and when; seconds of training (None: it failed) are no timing, runs share a machine."""
+    threads = torch.get_num_threads()
     return {
         "seconds": None if seconds is None else round(seconds, 1),
-        "machine": f"{platform.machine()}, 1 thread",
+        "machine": f"{platform.machine()}, {threads} thread{'s' if threads > 1 else ''}",
         "versions": {"torch": torch.__version__, "torchvision": torchvision.__version__},
         "date": time.strftime("%Y-%m-%d"),
     }

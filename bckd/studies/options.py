@@ -8,7 +8,7 @@ from typing import Annotated
 
 import tyro
 
-from bckd.system.values import Place, Processes, Seed
+from bckd.system.values import Count, Place, Processes, Seed
 
 RUNS = Path("runs/study")  # folder of all studies, unless another is named
 PUBLISHED = Path("notebooks/results")  # of the catalogue's studies
@@ -26,7 +26,9 @@ class StudyOptions:
     out: Place = RUNS
     """folder of the runs, and of the models that studies need"""
     processes: Processes = 2
-    """runs side by side, one thread each"""
+    """runs side by side"""
+    threads: Count = 1
+    """threads of each; with others sums are rounded in another way, and so AP moves a little"""
     seeds: tuple[Seed, ...] = ()
     """compare on these seeds (default: the published ones); needs --extra for others"""
     methods: tuple[str, ...] = ()

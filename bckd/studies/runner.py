@@ -80,7 +80,7 @@ def _run_study(
 ) -> list[dict[str, Any]]:
     path = options.results / f"{study.name}.jsonl"
     _prepare_data(study)
-    with _workers(options.processes) as pool:
+    with _workers(options.processes, options.threads) as pool:
         every_seed = (*seeds, *study.sweep_seeds, *study.edge_seeds)
         _train_models(study.models(chosen, every_seed), options.out, pool)
         swept = {name for m in chosen for name in (m, study.method(m).scale_of)}
@@ -181,14 +181,14 @@ def _prepare_data(study: Study) -> None:
 
 
 @contextmanager
-def _workers(processes: int) -> Iterator[ProcessPoolExecutor]:
-    """Processes of one thread; after an error, or an interruption, no further run starts."""
+def _workers(processes: int, threads: int) -> Iterator[ProcessPoolExecutor]:
+    """Processes of so many threads; after an error, or an interruption, no further run starts."""
     others = set(active_children())
     pool = ProcessPoolExecutor(
         processes,
         mp_context=get_context("spawn"),
         initializer=torch.set_num_threads,
-        initargs=(1,),
+        initargs=(threads,),
     )
     try:
         yield pool

@@ -94,7 +94,12 @@ def paired(a: dict[int, float], b: dict[int, float], level: float = 0.95) -> Dif
             f"expected at least one"
         )
     found = summarise(a[seed] - b[seed] for seed in seeds)
-    mean, error, freedom = found.mean, found.error, found.count - 1
+    return interval_of(found.mean, found.error, found.count, level)
+
+
+def interval_of(mean: float, error: float, count: int, level: float = 0.95) -> Difference:
+    """A mean difference over `count` pairs with its standard error, as Student's t takes it."""
+    freedom = count - 1
     if freedom == 0:
         return Difference(mean, error, math.nan, math.nan, 1, math.nan)
     from scipy import stats  # late: it loads for a second, which listing studies need not wait
@@ -104,7 +109,7 @@ def paired(a: dict[int, float], b: dict[int, float], level: float = 0.95) -> Dif
         p_value = 1.0 if mean == 0 else 0.0  # the limits of the test; t itself is a division by 0
     else:
         p_value = float(2 * stats.t.sf(abs(mean) / error, freedom))
-    return Difference(mean, error, mean - half, mean + half, found.count, p_value)
+    return Difference(mean, error, mean - half, mean + half, count, p_value)
 
 
 def values(

@@ -292,5 +292,5 @@ def interrupted(*_: object) -> None:
 def test_a_process_that_is_ended_is_one_sentence(tmp_path: Path) -> None:
     """It does no further work."""
     with pytest.raises(InputError, match="a process of the study was ended from outside"):
-        with runner._workers(1) as pool:
+        with runner._workers(1, 1) as pool:
             pool.submit(runner._alone, interrupted).result()

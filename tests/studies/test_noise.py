@@ -1,0 +1,72 @@
+"""Sources of noise, of runs whose sources are known."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from bckd.studies.noise import difference_on_images, noise_of, rounding
+from bckd.studies.statistics import Line
+
+STARTS = 400  # many, so that the parts are found to a tenth
+
+
+def line(method: str, seed: int, ap: float, tenths: list[float] | None = None) -> Line:
+    without = {"AP": tenths or [ap] * 10}
+    kept = {"part": "comparison", "method": method, "seed": seed, "scale": 1.0}
+    return kept | {"AP": ap, "without_tenth": without}
+
+
+@pytest.fixture
+def runs() -> Callable[[float, float], list[Line]]:
+    """A method whose gain over another differs by start and by order; the other by start alone."""
+
+    def make(of_start: float, of_order: float) -> list[Line]:
+        rng = np.random.default_rng(0)
+        levels, gains = rng.normal(0.4, 0.1, STARTS), rng.normal(0.02, of_start, STARTS)
+        found = []
+        for seed in range(2 * STARTS):
+            level = levels[seed % STARTS]
+            found.append(line("none", seed, level))
+            ours = level + gains[seed % STARTS] + rng.normal(0, of_order)
+            found.append(line("ours", seed, ours))
+        return found
+
+    return make
+
+
+def test_parts_of_a_difference_are_found(runs: Callable[[float, float], list[Line]]) -> None:
+    noise = noise_of(runs(0.003, 0.004), STARTS, "ours", "none")
+    assert noise.start == pytest.approx(0.003, rel=0.15)
+    assert noise.order == pytest.approx(0.004, rel=0.1)
+    assert noise.runs == pytest.approx(0.005, rel=0.1)
+    assert (noise.images, noise.count) == (0.0, 2 * STARTS)
+
+
+def test_a_method_alone_has_the_noise_of_its_starts(
+    runs: Callable[[float, float], list[Line]],
+) -> None:
+    lines = runs(0.0, 0.004)
+    assert noise_of(lines, STARTS, "ours", None).start == pytest.approx(0.1, rel=0.1)
+    assert noise_of(lines, STARTS, "ours", "none").start < 0.0015
+
+
+def test_rounding_is_the_deviation_of_one_run() -> None:
+    rng = np.random.default_rng(1)
+    pairs = rng.normal(0.4, 0.002, (500, 2))
+    ours, theirs = ([line("none", n, ap) for n, ap in enumerate(row)] for row in pairs.T)
+    assert rounding(ours, theirs, "none") == pytest.approx(0.002, rel=0.1)
+
+
+def test_images_widen_the_interval_of_runs() -> None:
+    """Runs that agree to the last digit say nothing of other images: these have their own error."""
+    tenths = [0.40 + 0.001 * n for n in range(10)]
+    lines = [line("none", seed, 0.4, [0.4] * 10) for seed in range(5)]
+    lines += [line("ours", seed, 0.41, tenths) for seed in range(5)]
+    found = difference_on_images(lines, "ours", "none")
+    of_images = math.sqrt(0.9 * sum((x - np.mean(tenths)) ** 2 for x in tenths))
+    assert found.error == pytest.approx(of_images)
+    assert found.high - found.mean == pytest.approx(2.776 * of_images, rel=1e-3)  # t, 4 degrees
