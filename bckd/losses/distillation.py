@@ -31,7 +31,7 @@ from bckd.losses.rows import Rows
 from bckd.structures import Assignment, DenseOutput, Level
 from bckd.system.errors import InputError
 
-SoftmaxPlaces = Literal["all", "positives", "background"]
+Places = Literal["all", "positives", "background"]
 
 
 def binary_classification(
@@ -41,6 +41,7 @@ def binary_classification(
     *,
     beta: float = 1.0,
     detach_weight: bool = False,
+    places: Places = "all",
     gate_levels: bool = True,
 ) -> Tensor:
     """L_cls: each class map distilled as a binary classification.
@@ -55,6 +56,8 @@ def binary_classification(
         beta: exponent of the weight; 0 is plain BCE.
         detach_weight: the weight is a constant (the paper's reading); the
             official code lets the gradient flow through p_s in it.
+        places: all valid locations (paper and official code), the positives alone, or all
+            but the positives.
         gate_levels: leave out every level on which the image's group (see `bckd.groups`)
             has no positive (official code); False takes all valid locations (paper).
 
@@ -67,7 +70,7 @@ def binary_classification(
     if detach_weight:
         weight = weight.detach()
     bce = torch.addcmul(student.background_bce, target, student.cls_logits, value=-1)
-    per_location = (weight * bce).sum(dim=-1)  # (N, A)
+    per_location = _at((weight * bce).sum(dim=-1), places, assignment)  # (N, A)
     return _per_positive(per_location, assignment, student, gate_levels)
 
 
@@ -117,7 +120,7 @@ def softmax_classification(
     assignment: Assignment,
     *,
     temperature: float = 2.0,
-    places: SoftmaxPlaces = "all",
+    places: Places = "all",
     gate_levels: bool = True,
 ) -> Tensor:
     """Softmax distillation of the class logits: the baseline whose protocol differs.
@@ -137,10 +140,7 @@ def softmax_classification(
     """
     check_comparable(student, teacher)
     divergence = _softened_kl(student.cls_logits, teacher.cls_logits, temperature)
-    if places == "positives":
-        divergence = divergence * assignment.positive
-    elif places == "background":
-        divergence = divergence * ~assignment.positive
+    divergence = _at(divergence, places, assignment)
     return _per_positive(divergence, assignment, student, gate_levels)
 
 
@@ -236,6 +236,13 @@ def _softened_kl(student: Tensor, teacher: Tensor, temperature: float) -> Tensor
     target = (teacher.detach() / temperature).softmax(dim=-1)
     log_student = (student / temperature).log_softmax(dim=-1)
     return F.kl_div(log_student, target, reduction="none").mean(dim=-1) * temperature**2
+
+
+def _at(values: Tensor, places: Places, assignment: Assignment) -> Tensor:
+    """Values (N, A), 0 at other locations."""
+    if places == "all":
+        return values
+    return values * (assignment.positive if places == "positives" else ~assignment.positive)
 
 
 def _places(assignment: Assignment, student: DenseOutput, gate_levels: bool) -> Tensor:

@@ -7,7 +7,7 @@ from typing import Literal
 
 from bckd.assigners import Crowd, RegionKind
 from bckd.geometry import IoUKind
-from bckd.losses.distillation import SoftmaxPlaces
+from bckd.losses.distillation import Places
 from bckd.system.values import Fraction, PositiveOrZero, Scale
 
 Divisor = Literal["gfl", "bckd"]
@@ -25,13 +25,15 @@ class LossOptions:
     """exponent of the weight |p_t - p_s| in L_cls"""
     binary_detach: bool = False
     """the weight in L_cls is a constant (paper: True)"""
+    binary_places: Places = "all"
+    """L_cls at all valid locations, at positives alone, or at all others"""
     iou_kind: IoUKind = "giou"
     """similarity of boxes in L_loc (paper: iou)"""
     iou_weighting: Literal["gap", "teacher"] = "gap"
     """weight of a location in L_loc: max_j |p_t - p_s|, or max_j p_t"""
     softmax_temperature: Scale = 2.0
     """T of softmax distillation"""
-    softmax_places: SoftmaxPlaces = "all"
+    softmax_places: Places = "all"
     """softmax distillation at all valid locations, at positives alone, or at all others"""
     softmax_until: Fraction = 1.0
     """softmax distillation stops at this fraction of the run"""

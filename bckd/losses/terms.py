@@ -81,6 +81,7 @@ TERMS: dict[str, Term] = {
             binary_classification,
             beta="binary_beta",
             detach_weight="binary_detach",
+            places="binary_places",
             gate_levels="gate_levels",
         ),
         weight=1.0,

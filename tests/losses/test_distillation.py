@@ -165,6 +165,20 @@ class TestByHand:
         found = binary_classification(case.student, case.teacher, assignment, beta=beta)
         assert found.item() == pytest.approx(expected / count, rel=1e-5)
 
+    @pytest.mark.parametrize(
+        ("places", "rows"), [("positives", slice(1)), ("background", slice(1, None))]
+    )
+    def test_binary_classification_at_some_places(
+        self, case: Case, places: str, rows: slice
+    ) -> None:
+        expected = sum(
+            abs(t - s) * -(t * math.log(s) + (1 - t) * math.log(1 - s))
+            for row_s, row_t in list(zip(*self.scores(), strict=True))[rows]
+            for s, t in zip(row_s, row_t, strict=True)
+        )
+        found = binary_classification(*case, places=places)
+        assert found.item() == pytest.approx(expected, rel=1e-5)
+
     @pytest.mark.parametrize("detach_weight", [False, True])
     def test_gradient_of_binary_classification(self, case: Case, detach_weight: bool) -> None:
         expected = []
