@@ -14,14 +14,21 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from bckd.losses.dist import relations
 from bckd.losses.distillation import (
     binary_classification,
     iou_localisation,
     localisation_distribution,
     softmax_classification,
 )
+from bckd.losses.features.cwd import ChannelWise
+from bckd.losses.features.fgd import FocalAndGlobal
+from bckd.losses.features.fitnet import FitNet
+from bckd.losses.features.mgd import MaskedGeneration
+from bckd.losses.features.pkd import Pearson
 from bckd.losses.needs import NEEDS, Need, TermFunction, needs
 from bckd.losses.options import LossOptions
+from bckd.losses.yolov6 import softmax_of_scores
 from bckd.structures import Assignment, Batch, DenseOutput
 
 __all__ = ["NEEDS", "TERMS", "Need", "Term", "TermFunction", "needs"]
@@ -73,6 +80,10 @@ def _of_pair(function: Callable[..., Tensor], **options: str) -> Callable[[LossO
     return make
 
 
+def _on_maps(title: str, text: str, module: type[nn.Module]) -> Term:
+    return Term(title, text, module=module, needs=("features",))
+
+
 TERMS: dict[str, Term] = {
     "binary": Term(
         "L_cls (binary)",
@@ -118,5 +129,24 @@ TERMS: dict[str, Term] = {
         "LD on the valuable localisation region",
         _of_pair(partial(localisation_distribution, places="region"), temperature="ld_temperature"),
         needs=("distributions", "region"),
+    ),
+    "dist": Term(
+        "DIST (correlation)",
+        "DIST: correlation of scores over classes, and over locations",
+        _of_pair(relations),
+    ),
+    "yolov6": Term(
+        "YOLOv6's softmax",
+        "YOLOv6's self-distillation: a softmax over sigmoid scores at T 20, without a divisor",
+        _of_pair(softmax_of_scores),
+    ),
+    "fitnet": _on_maps("FitNet", "FitNets: the squared gap of the pyramids' maps", FitNet),
+    "cwd": _on_maps("CWD", "CWD: each channel's map as a distribution over cells", ChannelWise),
+    "pkd": _on_maps("PKD", "PKD: the squared gap of maps of mean 0 and deviation 1", Pearson),
+    "mgd": _on_maps(
+        "MGD", "MGD: the teacher's maps, generated of the student's masked ones", MaskedGeneration
+    ),
+    "fgd": _on_maps(
+        "FGD", "FGD: maps of objects and background apart, by attention", FocalAndGlobal
     ),
 }
