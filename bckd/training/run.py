@@ -254,7 +254,7 @@ class Run:
         steers = self.steering is not None and self.steering.measures(step)
         if not (told or steers):
             return {}
-        # In fp16 gradients are those of a scaled loss, or small ones would be 0; shares are as ever.
+        # Of a loss scaled for fp16, or small gradients would be 0; shares are the same.
         scaled = {name: self.scaler.scale(x) for name, x in weighted.items()}
         found = flat_gradients if said is None else said.gradients
         pull = pull_of_terms(scaled, pulled_parameters(self.student), found)
