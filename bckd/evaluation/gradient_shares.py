@@ -73,7 +73,7 @@ def parts_of_gradient(sizes: dict[str, dict[str, float]]) -> dict[str, float]:
     return {name: size / whole for name, size in of_term.items()} if whole > 0 else {}
 
 
-def pulled_parameters(student: nn.Module) -> list[Tensor]:
+def pulled_parameters(student: nn.Module) -> list[nn.Parameter]:
     """The parameters that every term can move: those that learn and are no part of a `head`.
 
     The head's own are left out, as no term of features reaches them, and as the bias of the class

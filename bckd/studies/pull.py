@@ -112,6 +112,8 @@ def pull_of_method(
         teacher_precision=None,
         compile=False,
     )
+    if recipe.teacher is None:
+        raise InputError("teacher is None; expected the weights of one, to distil from")
     recipe = changed(recipe, method.changes)
     recipe = replace(recipe, losses=replace(recipe.losses, softmax_until=1.0, binary_from=0.0))
     sums = {True: 0.0, False: 0.0}  # of losses from labels, and of the others
@@ -133,8 +135,7 @@ def _pulls(recipe: Recipe, batches: int) -> Iterator[tuple[set[str], dict[str, T
     student = build_student(recipe, names, dispensable=unlearnt).to(device)
     teacher = load_teacher(recipe, names, device, unlearnt, student.strides)
     own = build_own_terms(recipe, student, teacher, None, training).to(device)
-    if teacher is None:
-        raise InputError("teacher is None; expected the weights of one, to distil from")
+    assert teacher is not None  # as checked before
     teaching = ready_teacher(teacher.detector, recipe)
     supervision, parameters = supervision_of(student, recipe), pulled_parameters(student)
     weights = term_weights(recipe, supervision, 0)
