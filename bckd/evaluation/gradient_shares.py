@@ -1,11 +1,22 @@
-"""How much each loss term pulls at the class logits of objects and of background."""
+"""How much each loss term pulls: at the class logits, by place, and at the student as a whole.
+
+Only terms that look at the class logits have a gradient there. What all terms share, those of
+features and boxes too, are the parameters in front of the head: `pull_of_terms` measures these.
+"""
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from math import inf
 
+import torch
+from torch import Tensor, nn
+
+from bckd.system.distributed import mean_over_processes
 from bckd.system.errors import InputError
+
+# The flat gradient of each of some scalars on some parameters, one after the other.
+Gradients = Callable[[Sequence[Tensor], Sequence[Tensor]], Iterable[Tensor]]
 
 
 def gradient_shares(
@@ -60,3 +71,76 @@ def parts_of_gradient(sizes: dict[str, dict[str, float]]) -> dict[str, float]:
     of_term = {name: sum(places.values()) for name, places in sizes.items()}
     whole = sum(of_term.values())
     return {name: size / whole for name, size in of_term.items()} if whole > 0 else {}
+
+
+def pulled_parameters(student: nn.Module) -> list[nn.Parameter]:
+    """The parameters that every term can move: those that learn and are no part of a `head`.
+
+    The head's own are left out, as no term of features reaches them, and as the bias of the class
+    logits, one number a class, would outweigh all others. Of a student that has nothing else, or
+    calls nothing its head, they are all that learn.
+    """
+    learning = {name: x for name, x in student.named_parameters() if x.requires_grad}
+    front = [x for name, x in learning.items() if "head" not in name.split(".")]
+    return front or [*learning.values()]
+
+
+def flat_gradients(terms: Sequence[Tensor], parameters: Sequence[Tensor]) -> Iterator[Tensor]:
+    """Each scalar's gradient on the parameters as one vector; the graph stays."""
+    for term in terms:
+        yield flat_gradient([term], parameters)
+
+
+def flat_gradient(
+    outputs: Sequence[Tensor],
+    parameters: Sequence[Tensor],
+    gradients: Sequence[Tensor] | None = None,
+) -> Tensor:
+    """The gradient on all parameters as one vector, 0 where there is none.
+
+    Args:
+        outputs: scalars, or any tensors whose own gradients are given.
+
+    Returns:
+        float32, as long as all parameters together. The graph stays, no `.grad` changes.
+    """
+    found: Sequence[Tensor | None] = [None] * len(parameters)
+    if outputs and all(x.requires_grad for x in outputs):
+        found = torch.autograd.grad(
+            outputs, parameters, gradients, retain_graph=True, allow_unused=True
+        )
+    pairs = zip(parameters, found, strict=True)
+    return torch.cat([(torch.zeros_like(x) if g is None else g).reshape(-1) for x, g in pairs])
+
+
+def pull_of_terms(
+    weighted: dict[str, Tensor],
+    parameters: Sequence[Tensor],
+    gradients: Gradients = flat_gradients,
+) -> dict[str, Tensor]:
+    """The L2 norm of each loss term's gradient on the parameters; all processes take part.
+
+    It is that of all processes' images, on any number of processes, and the host waits for
+    nothing. It costs a backward pass a term.
+
+    Args:
+        weighted: scalar terms by name, weights applied.
+        parameters: see `pulled_parameters`.
+        gradients: how a term's gradient is found.
+
+    Returns:
+        Scalars by the terms' names, 0 of a term that reaches none of the parameters.
+    """
+    found = gradients([*weighted.values()], parameters)
+    pairs = zip(weighted, found, strict=True)
+    return {name: mean_over_processes(gradient).norm() for name, gradient in pairs}
+
+
+def shares_of_pull(pull: dict[str, Tensor]) -> dict[str, float]:
+    """Each term's part of the sum of all pulls; the host waits for it.
+
+    Empty where nothing pulls, or a pull is no finite number.
+    """
+    sizes = torch.stack([*pull.values()]).tolist() if pull else []
+    whole = sum(sizes)
+    return dict(zip(pull, (x / whole for x in sizes), strict=True)) if 0 < whole < inf else {}

@@ -145,6 +145,13 @@ class Recipe:
     ] = ()
     """a distillation term of your own: a function, or a module's class, in an importable module
     or a file, with its weight (my_losses:pearson=1.0); may be given again"""
+    shares: Annotated[
+        tuple[str, ...],
+        tyro.conf.arg(name="share", metavar="NAME=SHARE"),
+        tyro.conf.UseAppendAction,
+    ] = ()
+    """a distillation term whose weight is steered, from its own on, so that its gradient is that
+    part of the whole one (binary=0.3); may be given again"""
     losses: LossOptions = field(default_factory=LossOptions)
     optimisation: Optimisation = field(default_factory=Optimisation)
     teacher: Place | None = None
@@ -197,7 +204,8 @@ class Recipe:
     log_every: Count = 20
     """steps between two lines of the log"""
     log_gradients: bool = False
-    """log each term's gradient on the class logits, at positives and elsewhere"""
+    """log each term's gradient on the class logits, at positives and elsewhere, and its share of
+    the pull at all that lies in front of the head"""
     checkpoint_every: Count = 500
     """steps between two resume states"""
     evaluate_every: Count | None = None

@@ -118,11 +118,19 @@ def published_changes(study: Study, cell: Cell) -> dict[str, Any]:
 
 
 def _gradients(recipe: Recipe, records: int = 10) -> list[dict[str, Any]]:
-    """At most `records` of the log's records of the gradient, evenly spaced, the last included."""
+    """At most `records` of the log's records of the gradient, evenly spaced, the last included.
+
+    Each has the "step", the "gradients" on the class logits and, but for runs of earlier versions,
+    each term's share of the "pull".
+    """
     log = [record for record in read_log(recipe.out) if "gradients" in record]
     count = min(records, len(log))
     kept = [log[(n + 1) * len(log) // count - 1] for n in range(count)]
-    return [{"step": x["step"], "gradients": _rounded(x["gradients"])} for x in kept]
+    names = ("gradients", "pull")
+    return [
+        {"step": x["step"], **{name: _rounded(x[name]) for name in names if name in x}}
+        for x in kept
+    ]
 
 
 def _rounded(value: Any) -> Any:

@@ -10,7 +10,7 @@ activations are those of one part.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any
@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from bckd.evaluation.gradient_shares import flat_gradient
 from bckd.models.grouped import at_levels, joined, statistics_kept
 from bckd.recipes import Recipe
 from bckd.structures import Batch, DenseOutput
@@ -56,15 +57,44 @@ class InParts:
 
     def backward(self) -> None:
         """Add the gradient of the weights to theirs, from that of `output`."""
-        size = len(self.batch.pixels) // self._count
+        whole = [x.grad for x in _tensors(self.output)]
         for number, part in enumerate(self.batch.parts(self._count)):
-            rows = slice(number * size, (number + 1) * size)
-            with self._alone(number):
-                said = at_levels(self._answer(number, part), self.output.locations.levels)
-                pairs = zip(_tensors(said), _tensors(self.output), strict=True)
-                gradients = [(x, y.grad) for x, y in pairs if x.requires_grad]
-                known = [(x, y[rows]) for x, y in gradients if y is not None]
-                torch.autograd.backward([x for x, _ in known], [y for _, y in known])
+            # Until the last part, processes keep their gradients to themselves.
+            with nullcontext() if number == self._count - 1 else self._alone():
+                said = self._said_again(number, part)
+                torch.autograd.backward(*self._of_part(said, whole, number))
+
+    def gradients(self, terms: Sequence[Tensor], parameters: Sequence[Tensor]) -> list[Tensor]:
+        """Each term's gradient on parameters, flat, this process's own; for a forward pass more.
+
+        Nothing is added to any `.grad`, and running statistics stay.
+
+        Args:
+            terms: scalars, made of `output`.
+        """
+        leaves = _tensors(self.output)
+        wholes = [_gradients_on(leaves, term) for term in terms]
+        found = [torch.zeros((), device=x.device) for x in terms]
+        with statistics_kept(self.network), self._alone():
+            for number, part in enumerate(self.batch.parts(self._count)):
+                said = self._said_again(number, part)
+                for n, whole in enumerate(wholes):
+                    outputs, given = self._of_part(said, whole, number)
+                    found[n] = found[n] + flat_gradient(outputs, parameters, given)
+        return found
+
+    def _said_again(self, number: int, part: Batch) -> list[Tensor]:
+        return _tensors(at_levels(self._answer(number, part), self.output.locations.levels))
+
+    def _of_part(
+        self, said: list[Tensor], whole: Sequence[Tensor | None], number: int
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """What a part says that has a gradient, and its rows of that gradient."""
+        size = len(self.batch.pixels) // self._count
+        rows = slice(number * size, (number + 1) * size)
+        pairs = zip(said, whole, strict=True)
+        known = [(x, y[rows]) for x, y in pairs if x.requires_grad and y is not None]
+        return [x for x, _ in known], [y for _, y in known]
 
     @property
     def _count(self) -> int:
@@ -75,13 +105,18 @@ class InParts:
         share = (number, self._count)
         return answer(self.network, part, self.recipe, self.autocast, share)
 
-    def _alone(self, number: int) -> AbstractContextManager[None]:
-        """Until the last part, processes keep their gradients to themselves."""
+    def _alone(self) -> AbstractContextManager[None]:
+        """Processes keep their gradients to themselves."""
         network = getattr(self.network, "_orig_mod", self.network)  # of one that is compiled
-        last = number == self._count - 1
-        if last or not isinstance(network, DistributedDataParallel):
+        if not isinstance(network, DistributedDataParallel):
             return nullcontext()
         return network.no_sync()
+
+
+def _gradients_on(leaves: list[Tensor], term: Tensor) -> Sequence[Tensor | None]:
+    if not term.requires_grad:
+        return [None] * len(leaves)
+    return torch.autograd.grad(term, leaves, retain_graph=True, allow_unused=True)
 
 
 def _leaf(value: Tensor) -> Tensor:

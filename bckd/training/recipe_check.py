@@ -12,6 +12,7 @@ from bckd.recipes import DataConfig, Recipe
 from bckd.system.errors import InputError
 from bckd.system.values import from_plain, to_plain
 from bckd.training.own_terms import named_terms
+from bckd.training.steering import named_shares
 from bckd.zoo.torchvision_detectors import FAMILIES
 
 
@@ -79,6 +80,8 @@ def _check_losses(recipe: Recipe, taught: bool) -> None:
     own = named_terms(recipe.terms)
     unused = own and not taught
     require(not unused, "terms", recipe.terms, "a teacher beside it")
+    steered = named_shares(recipe)
+    require(taught or not steered, "shares", recipe.shares, "a teacher beside it")
     if not (taught and distils(recipe)):
         learns = any(getattr(weights, name) for name in HEADS[head].terms)
         names = ", ".join(HEADS[head].terms)

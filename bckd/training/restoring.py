@@ -27,11 +27,13 @@ def restore(
     optimizer: torch.optim.Optimizer,
     scaler: torch.amp.GradScaler,
     averaged: DenseDetector | None = None,
+    steering: nn.Module | None = None,
 ) -> None:
     """Put what a resume state holds back into the detector, terms, optimiser and loss scale.
 
     Args:
         averaged: the detector with averaged weights, where the run has one.
+        steering: where the run steers weights.
 
     Raises:
         InputError: a tensor or number is missing, unknown or of another shape.
@@ -41,6 +43,8 @@ def restore(
     fill(terms, kept["terms"], str(state.path), "holds other terms")
     if averaged is not None:
         load_strictly(averaged, kept["averaged"], state.path)
+    if steering is not None:
+        fill(steering, kept["steering"], str(state.path), "steers other terms")
     _restore_scale(state, scaler)
     learning = learning_parameters(detector, terms)
     buffers = _by_parameter(kept["optimizer"], learning)
@@ -57,6 +61,7 @@ def _by_owner(tensors: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:
         "terms": {},
         "optimizer": {},
         "averaged": {},
+        "steering": {},
     }
     for name, value in tensors.items():
         owner, _, rest = name.partition("/")

@@ -49,8 +49,8 @@ class ResumeState:
     Attributes:
         path: the file.
         tensors: the student's, as `model/NAME`, those of terms of one's own that learn, as
-            `terms/NAME`, the optimiser's, as `optimizer/PARAMETER/NAME`, and those of an average
-            over the student's, as `averaged/NAME`.
+            `terms/NAME`, the optimiser's, as `optimizer/PARAMETER/NAME`, those of an average over
+            the student's, as `averaged/NAME`, and those of steered weights, as `steering/NAME`.
         step, seconds: how many steps it has made, and how long it trained.
         recipe: the run's, as plain JSON values.
         scaler: state of the loss scale of fp16.
@@ -81,16 +81,20 @@ def save_state(
     seconds: float,
     window: HeldWindow,
     averaged: DenseDetector | None = None,
+    steering: nn.Module | None = None,
 ) -> None:
     """Write the resume state of a run into its folder; atomically. The one before it is kept.
 
     Args:
         terms: of the recipe's own; without parameters where none of them learns.
         averaged: the student with averaged weights, where there is one.
+        steering: where weights are steered.
     """
     tensors = {MODEL + name: value for name, value in detector.state_dict().items()}
     if averaged is not None:
         tensors |= {AVERAGED + name: value for name, value in averaged.state_dict().items()}
+    if steering is not None:
+        tensors |= {f"steering/{name}": value for name, value in steering.state_dict().items()}
     tensors |= {f"terms/{name}": value for name, value in terms.state_dict().items()}
     for name, parameter in learning_parameters(detector, terms).items():
         for key, value in optimizer.state.get(parameter, {}).items():

@@ -21,7 +21,14 @@ from tqdm.auto import tqdm
 
 from bckd.datasets.coco import CocoDataset
 from bckd.evaluation.average_precision import Metrics, evaluate
-from bckd.evaluation.gradient_shares import gradient_shares, parts_of_gradient
+from bckd.evaluation.gradient_shares import (
+    flat_gradients,
+    gradient_shares,
+    parts_of_gradient,
+    pull_of_terms,
+    pulled_parameters,
+    shares_of_pull,
+)
 from bckd.models.dense import DenseDetector
 from bckd.recipes import Recipe
 from bckd.reports.page import duration
@@ -55,6 +62,7 @@ from bckd.training.own_terms import OwnTerms
 from bckd.training.resume_state import save_state
 from bckd.training.run_log import NoLog, RunLog, read_log
 from bckd.training.schedule import learning_rate, set_learning_rate
+from bckd.training.steering import Steering
 from bckd.training.terms import Terms, compute_terms, supervision_of, term_weights, weights_at
 from bckd.training.unreadable import Unreadable
 from bckd.zoo.checkpoints import save_detector
@@ -75,6 +83,7 @@ class Run:
         averaged: the average over the student's weights, where the recipe asks for one.
         report: the page of the run; None where another process writes it, or nobody.
         origin: how the student is being made, for its file; None: nothing is said of it.
+        steering: of weights that are no constants; None: all are.
     """
 
     recipe: Recipe
@@ -93,6 +102,7 @@ class Run:
     averaged: AveragedStudent | None = None
     report: LiveReport | None = None
     origin: Made | None = None
+    steering: Steering | None = None
     told_anywhere: Anywhere = field(default_factory=Anywhere)
 
     def __post_init__(self) -> None:
@@ -210,7 +220,9 @@ class Run:
         output = None if said is None else said.output
         terms = compute_terms(network, self.teaching, batch, recipe, weights, autocast, own, output)
         supervision = supervision_of(self.student, recipe)
-        factors = term_weights(recipe, supervision, step)
+        factors: dict[str, Any] = {**term_weights(recipe, supervision, step)}
+        if self.steering is not None:
+            factors = self.steering.weights(factors)
         check_weighted(terms.values, factors)
         weighted = {name: factors[name] * x for name, x in terms.values.items()}
         total = torch.stack(list(weighted.values())).sum()
@@ -218,15 +230,37 @@ class Run:
         self.first_step.add(weighted, supervision.terms, step)
         ends = self.told_anywhere.after_a_step(self.told.told is not None, total.device)
         logs = (step + 1) % recipe.log_every == 0 or step + 1 == recipe.steps
-        gradients = _gradients(weighted, terms) if logs and recipe.log_gradients else {}
+        measured = self._measure(weighted, terms, said, step, logs)
         rate = learning_rate(recipe.optimisation, step, recipe.steps, recipe.batch_size)
         set_learning_rate(self.optimizer, rate)
         self._update(total, said)
         self.window.add(terms.values, weighted, len(batch.pixels))
         bar.update()
         if logs:
-            self._log_window(step, {**gradients, "learning_rate": rate}, bar)
+            steered = {} if self.steering is None else {"steering": self.steering.told(factors)}
+            self._log_window(step, {**measured, **steered, "learning_rate": rate}, bar)
         return ends
+
+    def _measure(
+        self,
+        weighted: dict[str, Tensor],
+        terms: Terms,
+        said: InParts | None,
+        step: int,
+        logs: bool,
+    ) -> dict[str, Any]:
+        """What the log says of gradients, where it does; weights are steered by them."""
+        told = logs and self.recipe.log_gradients
+        steers = self.steering is not None and self.steering.measures(step)
+        if not (told or steers):
+            return {}
+        # Of a loss scaled for fp16, or small gradients would be 0; shares are the same.
+        scaled = {name: self.scaler.scale(x) for name, x in weighted.items()}
+        found = flat_gradients if said is None else said.gradients
+        pull = pull_of_terms(scaled, pulled_parameters(self.student), found)
+        if self.steering is not None and steers:
+            self.steering.update(pull)
+        return {**_gradients(weighted, terms), "pull": shares_of_pull(pull)} if told else {}
 
     def _update(self, total: Tensor, said: InParts | None) -> None:
         """A step of the optimiser; in fp16 by a scaled loss, left out where gradients overflow."""
@@ -285,7 +319,8 @@ class Run:
         if is_first():
             parts = (self.student, self.terms, self.optimizer, self.scaler)
             average = None if self.averaged is None else self.averaged.detector
-            save_state(self.recipe, self.contents, *parts, done, self.seconds, window, average)
+            whole = (*parts, done, self.seconds, window, average, self.steering)
+            save_state(self.recipe, self.contents, *whole)
 
     def _evaluates(self, done: int) -> bool:
         every = self.recipe.evaluate_every

@@ -62,6 +62,7 @@ from bckd.training.run_log import NoLog, RunLog
 from bckd.training.schedule import build_optimizer, tell_warm_up
 from bckd.training.settling import settled
 from bckd.training.start_told import tell_advice, tell_start
+from bckd.training.steering import steering_of
 from bckd.training.student import build_student, with_normalisation_of
 from bckd.training.teacher import load_teacher, needs_features, teaching_of
 from bckd.zoo.checkpoints import Checkpoint
@@ -106,8 +107,8 @@ def train(
     rounding: what the official code asks of the images of one GPU goes by
     `recipe.images_per_group`, not by processes (see `bckd.groups`). But for two things: without
     `images_per_group` a BatchNorm that learns takes its statistics over the images of a process,
-    and Swin's stochastic depth is random in each process. `log_gradients` logs the gradients of
-    the first one's images.
+    and Swin's stochastic depth is random in each process. `log_gradients` logs the gradients on
+    the class logits of the first one's images, and the pull of all.
 
     Args:
         recipe: the whole configuration.
@@ -196,11 +197,14 @@ def _train(
     halves = autocast_type(recipe.precision, device, student) is torch.float16
     scaler = torch.amp.GradScaler(device.type, enabled=halves)
     average = averaged(student, recipe)
+    steering = steering_of(recipe)
+    if steering is not None:
+        steering = steering.to(device)
     window, first, seconds = LossWindow(), 0, 0.0
     if state is not None:
         tell_other_processes(state, recipe, student)
         averaging = None if average is None else average.detector
-        restore(state, student, terms, optimizer, scaler, averaging)
+        restore(state, student, terms, optimizer, scaler, averaging, steering)
         window.take(state.window, device)
         first, seconds = state.step, state.seconds
         if is_first():
@@ -217,7 +221,7 @@ def _train(
     ):
         parts = (student, terms, teaching, optimizer, scaler, validation)
         origin = origin_of(recipe, contents, training, validation, student) if is_first() else None
-        told_of = (average, report, origin)
+        told_of = (average, report, origin, steering)
         run = Run(recipe, contents, *parts, log, window, told, progress, seconds, *told_of)
         steps = run.train(loaded, first)
         seconds = run.seconds

@@ -1,4 +1,4 @@
-"""How much each loss term pulls at the class logits."""
+"""How much each loss term pulls at the class logits, and at the student."""
 
 from __future__ import annotations
 
@@ -9,7 +9,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from bckd.evaluation.gradient_shares import gradient_shares
+from bckd.evaluation.gradient_shares import (
+    gradient_shares,
+    pull_of_terms,
+    pulled_parameters,
+    shares_of_pull,
+)
 from bckd.losses import binary_classification, iou_localisation
 from bckd.models.detector import Detector
 from bckd.models.heads.gfl import gfl_losses
@@ -119,3 +124,55 @@ class TestBadInput:
         positive, valid = places
         with pytest.raises(InputError, match=r"valid has shape \(2, 3\); expected \(2, 5\)"):
             gradient_shares({"sum": logits.sum()}, logits, positive, valid[:, :3])
+
+
+class TestPull:
+    """What all terms have: the gradient on the parameters in front of the head."""
+
+    def terms(self, student: Detector, teacher: Detector, assignment_of: Make) -> dict[str, Tensor]:
+        images = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(3))
+        output, target = student(images), teacher(images)
+        assignment = assignment_of(output, {(0, 3): 1, (1, 11): 2})
+        maps = zip(output.features, target.features, strict=True)
+        return {
+            **gfl_losses(output, assignment),
+            "iou": 4 * iou_localisation(output, target, assignment),
+            "features": sum((x - y).square().mean() for x, y in maps),
+            "of the head": student.head.cls.bias.square().sum(),
+            "constant": torch.tensor(2.0),
+        }
+
+    def test_it_is_the_norm_of_each_term_alone(
+        self, tiny_detector: Callable[..., Detector], assignment_of: Make
+    ) -> None:
+        student, teacher = tiny_detector(seed=1), tiny_detector(seed=2).requires_grad_(False)
+        terms = self.terms(student, teacher, assignment_of)
+        pull = pull_of_terms(terms, pulled_parameters(student))
+        assert all(parameter.grad is None for parameter in student.parameters())
+        assert pull.keys() == terms.keys()
+        assert pull["of the head"] == pull["constant"] == 0
+        for name in ("qfl", "dfl", "giou", "iou", "features"):
+            student.zero_grad()
+            self.terms(student, teacher, assignment_of)[name].backward()
+            parts = (student.backbone, student.neck)
+            squares = [x.grad.square().sum() for part in parts for x in part.parameters()]
+            assert pull[name] > 0
+            torch.testing.assert_close(pull[name], torch.stack(squares).sum().sqrt())
+        shares = shares_of_pull(pull)
+        assert sum(shares.values()) == pytest.approx(1)
+        whole = sum(float(x) for x in pull.values())
+        assert shares["iou"] == pytest.approx(float(pull["iou"]) / whole)
+
+    def test_of_a_student_without_a_head_all_that_learns_counts(self) -> None:
+        layer = torch.nn.Linear(2, 1)
+        layer.bias.requires_grad_(False)
+        (weight,) = pulled_parameters(layer)
+        assert weight is layer.weight
+        head = torch.nn.ModuleDict({"head": layer})
+        assert pulled_parameters(head) == [layer.weight]
+        both = torch.nn.ModuleDict({"head": layer, "body": torch.nn.Linear(2, 2)})
+        assert len(pulled_parameters(both)) == 2
+
+    @pytest.mark.parametrize("sizes", [[], [0.0], [1.0, float("nan")], [1.0, float("inf")]])
+    def test_shares_of_nothing(self, sizes: list[float]) -> None:
+        assert shares_of_pull({str(n): torch.tensor(x) for n, x in enumerate(sizes)}) == {}

@@ -22,3 +22,12 @@ def test_gradients_of_the_whole_run_are_kept(
     assert [record["step"] for record in found] == kept
     last = found[-1]["gradients"]["qfl"]["foreground"]
     assert last == float(f"{kept[-1] + 1 / 3:.4g}")
+
+
+def test_the_pull_is_kept_where_the_log_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Logs of earlier versions have none."""
+    old = {"step": 0, "gradients": {"qfl": {"foreground": 1.0}}}
+    new = {**old, "step": 1, "pull": {"qfl": 2 / 3, "iou": 1 / 3}}
+    monkeypatch.setattr(cells, "read_log", lambda out: [old, new])
+    found = cells._gradients(replace(PRESETS["scenes"][1]))
+    assert found == [old, {**new, "pull": {"qfl": 0.6667, "iou": 0.3333}}]

@@ -78,6 +78,8 @@ class TestCell:
         assert record["step"] == 0
         assert {"qfl", "binary"} == set(record["gradients"])
         assert record["gradients"]["binary"]["background"] > 0
+        assert {"qfl", "dfl", "giou", "binary", "iou"} == set(record["pull"])
+        assert sum(record["pull"].values()) == pytest.approx(1, abs=1e-3)
 
     def test_a_run_that_diverges_is_a_line_too(self, study: Study, tmp_path: Path) -> None:
         fast = replace(study.base.optimisation, learning_rate=1e30, warmup_steps=0)

@@ -24,6 +24,7 @@ from torch._subclasses.fake_tensor import (
 )
 from torch.overrides import TorchFunctionMode
 
+from bckd.evaluation.gradient_shares import pull_of_terms
 from bckd.models.dense import DenseDetector
 from bckd.models.detector import Detector, DetectorConfig
 from bckd.normalisation import CAFFE, IMAGENET
@@ -35,6 +36,7 @@ from bckd.training.accumulating import InParts
 from bckd.training.averaging import AveragedStudent
 from bckd.training.loss_window import LossWindow
 from bckd.training.schedule import build_optimizer, set_learning_rate
+from bckd.training.steering import Steering
 from bckd.training.terms import compute_terms
 from bckd.zoo.nanodet import NanoDet
 from bckd.zoo.torchvision_detectors import TorchvisionDetector
@@ -198,6 +200,19 @@ def test_a_step_in_parts_never_waits(tiny_recipe: Recipe, fake: FakeTensorMode) 
         terms = compute_terms(student, None, batch, recipe, recipe.weights, output=said.output)
     assert {value.device.type for value in terms.values.values()} == {"cuda"}
     assert said.output.cls_logits.is_leaf and said.output.cls_logits.requires_grad
+
+
+def test_steered_weights_never_wait(fake: FakeTensorMode) -> None:
+    """What is made of the gradients, which take autograd's engine."""
+    steering = placed(lambda: Steering({"binary": 0.3, "iou": 0.2}), "cuda", real=False)
+    gradients = torch.zeros(4, 5, device="cuda").unbind()
+    terms = dict(zip(("qfl", "giou", "binary", "iou"), gradients, strict=True))
+    with NoCopies():
+        pull = pull_of_terms(terms, (), lambda found, parameters: found)
+        steering.update(pull)
+        weights = steering.weights({"qfl": 1.0, "binary": 1.0, "iou": 4.0})
+        total = weights["qfl"] * pull["qfl"] + weights["iou"] * pull["iou"]
+    assert total.device.type == weights["binary"].device.type == "cuda"
 
 
 def test_a_tensor_left_on_the_host_is_seen(tiny_recipe: Recipe, fake: FakeTensorMode) -> None:

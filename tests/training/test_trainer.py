@@ -849,6 +849,8 @@ class TestGradientLog:
         for line in step_lines(logged.out):
             assert set(line["gradients"]) == {"qfl", "binary"}
             assert line["gradients"]["qfl"]["background"] > 0
+            assert set(line["pull"]) == {*SUPERVISED, "binary", "iou"}
+            assert sum(line["pull"].values()) == pytest.approx(1)
 
 
 class TestNonFinite:
