@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from bckd.structures import GroundTruth, Level
@@ -33,7 +34,7 @@ class ObjectCells:
         """(N, H, W) 1 over the count of cells of the object there, the smallest; 0 outside all."""
         each = self.inside / self.counts[..., None, None]
         # A batch may have no object at all: then there is no row to take the largest of.
-        return torch.cat([torch.zeros_like(each[:, :1]), each], dim=1).amax(dim=1)
+        return F.pad(each, (0, 0, 0, 0, 0, 1)).amax(dim=1)
 
 
 def object_cells(truth: GroundTruth, level: Level) -> ObjectCells:

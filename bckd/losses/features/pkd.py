@@ -20,7 +20,8 @@ class Pearson(nn.Module):
 
     That is 1 minus Pearson's correlation, the mean over channels. Cao et al., NeurIPS 2022
     (arXiv 2207.02039, equation 3). Mean and deviation of a channel are over the cells of all
-    images of the batch, as in mmrazor's `losses/pkd_loss.py`, where the official weight is 6.
+    images of the batch, as in mmrazor's `losses/pkd_loss.py`, where the official weight is 6; its
+    deviation is a sample's, which makes a difference of one part in the number of cells.
     """
 
     def __init__(self, student: DenseOutput, teacher: DenseOutput) -> None:
@@ -41,5 +42,5 @@ class Pearson(nn.Module):
 
 
 def _standardised(x: Tensor) -> Tensor:
-    deviation, mean = torch.std_mean(x, dim=(0, 2, 3), keepdim=True)
+    deviation, mean = torch.std_mean(x, dim=(0, 2, 3), correction=0, keepdim=True)
     return (x - mean) / (deviation + EPSILON)
