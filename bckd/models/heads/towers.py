@@ -17,11 +17,13 @@ class TowerHead(Head):
 
     Attributes:
         cls_tower, box_tower: see `bckd.models.heads.layers.tower`; the same for all levels.
+        cls: what predicts class logits.
         scales: one factor a level; not all heads have these.
     """
 
     cls_tower: nn.Sequential
     box_tower: nn.Sequential
+    cls: nn.Conv2d
     scales: nn.ModuleList
 
     def forward(self, pyramid: Sequence[Tensor]) -> DenseOutput:
