@@ -33,11 +33,11 @@ def head_of(detector: DenseDetector) -> TowerHead | None:
 class CrossedHeads:
     """The start of a student's head and the rest of its teacher's, as the student takes it.
 
-    No module: what it is made of are the parameters of neither the terms nor another state. The
-    student's learn where they are, the teacher's are a frozen copy.
+    No module: its parameters stay the detectors' own, and are in no other's state. The student's
+    learn there; those of the teacher, which is frozen, don't.
 
     Args:
-        student, teacher: both with a `head_of` them, on one device; the teacher matched.
+        student, teacher: both with a `head_of` them, on one device; the teacher matched and frozen.
 
     Attributes:
         channels: of the student's maps where they leave its head, and of the teacher's there.

@@ -51,12 +51,13 @@ class TowerHead(Head):
         return _in_two(self.cls_tower)[0], _in_two(self.box_tower)[0]
 
     def rest(self, strides: tuple[int, ...]) -> Self:
-        """A copy that does not learn, and goes on where `start_of_towers` ends.
+        """The head that goes on where `start_of_towers` ends; it shares its parameters with this.
 
         Args:
             strides: of the levels that it is for, among the head's.
         """
-        rest = copy.deepcopy(self).requires_grad_(False).eval()
+        rest = copy.copy(self)
+        rest._modules = dict(self._modules)  # else it would share the table of parts, to be changed
         rest.cls_tower, rest.box_tower = _in_two(rest.cls_tower)[1], _in_two(rest.box_tower)[1]
         kept = [stride in strides for stride in self.strides]
         if hasattr(rest, "scales"):
