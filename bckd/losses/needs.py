@@ -10,9 +10,10 @@ from torch import Tensor
 from bckd.structures import Assignment, Batch, DenseOutput
 
 # What a term may need beside logits, boxes, assignment and batch, which are always there: the
-# pyramids' maps of both detectors, box distributions of both, the valuable localisation region.
-Need = Literal["features", "distributions", "region"]
-NEEDS: tuple[Need, ...] = ("features", "distributions", "region")
+# pyramids' maps of both detectors, box distributions of both, the valuable localisation region, the
+# heads of both (see `bckd.teachers.heads`), which a module's `__init__` takes as a third argument.
+Need = Literal["features", "distributions", "region", "head"]
+NEEDS: tuple[Need, ...] = ("features", "distributions", "region", "head")
 
 # A student's and its teacher's output, made comparable (see `bckd.correspondence.compared`), the
 # student's assignment and the batch (None in a loop of one's own) become one unweighted scalar.

@@ -14,6 +14,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from bckd.losses.crosskd import CrossBCKD, CrossKD
 from bckd.losses.dist import relations
 from bckd.losses.distillation import (
     binary_classification,
@@ -145,6 +146,18 @@ TERMS: dict[str, Term] = {
     "pkd": _on_maps("PKD", "PKD: the squared gap of maps of mean 0 and deviation 1", Pearson),
     "mgd": _on_maps(
         "MGD", "MGD: the teacher's maps, generated of the student's masked ones", MaskedGeneration
+    ),
+    "crosskd": Term(
+        "CrossKD",
+        "CrossKD: the student's maps through the teacher's head, with the paper's losses",
+        module=CrossKD,
+        needs=("head",),
+    ),
+    "crosskd_bckd": Term(
+        "CrossKD with BCKD's losses",
+        "CrossKD's predictions, distilled by L_cls and 4 L_loc",
+        module=CrossBCKD,
+        needs=("head",),
     ),
     "fgd": _on_maps(
         "FGD", "FGD: maps of objects and background apart, by attention", FocalAndGlobal

@@ -65,6 +65,32 @@ def forward_in_groups(
     return outputs[0] if len(parts) == 1 else _joined(outputs, parts)
 
 
+def maps_in_groups(
+    network: Callable[[list[Tensor]], DenseOutput],
+    pyramid: Sequence[Tensor],
+    strides: Sequence[int],
+    canvases: Sequence[Canvas],
+) -> DenseOutput:
+    """As `forward_in_groups`, from maps of the images: each is seen without others' padding.
+
+    Args:
+        network: gives the dense output of such maps.
+        pyramid: L maps (N, C, H, W) of the images, zero-padded to the largest canvas.
+        strides: of its levels, in pixels.
+        canvases: height and width of each image's canvas in pixels.
+    """
+    parts, outputs = _same_canvas(canvases), []
+    for part in parts:
+        height, width = canvases[part[0].start]
+        seen = []
+        for maps, stride in zip(pyramid, strides, strict=True):
+            cells = slice(-(-height // stride)), slice(-(-width // stride))
+            own = [maps[run][..., cells[0], cells[1]] for run in part]
+            seen.append(own[0] if len(own) == 1 else torch.cat(own))
+        outputs.append(network(seen))
+    return outputs[0] if len(parts) == 1 else _joined(outputs, parts)
+
+
 @contextmanager
 def statistics_kept(network: nn.Module) -> Iterator[None]:
     """Let no forward pass within the block touch the running statistics of a BatchNorm."""

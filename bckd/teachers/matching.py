@@ -61,12 +61,13 @@ class Matched(DenseDetector):
     def forward(self, images: Tensor) -> DenseOutput:
         """Dense output of the student's images (N, 3, H, W), padding 0."""
         output = self.teacher(renormalise(images, self.normalisation, self.teacher.normalisation))
-        output = replace(output, cls_logits=self._chosen(output.cls_logits))
+        output = replace(output, cls_logits=self.chosen(output.cls_logits))
         return (
             output if self.strides == self.teacher.strides else choose_levels(output, self.strides)
         )
 
-    def _chosen(self, logits: Tensor) -> Tensor:
+    def chosen(self, logits: Tensor) -> Tensor:
+        """(N, A, K) of its student's classes, from the teacher's own logits."""
         logits = logits.index_select(-1, self.columns)
         return logits.masked_fill(self.lacking, NO_SCORE) if self.lacks_any else logits
 

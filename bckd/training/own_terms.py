@@ -2,8 +2,9 @@
 
 A term is a function (student, teacher, assignment, batch) -> scalar, or the class of an
 `nn.Module` whose `forward` is that and whose `__init__` takes what student and teacher say of one
-image, by which it builds adapters of their channels. Its parameters learn with the student's;
-they are part of the resume state, and of no student that is saved.
+image, by which it builds adapters of their channels; one that needs "head" takes the heads of
+both too (see `bckd.teachers.heads.CrossedHeads`). Its parameters learn with the student's; they
+are part of the resume state, and of no student that is saved.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from bckd.structures import Assignment, Batch, DenseOutput
 from bckd.system.errors import InputError
 from bckd.system.named import load_named
 from bckd.system.values import PositiveOrZero, from_plain
+from bckd.teachers.heads import CrossedHeads
 
 
 @dataclass(frozen=True)
@@ -98,12 +100,15 @@ class OwnTerms(nn.Module):
         terms: as `terms_with_adapters` and `named_terms` give them.
         pair: what student and teacher say of some images, made comparable; not needed where
             there are no terms.
+        heads: of both; not needed where no term needs them.
 
     Attributes:
         weights: by the term's name.
     """
 
-    def __init__(self, terms: Sequence[NamedTerm], *pair: DenseOutput) -> None:
+    def __init__(
+        self, terms: Sequence[NamedTerm], *pair: DenseOutput, heads: CrossedHeads | None = None
+    ) -> None:
         super().__init__()
         self.weights = {term.name: term.weight for term in terms}
         self.modules_of = nn.ModuleDict()
@@ -112,7 +117,8 @@ class OwnTerms(nn.Module):
             if term.weight == 0:
                 continue
             if isinstance(term.made_of, type) and issubclass(term.made_of, nn.Module):
-                self.modules_of[term.name] = term.made_of(*pair)
+                further = (heads,) if "head" in term.needs else ()
+                self.modules_of[term.name] = term.made_of(*pair, *further)
             else:
                 self.functions[term.name] = term.made_of
 

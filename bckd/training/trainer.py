@@ -38,7 +38,7 @@ from bckd.system.values import to_plain
 from bckd.teachers.check import check_teacher
 from bckd.teachers.targets import Teaching, teaching_in_parts
 from bckd.training.averaging import averaged
-from bckd.training.build_terms import build_own_terms
+from bckd.training.build_terms import build_own_terms, needs_head
 from bckd.training.checks import check_groups, own_share
 from bckd.training.data import (
     check_same_classes,
@@ -174,11 +174,13 @@ def _train(
     student = student.to(device).to(memory_format=torch.channels_last)
     check_groups(recipe, student, own_images // recipe.accumulate, training)
     teacher = None
-    if teaching is None:
+    if teaching is None or needs_head(recipe):
         teacher = first_process_first(
             lambda: load_teacher(recipe, names, device, unlearnt, student.strides, own_teacher)
         )
     terms = build_own_terms(recipe, student, teacher, teaching, training).to(device)
+    if teaching is not None:
+        teacher = None  # what it says is known: only its head was asked for
     if progress:
         tell_start(
             recipe, training, validation, student, None if teacher is None else teacher.detector

@@ -94,8 +94,10 @@ def test_what_does_not_correspond() -> None:
     assignment = Assignment.for_distillation(torch.ones(1, student.boxes.shape[1]) > 0)
     with pytest.raises(InputError, match="student has 3 classes, teacher has 4"):
         distil(student, points(1, (8, 16), classes=4), assignment)
-    with pytest.raises(InputError, match="term 'kd' is unknown; expected one of .*binary, iou"):
-        distil(student, student, assignment, {"kd": 1.0})
+    with pytest.raises(
+        InputError, match="term 'knowledge' is unknown; expected one of .*binary, iou"
+    ):
+        distil(student, student, assignment, {"knowledge": 1.0})
     with pytest.raises(InputError, match=r"no level has a stride of 64; these are \[8, 16\]"):
         choose_levels(student, (8, 64))
 

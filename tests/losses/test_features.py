@@ -23,7 +23,7 @@ from bckd.normalisation import IMAGENET
 from bckd.structures import Assignment, Batch, DenseOutput, GroundTruth, Level
 
 SHAPES = ((4, 5), (2, 3))
-MODULES = {name: term.module for name, term in TERMS.items() if term.module is not None}
+MODULES = {name: term.module for name, term in TERMS.items() if term.needs == ("features",)}
 
 
 def batch_of(boxes: list[list[list[float]]]) -> Batch:

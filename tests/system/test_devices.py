@@ -24,12 +24,15 @@ from torch._subclasses.fake_tensor import (
 )
 from torch.overrides import TorchFunctionMode
 
+from bckd.correspondence import compared
 from bckd.evaluation.gradient_shares import pull_of_terms
+from bckd.losses.crosskd import CrossBCKD, CrossHeadTerm, CrossKD
 from bckd.models.dense import DenseDetector
 from bckd.models.detector import Detector, DetectorConfig
 from bckd.normalisation import CAFFE, IMAGENET
 from bckd.recipes import LossWeights, Recipe
 from bckd.structures import Batch, GroundTruth
+from bckd.teachers.heads import CrossedHeads
 from bckd.teachers.matching import matched
 from bckd.teachers.targets import live_teaching
 from bckd.training.accumulating import InParts
@@ -189,6 +192,27 @@ def test_a_step_mixes_no_devices_and_never_waits(
     distilled |= {"ld", "ld_region"} if head == teacher == "gfl" else set()
     assert set(values) == SUPERVISED[head] | distilled
     assert {value.device.type for value in values.values()} == {"cuda"}
+
+
+@pytest.mark.parametrize("teacher", ["gfl", "retinanet", "unlike"])
+@pytest.mark.parametrize("term", [CrossKD, CrossBCKD])
+def test_terms_through_the_teachers_head_never_wait(
+    tiny_recipe: Recipe, fake: FakeTensorMode, term: type[CrossHeadTerm], teacher: str
+) -> None:
+    recipe = recipe_of(tiny_recipe, "gfl", teacher)
+    model = recipe.model
+    student = placed(lambda: Detector(model, NAMES), "cuda", real=False)
+    taught = placed(lambda: teacher_of(teacher, model), "cuda", real=False)
+    taught = matched(taught, "", NAMES, model.strides, model.normalisation)
+    batch = batch_on("cuda")
+    said = compute_terms(student.train(), None, batch, recipe, recipe.weights)
+    target = live_teaching(taught.requires_grad_(False).eval())(batch)
+    given = compared(said.output, target, said.assignment)
+    with torch.device("cuda"):
+        module = term(*given[:2], CrossedHeads(student, taught))
+    with NoCopies():
+        value = module(*given, batch)
+    assert value.device.type == "cuda" and value.requires_grad
 
 
 def test_a_step_in_parts_never_waits(tiny_recipe: Recipe, fake: FakeTensorMode) -> None:

@@ -199,9 +199,15 @@ def runs(recipe: Recipe) -> list[Path]:
     return [train(replace(recipe, **change), progress=False).out for change in changes]
 
 
-def test_a_run(imitating: Recipe) -> None:
+# A term of the pyramids' maps, and those that follow the student's head too.
+OWN = [("my_parts:Imitation=0.1",), ("bckd.losses.crosskd:CrossKD=0.1",)]
+OWN += [("bckd.losses.crosskd:CrossBCKD=0.1",)]
+
+
+@pytest.mark.parametrize("own", OWN)
+def test_a_run(imitating: Recipe, own: tuple[str, ...]) -> None:
     """Student, optimiser and what the term has learnt; the log's gradients do not matter."""
-    whole, parts = runs(replace(imitating, log_gradients=True))
+    whole, parts = runs(replace(imitating, log_gradients=True, terms=own))
     for name in (STUDENT, STATE):
         expected, found = load_file(whole / name), load_file(parts / name)
         assert found.keys() == expected.keys()
@@ -209,9 +215,10 @@ def test_a_run(imitating: Recipe) -> None:
             torch.testing.assert_close(found[key], value, rtol=1e-4, atol=1e-6)
 
 
-def test_a_run_in_bf16(imitating: Recipe) -> None:
+@pytest.mark.parametrize("own", OWN[:2])
+def test_a_run_in_bf16(imitating: Recipe, own: tuple[str, ...]) -> None:
     """Whose gradients are kept in it too: terms alike, to its rounding."""
-    logs = [read_log(out) for out in runs(replace(imitating, precision="bf16"))]
+    logs = [read_log(out) for out in runs(replace(imitating, precision="bf16", terms=own))]
     for ours, theirs in zip(*logs, strict=True):
         if "unweighted" in ours:
             assert ours["unweighted"] == pytest.approx(theirs["unweighted"], rel=0.02)

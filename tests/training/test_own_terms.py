@@ -13,16 +13,21 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from bckd.commands.main import run as run_command
+from bckd.datasets.scene_drawing import class_names
 from bckd.image_size import ImageSize
 from bckd.losses.terms import TERMS, needs
 from bckd.models.detector import Detector
 from bckd.recipes import LossWeights, Recipe
 from bckd.system.errors import InputError
 from bckd.system.values import to_plain
+from bckd.teachers.targets import TeacherTargets
+from bckd.training.build_terms import build_own_terms
 from bckd.training.own_terms import OwnTerms, named_terms
 from bckd.training.run_log import read_log
+from bckd.training.student import build_student
 from bckd.training.trainer import train
 from bckd.zoo.checkpoints import save_detector
+from bckd.zoo.nanodet import NanoDet
 from bckd.zoo.unfinished import STATE, STUDENT
 
 SOURCE = '''
@@ -158,6 +163,81 @@ class TestModule:
         run(plain)
         with pytest.raises(InputError, match="started with another recipe: terms was"):
             run(replace(plain, terms=(f"{source}:Imitation=1",)), resume=True)
+
+
+CROSSED = ("bckd.losses.crosskd:CrossKD=1", "bckd.losses.crosskd:CrossBCKD=0.5")
+
+
+class TestHead:
+    """Terms through the teacher's head."""
+
+    def test_only_adapters_learn_and_are_kept(self, distilling: Recipe) -> None:
+        recipe = replace(distilling, terms=CROSSED)
+        run(recipe)
+        assert {"CrossKD", "CrossBCKD"} < terms_in_log(recipe)[0]
+        state = load_file(recipe.out / STATE)
+        kept = {name: x.shape for name, x in state.items() if name.startswith("terms/")}
+        adapters = [f"terms/modules_of.{name}.adapters" for name in ("CrossKD", "CrossBCKD")]
+        assert kept == {
+            f"{adapter}.{tower}.{kind}": shape
+            for adapter in adapters
+            for tower in range(2)
+            for kind, shape in (("weight", (16, 8, 1, 1)), ("bias", (16,)))
+        }
+        before, after = terms_at_start(recipe), state
+        assert all(not torch.equal(x, after[f"terms/{name}"]) for name, x in before.items())
+
+    def test_a_resumed_run_ends_with_the_same_weights(
+        self, distilling: Recipe, tmp_path: Path
+    ) -> None:
+        recipe = replace(distilling, terms=CROSSED, steps=6, checkpoint_every=3)
+        run(recipe)
+        other = replace(recipe, out=tmp_path / "resumed")
+        stop_at(other, 4)
+        run(other, resume=True)
+        for file in (STUDENT, STATE):
+            whole, resumed = load_file(recipe.out / file), load_file(other.out / file)
+            assert whole.keys() == resumed.keys()
+            assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+    def test_answers_that_are_kept_will_do(self, distilling: Recipe, tmp_path: Path) -> None:
+        """Computed once by the run or given by the caller, who has no teacher loaded."""
+        from bckd.training.data import training_data
+        from bckd.training.teacher import make_teaching
+
+        found = []
+        for cache, given in ((False, False), (True, False), (True, True)):
+            out = tmp_path / f"{cache} {given}"
+            data = replace(distilling.data, cache=cache)
+            recipe = replace(distilling, data=data, terms=CROSSED, out=out)
+            training = training_data(data, recipe.seed)
+            teaching = (
+                make_teaching(recipe, training, torch.device("cpu"), False) if given else None
+            )
+            assert not given or isinstance(teaching, TeacherTargets)
+            train(recipe, progress=False, teaching=teaching)
+            found.append(load_file(out / STUDENT))
+        for name, value in found[0].items():
+            assert torch.equal(found[1][name], found[2][name])
+            torch.testing.assert_close(found[1][name], value, rtol=1e-3, atol=1e-4)
+
+    def test_a_teacher_made_elsewhere(self, distilling: Recipe) -> None:
+        recipe = replace(distilling, teacher=None, terms=CROSSED)
+        teacher = NanoDet(class_names("standard"))
+        with pytest.raises(InputError, match="CrossKD needs a head of two .*; the teacher"):
+            train(recipe, progress=False, teacher=teacher)
+
+    def test_answers_without_a_teacher(self, distilling: Recipe) -> None:
+        from bckd.training.data import training_data
+        from bckd.training.teacher import make_teaching
+
+        training = training_data(distilling.data, 0)
+        recipe = replace(distilling, terms=CROSSED)
+        teaching = make_teaching(recipe, training, torch.device("cpu"), False)
+        assert teaching is not None
+        student = build_student(recipe, class_names("standard"), True, frozenset(), None)
+        with pytest.raises(InputError, match="CrossKD needs the teacher's head; expected"):
+            build_own_terms(recipe, student, None, teaching, training)
 
 
 def terms_at_start(recipe: Recipe) -> dict[str, torch.Tensor]:

@@ -55,14 +55,19 @@ class ATSSHead(OneAnchorHead):
         self.scales = nn.ModuleList(Scale() for _ in self.strides)
         initialise(self, self.cls)
 
-    def forward(self, pyramid: Sequence[Tensor]) -> DenseOutput:
-        """Dense output of the pyramid's L maps (N, channels, H, W)."""
-        cls_maps = [self.cls(self.cls_tower(x)) for x in pyramid]
-        towers = [self.box_tower(x) for x in pyramid]
+    def from_maps(
+        self,
+        for_classes: Sequence[Tensor],
+        for_boxes: Sequence[Tensor],
+        features: tuple[Tensor, ...] = (),
+    ) -> DenseOutput:
+        """Dense output of the L maps (N, channels, H, W) that each tower is given."""
+        cls_maps = [self.cls(self.cls_tower(x)) for x in for_classes]
+        towers = [self.box_tower(x) for x in for_boxes]
         box_maps = [scale(self.box(x)) for scale, x in zip(self.scales, towers, strict=True)]
         quality_maps = [self.quality(x) for x in towers]
         maps = (cls_maps, box_maps, quality_maps)
-        return decode(*maps, self.strides, self.anchor_scale, tuple(pyramid))
+        return decode(*maps, self.strides, self.anchor_scale, features)
 
     @staticmethod
     def losses(

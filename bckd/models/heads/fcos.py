@@ -16,7 +16,7 @@ from bckd.geometry import EPSILON, box_similarity, distances_to_boxes, grid
 from bckd.losses.options import LossOptions
 from bckd.losses.rows import Rows
 from bckd.losses.supervised import centerness_of, centerness_term, focal_term, total_of_groups
-from bckd.models.heads.head import Defaults, Head, HeadSettings, SupervisedTerm
+from bckd.models.heads.head import Defaults, HeadSettings, SupervisedTerm
 from bckd.models.heads.layers import (
     Scale,
     exact_predictor,
@@ -26,10 +26,11 @@ from bckd.models.heads.layers import (
     shapes_of,
     tower,
 )
+from bckd.models.heads.towers import TowerHead
 from bckd.structures import Assignment, DenseOutput, GroundTruth, Locations
 
 
-class FCOSHead(Head):
+class FCOSHead(TowerHead):
     """One point a cell, at its middle; a side is the exponential of what is predicted."""
 
     title = "FCOS"
@@ -53,16 +54,21 @@ class FCOSHead(Head):
         self.scales = nn.ModuleList(Scale() for _ in self.strides)
         initialise(self, self.cls)
 
-    def forward(self, pyramid: Sequence[Tensor]) -> DenseOutput:
-        """Dense output of the pyramid's L maps (N, channels, H, W)."""
-        towers = [self.cls_tower(x) for x in pyramid]
+    def from_maps(
+        self,
+        for_classes: Sequence[Tensor],
+        for_boxes: Sequence[Tensor],
+        features: tuple[Tensor, ...] = (),
+    ) -> DenseOutput:
+        """Dense output of the L maps (N, channels, H, W) that each tower is given."""
+        towers = [self.cls_tower(x) for x in for_classes]
         cls_maps = [self.cls(x) for x in towers]
         quality_maps = [self.quality(x) for x in towers]
         box_maps = [
             scale(self.box(self.box_tower(x))).exp()
-            for scale, x in zip(self.scales, pyramid, strict=True)
+            for scale, x in zip(self.scales, for_boxes, strict=True)
         ]
-        return decode(cls_maps, box_maps, quality_maps, self.strides, tuple(pyramid))
+        return decode(cls_maps, box_maps, quality_maps, self.strides, features)
 
     @staticmethod
     def locations(

@@ -54,14 +54,19 @@ class GFLHead(OneAnchorHead):
         self.scales = nn.ModuleList(Scale() for _ in self.strides)
         initialise(self, self.cls)
 
-    def forward(self, pyramid: Sequence[Tensor]) -> DenseOutput:
-        """Dense output of the pyramid's L maps (N, channels, H, W)."""
-        cls_maps = [self.cls(self.cls_tower(x)) for x in pyramid]
+    def from_maps(
+        self,
+        for_classes: Sequence[Tensor],
+        for_boxes: Sequence[Tensor],
+        features: tuple[Tensor, ...] = (),
+    ) -> DenseOutput:
+        """Dense output of the L maps (N, channels, H, W) that each tower is given."""
+        cls_maps = [self.cls(self.cls_tower(x)) for x in for_classes]
         box_maps = [
             scale(self.box(self.box_tower(x)))
-            for scale, x in zip(self.scales, pyramid, strict=True)
+            for scale, x in zip(self.scales, for_boxes, strict=True)
         ]
-        return decode(cls_maps, box_maps, self.strides, self.anchor_scale, tuple(pyramid))
+        return decode(cls_maps, box_maps, self.strides, self.anchor_scale, features)
 
     @staticmethod
     def losses(

@@ -9,11 +9,11 @@ from torch import Tensor
 
 from bckd.assigners import AssignmentRules, assign_atss
 from bckd.geometry import grid, with_anchors
-from bckd.models.heads.head import Head
+from bckd.models.heads.towers import TowerHead
 from bckd.structures import Assignment, DenseOutput, GroundTruth, Locations
 
 
-class OneAnchorHead(Head):
+class OneAnchorHead(TowerHead):
     """A head that predicts from one square anchor a cell, at its corner."""
 
     @staticmethod

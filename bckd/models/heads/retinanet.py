@@ -17,7 +17,7 @@ from bckd.geometry import boxes_to_deltas, deltas_to_boxes, grid, with_anchors
 from bckd.losses.options import LossOptions
 from bckd.losses.rows import Rows
 from bckd.losses.supervised import focal_term
-from bckd.models.heads.head import Defaults, Head, HeadSettings, SupervisedTerm
+from bckd.models.heads.head import Defaults, HeadSettings, SupervisedTerm
 from bckd.models.heads.layers import (
     exact_predictor,
     flatten_maps,
@@ -26,13 +26,14 @@ from bckd.models.heads.layers import (
     shapes_of,
     tower,
 )
+from bckd.models.heads.towers import TowerHead
 from bckd.structures import Assignment, DenseOutput, GroundTruth, Locations
 
 OCTAVES = (0, 1 / 3, 2 / 3)  # the sides of a cell's anchors, in powers of two
 RATIOS = (0.5, 1.0, 2.0)  # height over width
 
 
-class RetinaNetHead(Head):
+class RetinaNetHead(TowerHead):
     """Nine anchors a cell (three sizes, three ratios), each with its own logits and box."""
 
     title = "RetinaNet"
@@ -55,11 +56,16 @@ class RetinaNetHead(Head):
         self.box = exact_predictor(channels, per_cell * 4)
         initialise(self, self.cls)
 
-    def forward(self, pyramid: Sequence[Tensor]) -> DenseOutput:
-        """Dense output of the pyramid's L maps (N, channels, H, W)."""
-        cls_maps = [self.cls(self.cls_tower(x)) for x in pyramid]
-        box_maps = [self.box(self.box_tower(x)) for x in pyramid]
-        return _decode(cls_maps, box_maps, self.strides, self.anchor_shapes, tuple(pyramid))
+    def from_maps(
+        self,
+        for_classes: Sequence[Tensor],
+        for_boxes: Sequence[Tensor],
+        features: tuple[Tensor, ...] = (),
+    ) -> DenseOutput:
+        """Dense output of the L maps (N, channels, H, W) that each tower is given."""
+        cls_maps = [self.cls(self.cls_tower(x)) for x in for_classes]
+        box_maps = [self.box(self.box_tower(x)) for x in for_boxes]
+        return _decode(cls_maps, box_maps, self.strides, self.anchor_shapes, features)
 
     @staticmethod
     def locations(
