@@ -10,6 +10,7 @@ from bckd.image_size import ImageSize
 from bckd.recipes import DataConfig, Recipe
 from bckd.recipes.presets import PRESETS, SCENES_TEACHER
 from bckd.studies.common_starts import STARTS, fine, start_models
+from bckd.studies.fine import FINE
 from bckd.studies.study import Method, Study
 
 # Softmax distillation averages over classes: the official weight 10 at 80 classes is K / 8.
@@ -400,5 +401,6 @@ _NOISE = _regime(
 )
 
 STUDIES: dict[str, Study] = {
-    study.name: study for study in (*_REGIMES, *_QUESTIONS, *_WEIGHTS, _LD_GRID, *_RECIPE, _NOISE)
+    study.name: study
+    for study in (*_REGIMES, *_QUESTIONS, *_WEIGHTS, _LD_GRID, *_RECIPE, _NOISE, *FINE)
 }

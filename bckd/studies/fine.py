@@ -1,0 +1,142 @@
+"""The field's methods side by side, from common starts and at comparable pulls.
+
+Published weights belong to other detectors, images and batches. Here a method's weights are
+multiplied by a factor first at which its distillation pulls as much as the labels do, on the
+sweep's starts (`UNITS`, measured by `bckd.studies.pull.weights_of_equal_pull`); the sweep tries a
+third of that to 27 times as much: a share of the gradient of 25, 50, 75, 90 and 96 %.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from bckd.recipes import Recipe
+from bckd.recipes.presets import PRESETS, SCENES_TEACHER
+from bckd.studies.common_starts import STARTS, fine
+from bckd.studies.study import Method, Study
+
+# Factors on the pull that is equal to the labels'.
+SCALES = (1 / 3, 1.0, 3.0, 9.0, 27.0)
+SEEDS = (0, 1, 2, 3, 4, 5)
+SWEEP_SEEDS = (6, 7)  # whose starts no other seed has
+CONFIRMING_SEEDS = (8, 9, 10, 11)  # nor these
+
+CLASSES = 6
+_SOFTMAX = {"softmax": CLASSES / 8}
+_BCKD = {"binary": 1.0, "iou": 4.0}
+
+
+def _options(**changes: Any) -> dict[str, Any]:
+    return {f"losses.{name}": value for name, value in changes.items()}
+
+
+# What is compared, with published weights: softmax KD's 10 at 80 classes, LD's sums over the two
+# images of a GPU.
+METHODS_PUBLISHED = (
+    Method("none"),
+    Method("softmax", _SOFTMAX),
+    Method("L_cls", {"binary": 1.0}),
+    Method("L_loc", {"iou": 4.0}),
+    Method("BCKD", _BCKD),
+    Method("softmax + L_loc", _SOFTMAX | {"iou": 4.0}),
+    Method("LD", _SOFTMAX | {"ld": 0.25 / 8, "ld_region": 0.25 / 8}),
+    Method("DIST", {"dist": 1.0}),
+    Method("YOLOv6", {"yolov6": 1.0}),
+    Method("FitNet", {"fitnet": 1.0}),
+    Method("CWD", {"cwd": 10.0}),
+    Method("PKD", {"pkd": 6.0}),
+    Method("MGD", {"mgd": 2e-5}),
+    Method("FGD", {"fgd": 1.0}),
+    Method("CrossKD", {"crosskd": 1.0}),
+)
+
+# One choice of BCKD's changed at a time, each at the pull that it is best at.
+SHAPES = (
+    Method("BCKD, weight detached", _BCKD, _options(binary_detach=True)),
+    Method("BCKD, beta 0", _BCKD, _options(binary_beta=0.0)),
+    Method("BCKD, beta 2", _BCKD, _options(binary_beta=2.0)),
+    Method("BCKD, IoU", _BCKD, _options(iou_kind="iou")),
+    Method("BCKD, every level", _BCKD, _options(gate_levels=False)),
+    Method("BCKD, groups of two", _BCKD, {"images_per_group": 2}),
+    Method("softmax, T 1", _SOFTMAX, _options(softmax_temperature=1.0)),
+    Method("softmax, T 4", _SOFTMAX, _options(softmax_temperature=4.0)),
+)
+
+# What might be above both protocols.
+CANDIDATES = (
+    Method("softmax at positives + BCKD", _SOFTMAX | _BCKD, _options(softmax_places="positives")),
+    Method(
+        "softmax at positives, L_cls elsewhere, L_loc",
+        _SOFTMAX | _BCKD,
+        _options(softmax_places="positives", binary_places="background"),
+    ),
+    Method(
+        "softmax, then BCKD",
+        _SOFTMAX | _BCKD,
+        _options(softmax_until=0.5, binary_from=0.5),
+    ),
+    Method("CWD + BCKD", {"cwd": 10.0} | _BCKD),
+    Method("PKD + BCKD", {"pkd": 6.0} | _BCKD),
+    Method("CrossKD, our terms", {"crosskd_bckd": 1.0}),
+)
+
+# The factor on each method's weights at which it pulls as much as the labels do: the geometric mean
+# of the sweep's two starts, by their first four batches.
+UNITS = {
+    "softmax": 2.0,
+    "L_cls": 0.82,
+    "L_loc": 1.2,
+    "BCKD": 0.49,
+    "softmax + L_loc": 0.74,
+    "LD": 1.1,
+    "DIST": 1.1,
+    "YOLOv6": 0.16,
+    "FitNet": 0.067,
+    "CWD": 0.018,
+    "PKD": 0.6,
+    "MGD": 7.3,
+    "FGD": 0.0077,
+    "CrossKD": 0.42,
+}
+
+
+def fine_base() -> Recipe:
+    """The recipe of all runs, but for method and seed."""
+    return fine(PRESETS["scenes"].recipe)
+
+
+def _at_equal_pull(method: Method) -> Method:
+    unit = UNITS.get(method.name, 1.0)
+    return replace(method, weights={name: unit * x for name, x in method.weights.items()})
+
+
+def _study(name: str, title: str, methods: tuple[Method, ...], **settings: Any) -> Study:
+    defaults: dict[str, Any] = {
+        "seeds": SEEDS,
+        "scales": SCALES,
+        "sweep_seeds": SWEEP_SEEDS,
+        "starts": STARTS,
+        "sweep_data": PRESETS["scenes"].recipe.data,
+    }
+    found = tuple(_at_equal_pull(method) for method in methods)
+    return Study(name, title, fine_base(), SCENES_TEACHER, found, **(defaults | settings))
+
+
+FINE = (
+    _study("fine", "the field's methods, from common starts", METHODS_PUBLISHED),
+    _study(
+        "fine-shapes",
+        "the paper's own choices, from common starts and at equal pull",
+        SHAPES,
+        shared=("none", "softmax", "BCKD"),
+        shared_from="fine",
+    ),
+    _study(
+        "fine-search",
+        "combinations that might be above both protocols, from common starts",
+        CANDIDATES,
+        shared=("none", "softmax", "BCKD", "softmax + L_loc"),
+        shared_from="fine",
+    ),
+)
