@@ -9,13 +9,14 @@ with the teacher's, which is frozen:
 
 and is distilled from the teacher's own prediction p^t, so that labels and teacher don't pull at
 the same numbers. Here C_(i+1) is the last convolution of both towers (i = 3 of 4 in the official
-configurations, 1 of 2 in a head of two), see `bckd.teachers.heads.CrossedHeads`.
+configurations, but for FCOS's i = 2; 1 of 2 in a head of two), see
+`bckd.teachers.heads.CrossedHeads`.
 
 Between both heads stands a 1x1 convolution a tower, shared by all levels, which learns: where
 channels are the same it starts as the identity. The official code has none and takes the same
 channels for granted; it brings each channel's mean and deviation over a GPU's images to the
-teacher's instead, which is not in the paper's formula, and for which the teacher had to compute
-its maps in every step. So a teacher whose answers are kept will do.
+teacher's instead (`align_scale`), for which the teacher has to compute its maps in every step.
+Without that, which the convolution can learn, a teacher whose answers are kept will do.
 """
 
 from __future__ import annotations
@@ -35,6 +36,8 @@ from bckd.structures import Assignment, Batch, DenseOutput
 
 # Weights of the official configurations, configs/crosskd/crosskd_r50_*_1x_coco.py: loss_cls_kd of
 # GFL, RetinaNet and ATSS, loss_reg_kd of RetinaNet and ATSS (GIoU) and of GFL (KL divergence).
+# (The commit 9f695b4 has 3 and 2 times GIoU beside it for GFL; that of the CrossKD + PKD of the
+# published results has 4 and no GIoU, as here.)
 CLASSES = 1.0
 GIOU = 1.0
 DISTRIBUTIONS = 4.0

@@ -127,10 +127,10 @@ def assert_same_run(ours: Path, expected: Path) -> None:
 
 
 def assert_same_terms(ours: Path, expected: Path) -> None:
-    """What a term of one's own has learnt beside the student agrees likewise."""
+    """What terms that learn have learnt beside the student agrees likewise."""
     states = [load_file(out / STATE) for out in (ours, expected)]
     names = [name for name in states[1] if name.startswith("terms/")]
-    assert len(names) == 2
+    assert len(names) == 2 + 4  # of Imitation and of CrossKD, which follows the student's head
     for name in names:
         torch.testing.assert_close(states[0][name], states[1][name], rtol=1e-4, atol=1e-6)
 
@@ -151,7 +151,7 @@ def test_two_processes_train_the_student_of_one(
     one, two, resumed = (tmp_path / name for name in ("one", "two", "resumed"))
     source = tmp_path / "imitation_in_two_processes.py"
     source.write_text(SOURCE, encoding="utf-8")
-    term = ["--term", f"{source}:Imitation=0.5"]
+    term = ["--term", f"{source}:Imitation=0.5", "--term", "bckd.losses.crosskd:CrossKD=0.1"]
     run(command(scenes_root, one, *term))
     done = torchrun(command(scenes_root, two, *term))
     assert done.returncode == 0, done.stderr
