@@ -9,6 +9,7 @@ from typing import Any
 from bckd.image_size import ImageSize
 from bckd.recipes import DataConfig, Recipe
 from bckd.recipes.presets import PRESETS, SCENES_TEACHER
+from bckd.studies import photographs
 from bckd.studies.study import Method, Study
 
 # Softmax distillation averages over classes: the official weight 10 at 80 classes is K / 8.
@@ -112,6 +113,7 @@ MODELS: dict[str, Recipe] = {
     "teacher-neu": replace(_neu(_TEACHER), steps=1500),
     "teacher-neu-pretrained": replace(_pretrained(_neu(_TEACHER)), steps=1000),
     "student": replace(_SCENES, seed=900),
+    **photographs.MODELS,
 }
 
 SCALES = (0.0625, 0.25, 1.0, 4.0, 16.0)
@@ -388,6 +390,20 @@ _RECIPE = (
     ),
 )
 
+_PHOTOGRAPHS = photographs.studies(methods(photographs.CLASSES))
+_PHOTOGRAPHS_GPU = photographs.gpu_studies(methods(photographs.CLASSES))
+
 STUDIES: dict[str, Study] = {
-    study.name: study for study in (*_REGIMES, *_QUESTIONS, *_WEIGHTS, _LD_GRID, *_RECIPE)
+    study.name: study
+    for study in (
+        *(*_REGIMES, *_QUESTIONS, *_WEIGHTS, _LD_GRID, *_RECIPE),
+        *(*_PHOTOGRAPHS, *_PHOTOGRAPHS_GPU),
+    )
 }
+# Studies that run one after the other under one name.
+GRIDS: dict[str, tuple[Study, ...]] = {
+    "photographs-all": _PHOTOGRAPHS,
+    "photographs-gpu": _PHOTOGRAPHS_GPU,
+}
+# Studies that nobody has run yet: declared, without results.
+AWAITED = frozenset(study.name for study in (*_PHOTOGRAPHS, *_PHOTOGRAPHS_GPU))

@@ -22,6 +22,7 @@ from bckd.recipes import DataConfig, Recipe
 from bckd.recipes.presets import PRESETS
 from bckd.studies.options import RUNS
 from bckd.studies.study import Cell, Study, changes_from, model_path, recipe_of
+from bckd.system.device import pick_device
 from bckd.system.errors import NonFiniteLossError
 from bckd.teachers.matching import matched
 from bckd.teachers.targets import Teaching
@@ -61,6 +62,9 @@ def _asked(recipe: Recipe) -> Recipe:
         teacher_classes=recipe.teacher_classes,
         data=recipe.data,
         model=recipe.model,
+        precision=recipe.precision,
+        teacher_precision=recipe.teacher_precision,
+        device=recipe.device,
     )
 
 
@@ -79,7 +83,7 @@ def run_cell(study: Study, cell: Cell, out: Path) -> dict[str, Any]:
     try:
         result = train_cell(study, cell, out)
     except NonFiniteLossError as error:
-        return {**line, "AP": None, "failed": str(error), **_provenance(None)}
+        return {**line, "AP": None, "failed": str(error), **_provenance(None, study.device)}
     recipe = recipe_of(study, cell, out)
     validation = validation_of(recipe.data, result.detector.normalisation)
     teacher = _teacher_of(study, recipe, result.detector, out)
@@ -90,15 +94,16 @@ def run_cell(study: Study, cell: Cell, out: Path) -> dict[str, Any]:
         found = detect(result.detector, loader, validation.annotations, progress=False)
         line |= asdict(analyse_errors(found, validation.annotations))
         line["gradients"] = _gradients(recipe)
-    return {**line, **_provenance(result.seconds)}
+    return {**line, **_provenance(result.seconds, study.device)}
 
 
 def _teacher_of(study: Study, recipe: Recipe, student: DenseDetector, out: Path) -> DenseDetector:
-    """The study's teacher, as a student takes it."""
+    """The study's teacher, as a student takes it, where the student is."""
     path, names = model_path(study.teacher, out), student.class_names
     teacher = load_detector(path, names).detector
     taken = (names, student.strides, student.normalisation)
-    return matched(teacher, f"teacher {path}", *taken, renamed_classes(recipe.teacher_classes))
+    found = matched(teacher, f"teacher {path}", *taken, renamed_classes(recipe.teacher_classes))
+    return found.to(next(student.parameters()).device)
 
 
 def published_changes(study: Study, cell: Cell) -> dict[str, Any]:
@@ -126,21 +131,27 @@ def _rounded(value: Any) -> Any:
     return float(f"{value:.4g}")
 
 
-def _provenance(seconds: float | None) -> dict[str, Any]:
+def _provenance(seconds: float | None, device: str) -> dict[str, Any]:
     """Where and when; seconds of training (None: it failed) are no timing, runs share a machine."""
     return {
         "seconds": None if seconds is None else round(seconds, 1),
-        "machine": f"{platform.machine()}, 1 thread",
+        "machine": _machine(torch.device(device)),
         "versions": {"torch": torch.__version__, "torchvision": torchvision.__version__},
         "date": time.strftime("%Y-%m-%d"),
     }
+
+
+def _machine(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{platform.machine()}, 1 thread"
 
 
 @lru_cache(maxsize=2)
 def _teaching(recipe: Recipe) -> Teaching | None:
     """The teacher's answers, once a process."""
     training = training_data(recipe.data, 0, recipe.model.normalisation)
-    return make_teaching(recipe, training, torch.device("cpu"), progress=False)
+    return make_teaching(recipe, training, pick_device(recipe.device), progress=False)
 
 
 @lru_cache(maxsize=2)

@@ -27,6 +27,8 @@ class StudyOptions:
     """folder of the runs, and of the models that studies need"""
     processes: Processes = 2
     """runs side by side, one thread each"""
+    device: str | None = None
+    """what to compute on (cpu, cuda, cuda:1, mps), in place of the study's own, mostly the cpu"""
     seeds: tuple[Seed, ...] = ()
     """compare on these seeds (default: the published ones); needs --extra for others"""
     methods: tuple[str, ...] = ()

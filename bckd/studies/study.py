@@ -73,6 +73,7 @@ class Study:
         scales_from: the study whose sweep serves this one, in place of its own.
         shared: methods whose runs the study `shared_from` has already, with the same recipe
             and seeds; they are not run again.
+        device: what its runs compute on, the models that it needs included.
     """
 
     name: str
@@ -88,6 +89,7 @@ class Study:
     shared: tuple[str, ...] = ()
     shared_from: str = "base"
     start: str | Path | None = None
+    device: str = "cpu"
 
     def method(self, name: str) -> Method:
         """The method of that name.
@@ -160,7 +162,7 @@ def recipe_of(study: Study, cell: Cell, out: Path) -> Recipe:
         start=model_path(study.start, out) if study.start else None,
         seed=cell.seed,
         out=out / study.name / cell.folder,
-        device="cpu",  # several runs share the machine, and the teacher's answers their place
+        device=study.device,
         log_gradients=cell.part == "comparison",
     )
     return changed(recipe, method.changes)

@@ -9,6 +9,7 @@ import pytest
 
 from bckd.recipes.presets import PRESETS, SCENES_TEACHER
 from bckd.studies.catalogue import LD_FACTORS, methods
+from bckd.studies.cells import published_changes
 from bckd.studies.study import (
     NO_DISTILLATION,
     Cell,
@@ -101,6 +102,13 @@ class TestRecipes:
         assert recipe.start == tmp_path / "models" / "student"
         assert recipe.out.parent == tmp_path / "tiny"
         assert (recipe.model, recipe.optimisation) == (BASE.model, BASE.optimisation)
+
+    def test_the_device_is_the_studies(self, study: Study, tmp_path: Path) -> None:
+        cell = Cell("comparison", "BCKD", 1.0, 0)
+        assert recipe_of(study, cell, tmp_path).device == "cpu"
+        elsewhere = replace(study, device="cuda:1")
+        assert recipe_of(elsewhere, cell, tmp_path).device == "cuda:1"
+        assert published_changes(elsewhere, cell) == published_changes(study, cell)
 
     def test_every_run_has_its_own_folder(self, study: Study, tmp_path: Path) -> None:
         cells = list(study.sweep())
