@@ -140,7 +140,6 @@ MODELS: dict[str, Recipe] = {
 
 def studies(methods: Mapping[str, Method]) -> tuple[Study, ...]:
     """The grid for two cores: 224 pixels, going on from students that learnt from labels alone."""
-    shared = {"scales": (), "sweep_seeds": (), "scales_from": "photographs"}
     return (
         regime(
             "photographs",
@@ -162,7 +161,9 @@ def studies(methods: Mapping[str, Method]) -> tuple[Study, ...]:
             going_on(recipe("mobilenet", labels="tenth")),
             methods,
             "photographs-mobilenet-tenth",
-            **shared,
+            scales=(),
+            sweep_seeds=(),
+            scales_from="photographs",
         ),
     )
 
@@ -172,23 +173,21 @@ _EPOCHS = 12 * IMAGES // 16  # twelve epochs in steps
 
 def gpu_studies(methods: Mapping[str, Method]) -> tuple[Study, ...]:
     """The grid for a GPU: 320 pixels, from ImageNet weights, twelve epochs, more seeds."""
-    more = {"seeds": tuple(range(6)), "sweep_seeds": (100, 101), "device": "cuda"}
-    students: tuple[tuple[Student, str], ...] = (
-        ("mobilenet-wide", "a MobileNetV2"),
-        ("resnet18", "a ResNet-18"),
+
+    def study(student: Student, labels: Labels, title: str) -> Study:
+        return regime(
+            f"photographs-gpu-{student}" + ("" if labels == "all" else f"-{labels}"),
+            f"{title}, 320 pixels, {_EPOCHS} steps",
+            recipe(student, 320, labels, steps=_EPOCHS, precision="auto"),
+            methods,
+            seeds=tuple(range(6)),
+            sweep_seeds=(100, 101),
+            device="cuda",
+        )
+
+    return (
+        study("mobilenet-wide", "all", "photographs, a MobileNetV2"),
+        study("mobilenet-wide", "tenth", "a tenth of the photographs, a MobileNetV2"),
+        study("resnet18", "all", "photographs, a ResNet-18"),
+        study("resnet18", "tenth", "a tenth of the photographs, a ResNet-18"),
     )
-    found = []
-    for student, words in students:
-        for labels, images in (("all", "photographs"), ("tenth", "a tenth of the photographs")):
-            suffix = "" if labels == "all" else f"-{labels}"
-            base = recipe(student, 320, labels, steps=_EPOCHS, precision="auto")
-            found.append(
-                regime(
-                    f"photographs-gpu-{student}{suffix}",
-                    f"{images}, 320 pixels, {_EPOCHS} steps of {words}",
-                    base,
-                    methods,
-                    **more,
-                )
-            )
-    return tuple(found)

@@ -24,6 +24,7 @@ from bckd.studies.statistics import Line, best_scale
 from bckd.system.errors import InputError
 from bckd.system.nearest import expected
 from bckd.system.values import from_plain, to_plain
+from bckd.weights.published import PRETRAINED
 
 Changes = dict[str, Any]  # fields of a recipe by their dotted name
 NO_DISTILLATION = LossWeights(binary=0, iou=0)
@@ -63,7 +64,7 @@ class Study:
     Attributes:
         title: what is varied, in a few words.
         base: the recipe of all its runs, but for method and seed.
-        teacher: name of a model, or a file of weights.
+        teacher: name of a model; or, as a path, a file of weights or a published name.
         start: the model that every student starts from, if any, likewise.
         methods: compared on `seeds`.
         scales: factors on the published weights that the sweep tries.
@@ -201,7 +202,8 @@ def relocated(study: Study, root: Path) -> Study:
         root: the repository's root as seen from there.
     """
     data = replace(study.base.data, root=root / study.base.data.root)
-    teacher = study.teacher if isinstance(study.teacher, str) else root / study.teacher
+    named = isinstance(study.teacher, str) or str(study.teacher) in PRETRAINED
+    teacher = study.teacher if named else root / study.teacher
     return replace(study, base=replace(study.base, data=data), teacher=teacher)
 
 

@@ -129,6 +129,9 @@ def test_a_study_seen_from_another_folder(study: Study) -> None:
     assert recipe.data.root == Path("..") / BASE.data.root
     assert recipe.teacher == Path("..") / SCENES_TEACHER
     assert recipe.start == Path("runs/models/student")
+    assert relocated(replace(study, teacher=Path("nanodet_m")), Path("..")).teacher == Path(
+        "nanodet_m"
+    )
 
 
 class TestChanges:
