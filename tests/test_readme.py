@@ -15,7 +15,7 @@ import pytest
 
 import bckd
 from bckd.bench.options import BenchOptions
-from bckd.commands.data import CocoOptions
+from bckd.commands.data import CocoOptions, Voc2007Options
 from bckd.commands.data_check import CheckOptions
 from bckd.commands.data_convert import ConvertOptions
 from bckd.commands.evaluate import EvalOptions
@@ -53,6 +53,7 @@ OPTIONS = {
     "data coco": CocoOptions,
     "data convert": ConvertOptions,
     "data check": CheckOptions,
+    "data voc2007": Voc2007Options,
     "export": ExportCommand,
     "protocols": ProtocolOptions,
     "demo": DemoOptions,

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
+
+import tyro
 
 from bckd.commands import data_check, data_convert
 from bckd.commands.parsing import parse
@@ -18,9 +21,26 @@ bckd data: data sets
   bckd data check    all that is wrong or odd in a data set of your own
   bckd data convert  files of YOLO or Pascal VOC as a data set in COCO's format
   bckd data coco     fetch COCO 2017, or look whether a copy of it is whole
+  bckd data voc2007  photographs of Pascal VOC's test set, as the studies take them
 
 `bckd data COMMAND --help` lists the options of a command.
 """
+
+
+@dataclass(frozen=True)
+class Voc2007Options:
+    """Make the data set of the studies on photographs of Pascal VOC2007's test set.
+
+    2800 and 1000 of its images, their longer side at most 320 pixels, with COCO's names and ids of
+    VOC's 20 classes. The source, the folder that VOCtest_06-Nov-2007.tar holds, stays as it is.
+    """
+
+    source: Annotated[tyro.conf.Positional[Place], tyro.conf.arg(metavar="SOURCE")] = Path(
+        "VOCdevkit/VOC2007"
+    )
+    """folder of the test set, with Annotations/ and JPEGImages/"""
+    root: Place = Path("data/voc2007")
+    """folder of the data set"""
 
 
 @dataclass(frozen=True)
@@ -72,8 +92,18 @@ def _verify(root: Path) -> None:
     print(f"{root} is a whole copy of COCO 2017")
 
 
+def _voc2007(arguments: list[str]) -> None:
+    options = checked(parse(Voc2007Options, arguments, "data voc2007"))
+    from bckd.datasets.formats.voc2007 import write_voc2007  # late, as above
+
+    for part, (images, boxes) in write_voc2007(options.source, options.root).items():
+        print(f"{part:5} {images} images, {boxes} boxes")
+    print(f"in COCO's format in {options.root}; `bckd study photographs` takes it")
+
+
 _COMMANDS: dict[str, Callable[[list[str]], int | None]] = {
     "check": data_check.run,
     "convert": data_convert.run,
     "coco": _coco,
+    "voc2007": _voc2007,
 }

@@ -9,6 +9,7 @@ from typing import Any
 from bckd.image_size import ImageSize
 from bckd.recipes import DataConfig, Recipe
 from bckd.recipes.presets import PRESETS, SCENES_TEACHER
+from bckd.studies import photographs
 from bckd.studies.common_starts import STARTS, fine, start_models
 from bckd.studies.fine import FINE
 from bckd.studies.study import Method, Study
@@ -115,6 +116,7 @@ MODELS: dict[str, Recipe] = {
     "teacher-neu-pretrained": replace(_pretrained(_neu(_TEACHER)), steps=1000),
     "student": replace(_SCENES, seed=900),
     **start_models(_SCENES),
+    **photographs.MODELS,
 }
 
 SCALES = (0.0625, 0.25, 1.0, 4.0, 16.0)
@@ -400,7 +402,16 @@ _NOISE = _regime(
     seeds=tuple(range(12)),
 )
 
-STUDIES: dict[str, Study] = {
-    study.name: study
-    for study in (*_REGIMES, *_QUESTIONS, *_WEIGHTS, _LD_GRID, *_RECIPE, _NOISE, *FINE)
+_PHOTOGRAPHS = photographs.studies(methods(photographs.CLASSES))
+_PHOTOGRAPHS_GPU = photographs.gpu_studies(methods(photographs.CLASSES))
+_FROM_SEEDS = (*_REGIMES, *_QUESTIONS, *_WEIGHTS, _LD_GRID, *_RECIPE)
+_FROM_STARTS = (_NOISE, *FINE, *_PHOTOGRAPHS, *_PHOTOGRAPHS_GPU)
+
+STUDIES: dict[str, Study] = {study.name: study for study in (*_FROM_SEEDS, *_FROM_STARTS)}
+# Studies that run one after the other under one name.
+GRIDS: dict[str, tuple[Study, ...]] = {
+    "photographs-all": _PHOTOGRAPHS,
+    "photographs-gpu": _PHOTOGRAPHS_GPU,
 }
+# Studies that have not been run to their end yet.
+AWAITED = frozenset(study.name for study in (*FINE, *_PHOTOGRAPHS, *_PHOTOGRAPHS_GPU))

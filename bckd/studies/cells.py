@@ -23,6 +23,7 @@ from bckd.recipes import DataConfig, Recipe
 from bckd.recipes.presets import PRESETS
 from bckd.studies.options import RUNS
 from bckd.studies.study import Cell, Study, changes_from, model_path, recipe_of
+from bckd.system.device import pick_device
 from bckd.system.errors import NonFiniteLossError
 from bckd.teachers.matching import matched
 from bckd.teachers.targets import Teaching
@@ -55,6 +56,9 @@ def _asked(recipe: Recipe) -> Recipe:
         teacher_classes=recipe.teacher_classes,
         data=recipe.data,
         model=recipe.model,
+        precision=recipe.precision,
+        teacher_precision=recipe.teacher_precision,
+        device=recipe.device,
     )
 
 
@@ -73,7 +77,7 @@ def run_cell(study: Study, cell: Cell, out: Path) -> dict[str, Any]:
     try:
         result = train_cell(study, cell, out)
     except NonFiniteLossError as error:
-        return {**line, "AP": None, "failed": str(error), **_provenance(None)}
+        return {**line, "AP": None, "failed": str(error), **_provenance(None, study.device)}
     recipe = recipe_of(study, cell, out)
     validation = validation_of(recipe.data, result.detector.normalisation)
     student, teacher = result.detector, model_path(study.teacher, out)
@@ -87,7 +91,7 @@ def run_cell(study: Study, cell: Cell, out: Path) -> dict[str, Any]:
         line |= asdict(analyse_errors(found, validation.annotations))
         line["without_tenth"] = without_tenths(found, validation.annotations)
         line["gradients"] = _gradients(recipe)
-    return {**line, **_provenance(result.seconds)}
+    return {**line, **_provenance(result.seconds, study.device)}
 
 
 @lru_cache(maxsize=2)
@@ -139,22 +143,29 @@ def _rounded(value: Any) -> Any:
     return float(f"{value:.4g}")
 
 
-def _provenance(seconds: float | None) -> dict[str, Any]:
+def _provenance(seconds: float | None, device: str) -> dict[str, Any]:
     """Where and when; seconds of training (None: it failed) are no timing, runs share a machine."""
-    threads = torch.get_num_threads()
     return {
         "seconds": None if seconds is None else round(seconds, 1),
-        "machine": f"{platform.machine()}, {threads} thread{'s' if threads > 1 else ''}",
+        "machine": _machine(torch.device(device)),
         "versions": {"torch": torch.__version__, "torchvision": torchvision.__version__},
         "date": time.strftime("%Y-%m-%d"),
     }
+
+
+def _machine(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    threads = torch.get_num_threads()
+    return f"{platform.machine()}, {threads} thread{'s' if threads > 1 else ''}"
 
 
 @lru_cache(maxsize=2)
 def _teaching(recipe: Recipe, features: bool) -> Teaching | None:
     """The teacher's answers, once a process."""
     training = training_data(recipe.data, 0, recipe.model.normalisation)
-    return make_teaching(recipe, training, torch.device("cpu"), progress=False, features=features)
+    device = pick_device(recipe.device)
+    return make_teaching(recipe, training, device, progress=False, features=features)
 
 
 @lru_cache(maxsize=2)

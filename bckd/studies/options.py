@@ -29,6 +29,8 @@ class StudyOptions:
     """runs side by side"""
     threads: Count = 1
     """threads of each; with others sums are rounded in another way, and so AP moves a little"""
+    device: str | None = None
+    """what to compute on (cpu, cuda, cuda:1, mps), in place of the study's own, mostly the cpu"""
     seeds: tuple[Seed, ...] = ()
     """compare on these seeds (default: the published ones); needs --extra for others"""
     methods: tuple[str, ...] = ()

@@ -29,6 +29,7 @@ from bckd.studies.statistics import best_scale
 from bckd.studies.study import Cell, Method, Study
 from bckd.studies.study_check import prepared, source_of
 from bckd.studies.swapping import measure_swaps
+from bckd.system.device import pick_device
 from bckd.system.errors import InputError
 from bckd.system.files import check_writable, one_maker
 from bckd.system.interruption import ending
@@ -58,11 +59,12 @@ def run_study(study: Study, options: StudyOptions) -> list[dict[str, Any]]:
 
     Raises:
         InputError: the study, an option or a file is not what it should be, data are absent,
-            a run that is there had another configuration, another process runs this study into
-            these results, or a process of this one is gone.
+            a run that is there had another configuration, there is no such device, another
+            process runs this study into these results, or a process of this one is gone.
     """
     options = checked(options)
     study = prepared(study, options.out)
+    study = replace(study, device=str(pick_device(options.device or study.device)))
     _check_options(study, options)
     chosen = options.methods or tuple(method.name for method in study.methods)
     seeds = options.seeds or study.seeds
@@ -82,7 +84,7 @@ def _run_study(
     _prepare_data(study)
     with _workers(options.processes, options.threads) as pool:
         every_seed = (*seeds, *study.sweep_seeds, *study.edge_seeds)
-        _train_models(study.models(chosen, every_seed), options.out, pool)
+        _train_models(study.models(chosen, every_seed), options.out, study.device, pool)
         swept = {name for m in chosen for name in (m, study.method(m).scale_of)}
         sweep = [] if options.scales_from else [x for x in study.sweep() if x.method in swept]
         _run_cells(study, sweep, path, options.out, pool)
@@ -205,16 +207,16 @@ def _workers(processes: int, threads: int) -> Iterator[ProcessPoolExecutor]:
     pool.shutdown()
 
 
-def _train_models(names: set[str], out: Path, pool: ProcessPoolExecutor) -> None:
+def _train_models(names: set[str], out: Path, device: str, pool: ProcessPoolExecutor) -> None:
     """Train the models that are not there yet; stopped ones go on."""
     todo = [name for name in sorted(names) if not (out / "models" / name / STUDENT).exists()]
-    futures = {name: pool.submit(_alone, _train_model, name, out) for name in todo}
+    futures = {name: pool.submit(_alone, _train_model, name, out, device) for name in todo}
     for name, future in tqdm(futures.items(), desc="models", disable=not futures):
         tqdm.write(f"{name}: AP {100 * future.result():.1f}")
 
 
-def _train_model(name: str, out: Path) -> float:
-    recipe = replace(MODELS[name], out=out / "models" / name, device="cpu")
+def _train_model(name: str, out: Path, device: str) -> float:
+    recipe = replace(MODELS[name], out=out / "models" / name, device=device)
     return train(recipe, resume=recipe.out.exists(), progress=False).metrics.AP
 
 

@@ -24,6 +24,7 @@ from bckd.studies.statistics import Line, best_scale
 from bckd.system.errors import InputError
 from bckd.system.nearest import expected
 from bckd.system.values import from_plain, to_plain
+from bckd.weights.published import PRETRAINED
 
 Changes = dict[str, Any]  # fields of a recipe by their dotted name
 NO_DISTILLATION = LossWeights(binary=0, iou=0)
@@ -63,7 +64,7 @@ class Study:
     Attributes:
         title: what is varied, in a few words.
         base: the recipe of all its runs, but for method and seed.
-        teacher: name of a model, or a file of weights.
+        teacher: name of a model; or, as a path, a file of weights or a published name.
         methods: compared on `seeds`.
         scales: factors on the published weights that the sweep tries.
         sweep_seeds: of the sweep.
@@ -75,6 +76,7 @@ class Study:
         sweep_data: of the sweep, where that is evaluated on other images.
         shared: methods whose runs the study `shared_from` has already, with the same recipe
             and seeds; they are not run again.
+        device: what its runs compute on, the models that it needs included.
     """
 
     name: str
@@ -91,6 +93,7 @@ class Study:
     shared_from: str = "base"
     starts: tuple[str | Path, ...] = ()
     sweep_data: DataConfig | None = None
+    device: str = "cpu"
 
     def start(self, seed: int) -> str | Path | None:
         """The model that the students of a seed start from, if any."""
@@ -170,7 +173,7 @@ def recipe_of(study: Study, cell: Cell, out: Path) -> Recipe:
         start=model_path(start, out) if start else None,
         seed=cell.seed,
         out=out / study.name / cell.folder,
-        device="cpu",  # several runs share the machine, and the teacher's answers their place
+        device=study.device,
         log_gradients=cell.part == "comparison",
     )
     return changed(recipe, method.changes)
@@ -209,7 +212,8 @@ def relocated(study: Study, root: Path) -> Study:
         root: the repository's root as seen from there.
     """
     data = replace(study.base.data, root=root / study.base.data.root)
-    teacher = study.teacher if isinstance(study.teacher, str) else root / study.teacher
+    named = isinstance(study.teacher, str) or str(study.teacher) in PRETRAINED
+    teacher = study.teacher if named else root / study.teacher
     return replace(study, base=replace(study.base, data=data), teacher=teacher)
 
 

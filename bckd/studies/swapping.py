@@ -27,7 +27,8 @@ def measure_swaps(study: Study, cell: Cell, out: Path) -> dict[str, Any]:
         under "swapped", and "AP", "AP, threshold moved" and "score_error" under "recentred".
     """
     result = train_cell(study, cell, out)
-    teacher = load_detector(model_path(study.teacher, out)).detector
+    device = next(result.detector.parameters()).device
+    teacher = load_detector(model_path(study.teacher, out)).detector.to(device)
     validation = validation_of(recipe_of(study, cell, out).data, result.detector.normalisation)
     student, loader = result.detector, evaluation_loader(validation, 32)
     plain = agreement(student, teacher, loader)

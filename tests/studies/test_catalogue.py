@@ -12,7 +12,7 @@ import pytest
 
 from bckd.evaluation.error_analysis import TIDE_ERRORS
 from bckd.recipes.presets import PRESETS
-from bckd.studies.catalogue import CHOSEN, LD_FACTORS, MODELS, STUDIES, methods
+from bckd.studies.catalogue import AWAITED, CHOSEN, GRIDS, LD_FACTORS, MODELS, STUDIES, methods
 from bckd.studies.cells import PRESET, published_changes
 from bckd.studies.options import StudyOptions
 from bckd.studies.runner import chosen_scales
@@ -26,11 +26,20 @@ from bckd.training.run_log import read_lines
 OPTIONS = StudyOptions()
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / OPTIONS.results
+HAVE_RUN = [study for name, study in STUDIES.items() if name not in AWAITED]
+of_those_that_have_run = pytest.mark.parametrize("study", HAVE_RUN, ids=lambda study: study.name)
 
 
 @pytest.fixture(params=STUDIES.values(), ids=list(STUDIES))
 def study(request: pytest.FixtureRequest) -> Study:
     return request.param
+
+
+def test_those_that_are_awaited_have_no_results() -> None:
+    found = {path.stem for path in RESULTS.glob("*.jsonl")}
+    assert not found & AWAITED
+    assert {study.name for grid in GRIDS.values() for study in grid} <= set(STUDIES)
+    assert not set(GRIDS) & set(STUDIES)
 
 
 def test_names_of_methods_are_unique(study: Study) -> None:
@@ -56,6 +65,7 @@ def test_shared_runs_are_those_of_base(study: Study) -> None:
         assert not distilled or study.teacher == base.teacher
 
 
+@of_those_that_have_run
 def test_results_are_complete(study: Study) -> None:
     lines = read_lines(RESULTS / f"{study.name}.jsonl")
     scales = chosen_scales(study, RESULTS, [method.name for method in study.methods])
@@ -74,6 +84,7 @@ def test_results_are_complete(study: Study) -> None:
     assert found == Counter((c.part, c.method, c.scale, c.seed) for c in cells)
 
 
+@of_those_that_have_run
 def test_every_line_is_the_catalogues_run(study: Study) -> None:
     """`changes` are what the command line needs to repeat the run, and no more."""
     lines = read_lines(RESULTS / f"{study.name}.jsonl")
@@ -108,6 +119,7 @@ def test_no_choice_is_made_on_seeds_of_the_comparison(study: Study) -> None:
     assert set(study.seeds).isdisjoint(models)
 
 
+@of_those_that_have_run
 def test_no_best_factor_is_the_largest_tried(study: Study) -> None:
     """At the lower end of every sweep is no distillation: a weight of 0."""
     lines = read_lines(RESULTS / f"{study.name}.jsonl")

@@ -182,6 +182,7 @@ class TestStudy:
             ({"seeds": (101,), "extra": Path("x")}, "101, a seed of the sweep"),
             ({"seeds": (7,)}, "--seeds has 7, not published"),
             ({"swaps": True, "extra": Path("x")}, "leave out --extra"),
+            ({"device": "cuda:99"}, "device 'cuda:99' is not available on this machine"),
         ],
     )
     def test_refusals(

@@ -9,6 +9,7 @@ import pytest
 
 from bckd.recipes.presets import PRESETS, SCENES_TEACHER
 from bckd.studies.catalogue import LD_FACTORS, methods
+from bckd.studies.cells import published_changes
 from bckd.studies.study import (
     NO_DISTILLATION,
     Cell,
@@ -102,6 +103,13 @@ class TestRecipes:
         assert recipe.out.parent == tmp_path / "tiny"
         assert (recipe.model, recipe.optimisation) == (BASE.model, BASE.optimisation)
 
+    def test_the_device_is_the_studies(self, study: Study, tmp_path: Path) -> None:
+        cell = Cell("comparison", "BCKD", 1.0, 0)
+        assert recipe_of(study, cell, tmp_path).device == "cpu"
+        elsewhere = replace(study, device="cuda:1")
+        assert recipe_of(elsewhere, cell, tmp_path).device == "cuda:1"
+        assert published_changes(elsewhere, cell) == published_changes(study, cell)
+
     def test_every_run_has_its_own_folder(self, study: Study, tmp_path: Path) -> None:
         cells = list(study.sweep())
         cells += [Cell("comparison", m.name, 1.0, s) for m in study.methods for s in study.seeds]
@@ -139,6 +147,9 @@ def test_a_study_seen_from_another_folder(study: Study) -> None:
     assert recipe.data.root == Path("..") / BASE.data.root
     assert recipe.teacher == Path("..") / SCENES_TEACHER
     assert recipe.start == Path("runs/models/student")
+    assert relocated(replace(study, teacher=Path("nanodet_m")), Path("..")).teacher == Path(
+        "nanodet_m"
+    )
 
 
 class TestChanges:

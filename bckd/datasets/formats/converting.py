@@ -68,11 +68,11 @@ def convert(
             before), or `out` can't be written.
     """
     tree = _tree(source, progress)
-    _check_free(out)
+    check_free(out)
     name = _found_out(tree) if format is None else format
     findings = Findings(source)
     labelled = _divided(FORMATS[name].read(tree, findings), val_share)
-    _refuse(findings)
+    refuse(findings)
     if not labelled.parts or not labelled.class_names:
         raise InputError(f"{source} has no {'object' if labelled.parts else 'image'} to convert")
     for number, name in enumerate(labelled.class_names):
@@ -102,7 +102,7 @@ def _tree(source: Path, progress: bool) -> Tree:
     return Tree(source.parent, source, progress)
 
 
-def _check_free(out: Path) -> None:
+def check_free(out: Path) -> None:
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
         raise InputError(f"{out} is there already, and stays as it is; name another folder")
     if not Path(os.path.realpath(out)).name:
@@ -132,7 +132,7 @@ def _hint(tree: Tree) -> str:
     return " (COCO's own JSON needs no conversion: --data.root and --data.train-annotations say it)"
 
 
-def _refuse(findings: Findings) -> None:
+def refuse(findings: Findings) -> None:
     """Refuse a source for its faults, all of which are told where they are of several kinds."""
     sentences = [
         f"{findings.source}: {some(f'{kind.what} ({{}})', places)}; {kind.expected}"
