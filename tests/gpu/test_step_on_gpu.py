@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from bckd.evaluation.gradient_shares import pull_of_terms, pulled_parameters
 from bckd.models.detector import Detector, DetectorConfig
 from bckd.models.heads import HEADS
 from bckd.models.postprocess import postprocess
