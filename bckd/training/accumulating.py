@@ -59,8 +59,7 @@ class InParts:
         """Add the gradient of the weights to theirs, from that of `output`."""
         whole = [x.grad for x in _tensors(self.output)]
         for number, part in enumerate(self.batch.parts(self._count)):
-            # Until the last part, processes keep their gradients to themselves.
-            with nullcontext() if number == self._count - 1 else self._alone():
+            with self._alone(number):
                 said = self._said_again(number, part)
                 torch.autograd.backward(*self._of_part(said, whole, number))
 
@@ -75,7 +74,7 @@ class InParts:
         leaves = _tensors(self.output)
         wholes = [_gradients_on(leaves, term) for term in terms]
         found = [torch.zeros((), device=x.device) for x in terms]
-        with statistics_kept(self.network), self._alone():
+        with statistics_kept(self.network):
             for number, part in enumerate(self.batch.parts(self._count)):
                 said = self._said_again(number, part)
                 for n, whole in enumerate(wholes):
@@ -105,10 +104,11 @@ class InParts:
         share = (number, self._count)
         return answer(self.network, part, self.recipe, self.autocast, share)
 
-    def _alone(self) -> AbstractContextManager[None]:
-        """Processes keep their gradients to themselves."""
+    def _alone(self, number: int) -> AbstractContextManager[None]:
+        """Until the last part, processes keep their gradients to themselves."""
         network = getattr(self.network, "_orig_mod", self.network)  # of one that is compiled
-        if not isinstance(network, DistributedDataParallel):
+        last = number == self._count - 1
+        if last or not isinstance(network, DistributedDataParallel):
             return nullcontext()
         return network.no_sync()
 

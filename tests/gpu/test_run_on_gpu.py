@@ -38,6 +38,7 @@ def test_a_resumed_run_ends_with_the_same_weights(
     precision: str,
 ) -> None:
     settings = {"precision": precision, "checkpoint_every": 3, "teacher": str(TEACHER)}
+    settings |= {"shares": ("binary=0.3",)}
     whole = gpu(tiny_recipe, tmp_path / "whole", **settings)
     cut = gpu(tiny_recipe, tmp_path / "cut", **settings)
     train(whole, progress=False)

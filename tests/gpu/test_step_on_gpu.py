@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from bckd.evaluation.gradient_shares import pull_of_terms, pulled_parameters
 from bckd.models.detector import Detector, DetectorConfig
 from bckd.models.heads import HEADS
 from bckd.models.postprocess import postprocess
@@ -18,6 +19,7 @@ from bckd.structures import Batch
 from bckd.teachers.targets import live_teaching
 from bckd.training.checks import FiniteCheck
 from bckd.training.schedule import build_optimizer
+from bckd.training.steering import Steering
 from bckd.training.teacher import ready_teacher
 from bckd.training.terms import compute_terms, supervision_of, term_weights, weights_at
 from tests.gpu.conftest import random_batch
@@ -119,6 +121,7 @@ def test_the_host_never_waits(head: str) -> None:
     teaching = live_teaching(teacher, torch.bfloat16)
     optimizer = build_optimizer(student, recipe.optimisation)
     finite, host = FiniteCheck(student), random_batch().pin_memory()
+    steering = Steering({"binary": 0.3}).cuda()
     for attempt in range(2):  # the first one sets things up
         with no_wait() if attempt else _anything():
             batch: Batch = host.to("cuda")
@@ -126,6 +129,7 @@ def test_the_host_never_waits(head: str) -> None:
             terms = compute_terms(student, teaching, batch, recipe, weights, torch.bfloat16)
             total = torch.stack(list(terms.values.values())).sum()
             finite.add(total, terms, attempt, batch)
+            steering.update(pull_of_terms(terms.values, pulled_parameters(student)))
             total.backward()
             torch.nn.utils.clip_grad_norm_(student.parameters(), 1.0)
             optimizer.step()

@@ -56,7 +56,8 @@ def methods(tmp_path: Path) -> tuple[Method, ...]:
         Method("beta 0", {"binary": 1.0}, {"losses.binary_beta": 0.0}),
         Method("beta 2", {"binary": 1.0}, {"losses.binary_beta": 2.0}),
         Method("detached", {"binary": 1.0}, {"losses.binary_detach": True}),
-        Method("BCKD", {"binary": 1.0, "iou": 4.0}, {"losses.binary_from": 0.5}),
+        Method("BCKD", {"binary": 1.0, "iou": 4.0}),
+        Method("late", {"binary": 1.0, "iou": 4.0}, {"losses.binary_from": 0.5}),
         Method("maps", {"Imitation": 1.0}, terms=(f"{source}:Imitation",)),
     )
 
@@ -68,13 +69,14 @@ def test_the_factor_brings_each_method_to_its_share(
     distilling = methods[1:]
     assert [*factors] == [method.name for method in distilling]
     assert factors["beta 2"] > 2 * factors["beta 0"]  # a gap of scores is below 1
+    assert factors["late"] == factors["BCKD"]  # all terms that take part at some time
     for method in distilling:
         pull = pull_of_method(started, method, factors[method.name], batches=2)
         assert pull.share == pytest.approx(0.25, rel=0.01), method.name
         assert pull_of_method(started, method, batches=2).share != pytest.approx(0.25, rel=0.1)
 
 
-@pytest.mark.parametrize("number", [1, 5])
+@pytest.mark.parametrize("number", [1, 6])
 def test_a_run_begins_with_that_share(
     started: Recipe, methods: tuple[Method, ...], number: int
 ) -> None:

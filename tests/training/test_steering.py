@@ -217,9 +217,21 @@ class TestRun:
             for name, said in theirs["steering"].items():
                 assert ours["steering"][name] == pytest.approx(said, rel=1e-3)
 
+    def test_a_measurement_in_parts_changes_nothing(self, distilling: Recipe) -> None:
+        """Its forward passes leave the running statistics of a BatchNorm that learns alone."""
+        parts = replace(distilling, accumulate=2, images_per_group=2, steps=2)
+        students = []
+        for log in (False, True):
+            recipe = replace(parts, log_gradients=log, out=distilling.out / str(log))
+            train(recipe, progress=False)
+            students.append(load_file(recipe.out / STUDENT))
+        assert any("running_mean" in name for name in students[0])
+        assert all(torch.equal(students[1][name], x) for name, x in students[0].items())
+
     def test_in_fp16(self, still: Recipe, tmp_path: Path) -> None:
-        """Of a loss that is scaled and a gradient that is rounded the shares are the same."""
-        found = []
+        """The shares are those of float32, though gradients of such a size would be 0 in fp16."""
+        weights = {name: 1e-6 * weight for name, weight in vars(still.weights).items()}
+        still, found = replace(still, weights=LossWeights(**weights)), []
         for precision in ("float32", "fp16"):
             out = tmp_path / precision
             recipe = replace(still, precision=precision, out=out, shares=("binary=0.3",), steps=2)
