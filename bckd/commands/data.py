@@ -21,7 +21,7 @@ bckd data: data sets
   bckd data check    all that is wrong or odd in a data set of your own
   bckd data convert  files of YOLO or Pascal VOC as a data set in COCO's format
   bckd data coco     fetch COCO 2017, or look whether a copy of it is whole
-  bckd data voc2007  photographs of Pascal VOC's test set, as the studies take them
+  bckd data voc2007  photographs of Pascal VOC's test set, for the studies
 
 `bckd data COMMAND --help` lists the options of a command.
 """
