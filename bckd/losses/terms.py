@@ -23,8 +23,11 @@ from bckd.losses.distillation import (
     softmax_classification,
 )
 from bckd.losses.features.cwd import ChannelWise
+from bckd.losses.features.defeat import Decoupled
 from bckd.losses.features.fgd import FocalAndGlobal
+from bckd.losses.features.fine_grained import FineGrained
 from bckd.losses.features.fitnet import FitNet
+from bckd.losses.features.general_instance import GeneralInstances
 from bckd.losses.features.mgd import MaskedGeneration
 from bckd.losses.features.pkd import Pearson
 from bckd.losses.needs import NEEDS, Need, TermFunction, needs
@@ -142,6 +145,15 @@ TERMS: dict[str, Term] = {
         _of_pair(softmax_of_scores),
     ),
     "fitnet": _on_maps("FitNet", "FitNets: the squared gap of the pyramids' maps", FitNet),
+    "fine_grained": _on_maps(
+        "fine-grained imitation", "maps at the cells whose anchors are near an object", FineGrained
+    ),
+    "defeat": _on_maps("DeFeat", "DeFeat: maps at objects and at background apart", Decoupled),
+    "general_instance": _on_maps(
+        "general instances",
+        "GID: maps inside the boxes at which student and teacher differ most",
+        GeneralInstances,
+    ),
     "cwd": _on_maps("CWD", "CWD: each channel's map as a distribution over cells", ChannelWise),
     "pkd": _on_maps("PKD", "PKD: the squared gap of maps of mean 0 and deviation 1", Pearson),
     "mgd": _on_maps(

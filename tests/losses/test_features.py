@@ -10,11 +10,16 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torchvision.ops import roi_align
 
+from bckd.geometry import with_anchors
 from bckd.losses.features import mgd
 from bckd.losses.features.cwd import ChannelWise
+from bckd.losses.features.defeat import Decoupled
 from bckd.losses.features.fgd import FocalAndGlobal
+from bckd.losses.features.fine_grained import FineGrained, near_objects
 from bckd.losses.features.fitnet import FitNet
+from bckd.losses.features.general_instance import GeneralInstances, general_instances
 from bckd.losses.features.mgd import MaskedGeneration
 from bckd.losses.features.objects import object_cells
 from bckd.losses.features.pkd import Pearson
@@ -98,9 +103,12 @@ class TestEach:
     ) -> None:
         term = built(name, pair)
         value(term, pair, assignment, batch_of(BOXES)).backward()
-        assert all(map_.grad is not None and map_.grad.any() for map_ in pair[0].features)
+        learn = (
+            any if name == "fine_grained" else all
+        )  # whose anchors fit objects of one level here
+        assert learn(map_.grad is not None and map_.grad.any() for map_ in pair[0].features)
         assert all(map_.grad is None for map_ in pair[1].features)
-        assert all(x.weight.grad.any() for x in term.adapters)
+        assert learn(x.weight.grad.any() for x in term.adapters)
 
     def test_two_copies_of_a_batch_have_the_value_of_one(
         self,
@@ -308,3 +316,108 @@ def test_fgds_relation_begins_as_the_map_itself(pair: tuple[DenseOutput, DenseOu
     term = FocalAndGlobal(*pair)
     map_ = pair[1].features[0].detach()
     assert torch.equal(term.relations[0](map_), map_)
+
+
+def test_defeat_by_hand(pair: tuple[DenseOutput, DenseOutput], assignment: Assignment) -> None:
+    term = Decoupled(*pair)
+    batch = batch_of(BOXES)
+    expected = 0.0
+    for n, (ours, theirs) in enumerate(adapted(term, pair)):
+        inside = object_cells(batch.ground_truth, pair[0].locations.levels[n]).any
+        for mask, factor in ((inside, 1.0), (~inside, 4.0)):
+            cells = mask.nonzero().tolist()
+            for image, y, x in cells:
+                rows = zip(
+                    ours[image, :, y, x].tolist(), theirs[image, :, y, x].tolist(), strict=True
+                )
+                expected += factor * sum((a - b) ** 2 for a, b in rows) / (2 * len(cells))
+    found = value(term, pair, assignment, batch)
+    assert found.item() == pytest.approx(expected, rel=1e-4)
+
+
+class TestFineGrained:
+    def test_by_hand(self, pair: tuple[DenseOutput, DenseOutput], assignment: Assignment) -> None:
+        term = FineGrained(*pair)
+        batch = batch_of(BOXES)
+        places = pair[0].locations
+        half = 4.0 * places.strides[:, None]  # squares of eight strides
+        anchors = torch.cat([places.centres - half, places.centres + half], dim=1)
+        near = torch.zeros(2, len(anchors), dtype=torch.bool)
+        for image, boxes in enumerate(BOXES):
+            for box in boxes:
+                overlaps = [overlap(box, anchor) for anchor in anchors.tolist()]
+                near[image] |= torch.tensor([x > 0.5 * max(overlaps) for x in overlaps])
+        expected, start = 0.0, 0
+        for ours, theirs in adapted(term, pair):
+            cells = ours[0, 0].numel()
+            mask = near[:, start : start + cells].view(2, 1, *ours.shape[2:])
+            expected += ((ours - theirs).square() * mask).sum().item() / (2 * near.sum().item())
+            start += cells
+        assert 0 < near.sum() < near.numel()
+        assert value(term, pair, assignment, batch).item() == pytest.approx(expected, rel=1e-5)
+
+    def test_several_anchors_of_a_cell_are_one_place(self, pair: tuple[DenseOutput, ...]) -> None:
+        places = with_anchors(pair[0].locations, [(1.0, 1.0), (8.0, 8.0)])
+        masks = near_objects(places, batch_of(BOXES).ground_truth)
+        assert [mask.shape for mask in masks] == [(2, *shape) for shape in SHAPES]
+        assert all(mask.any() for mask in masks[:1])
+
+
+def overlap(a: list[float], b: list[float]) -> float:
+    sides = [min(a[n + 2], b[n + 2]) - max(a[n], b[n]) for n in (0, 1)]
+    shared = max(sides[0], 0) * max(sides[1], 0)
+    areas = [(x[2] - x[0]) * (x[3] - x[1]) for x in (a, b)]
+    return shared / (sum(areas) - shared)
+
+
+class TestGeneralInstances:
+    def test_they_are_what_suppression_keeps(
+        self, pair: tuple[DenseOutput, DenseOutput], assignment: Assignment
+    ) -> None:
+        """Greedy suppression by loops: the largest gap first, no overlap above .3."""
+        student, teacher = pair
+        boxes, levels = general_instances(student, teacher, assignment.valid)
+        for image in range(2):
+            p, q = (x.scores[image] for x in (student, teacher))
+            gaps = (p - q).abs().amax(dim=1).tolist()
+            surer = (q.amax(dim=1) >= p.amax(dim=1)).tolist()
+            mine = [
+                (teacher if sure else student).boxes[image, n].tolist()
+                for n, sure in enumerate(surer)
+            ]
+            kept: list[int] = []
+            for n in sorted(range(len(gaps)), key=lambda n: -gaps[n]):
+                if all(overlap(mine[n], mine[k]) <= 0.3 for k in kept):
+                    kept.append(n)
+            count = min(len(kept), 10)
+            expected = torch.tensor([mine[n] for n in kept[:10]])
+            torch.testing.assert_close(boxes[image, :count], expected)
+            of_level = [int(n >= 20) for n in kept[:10]]
+            assert levels[image, :count].tolist() == of_level
+
+    def test_by_hand(self, pair: tuple[DenseOutput, DenseOutput], assignment: Assignment) -> None:
+        term = GeneralInstances(*pair)
+        boxes, levels = general_instances(*pair, assignment.valid)
+        maps = adapted(term, pair)
+        feature, gaps = 0.0, []
+        for image in range(2):
+            rows = [[], []]
+            for box, level in zip(boxes[image], levels[image].tolist(), strict=True):
+                for side in (0, 1):
+                    map_ = maps[level][side][image : image + 1]
+                    scale = 1 / pair[0].locations.levels[level].stride
+                    rows[side].append(
+                        roi_align(map_, [box[None]], 7, scale, aligned=True).flatten()
+                    )
+            ours, theirs = (torch.stack(x) for x in rows)
+            feature += (ours - theirs).square().sum().item() / 2
+            distances = []
+            for x in (ours, theirs):
+                d = [[(a - b).norm().item() for b in x] for a in x]
+                mean = sum(map(sum, d)) / (10 * 9)
+                distances.append([value / mean for row in d for value in row])
+            gaps += [abs(a - b) for a, b in zip(*distances, strict=True)]
+        smooth = [x * x / 2 if x < 1 else x - 0.5 for x in gaps]
+        expected = 5e-4 * feature + 40 * sum(smooth) / len(smooth)
+        found = value(term, pair, assignment, batch_of(BOXES))
+        assert found.item() == pytest.approx(expected, rel=1e-3)
