@@ -31,6 +31,41 @@ def _options(**changes: Any) -> dict[str, Any]:
     return {f"losses.{name}": value for name, value in changes.items()}
 
 
+# The factor on each method's weights at which it pulls as much as the labels do: the geometric mean
+# of the sweep's two starts, by their first four batches.
+UNITS = {
+    "softmax": 2.0,
+    "L_cls": 0.82,
+    "L_loc": 1.2,
+    "BCKD": 0.49,
+    "softmax + L_loc": 0.74,
+    "LD": 1.1,
+    "DIST": 1.1,
+    "YOLOv6": 0.16,
+    "FitNet": 0.067,
+    "fine-grained": 0.2,
+    "GID": 0.0073,
+    "DeFeat": 0.036,
+    "CWD": 0.018,
+    "PKD": 0.6,
+    "MGD": 7.3,
+    "FGD": 0.0077,
+    "CrossKD": 0.42,
+    "BCKD, weight detached": 0.73,
+    "BCKD, beta 0": 0.14,
+    "BCKD, beta 2": 0.79,
+    "BCKD, IoU": 0.5,
+    "BCKD, every level": 0.49,
+    "BCKD, groups of two": 0.58,
+    "softmax, T 1": 2.6,
+    "softmax, T 4": 1.7,
+    "softmax at positives + BCKD": 0.45,
+    "softmax at positives, L_cls elsewhere, L_loc": 0.45,
+    "softmax, then BCKD": 0.39,
+    "CrossKD, our terms": 0.33,
+}
+
+
 # What is compared, with published weights: softmax KD's 10 at 80 classes, LD's sums over the two
 # images of a GPU.
 METHODS_PUBLISHED = (
@@ -44,6 +79,9 @@ METHODS_PUBLISHED = (
     Method("DIST", {"dist": 1.0}),
     Method("YOLOv6", {"yolov6": 1.0}),
     Method("FitNet", {"fitnet": 1.0}),
+    Method("fine-grained", {"fine_grained": 0.01}),
+    Method("GID", {"general_instance": 1.0}),
+    Method("DeFeat", {"defeat": 0.01}),
     Method("CWD", {"cwd": 10.0}),
     Method("PKD", {"pkd": 6.0}),
     Method("MGD", {"mgd": 2e-5}),
@@ -63,6 +101,18 @@ SHAPES = (
     Method("softmax, T 4", _SOFTMAX, _options(softmax_temperature=4.0)),
 )
 
+
+def _halves(first: str, second: str) -> Method:
+    """Two methods together, each with half of the pull."""
+    methods = {method.name: method for method in METHODS_PUBLISHED}
+    weights = {
+        term: UNITS[name] / 2 * weight
+        for name in (first, second)
+        for term, weight in methods[name].weights.items()
+    }
+    return Method(f"{first} + {second}", weights)
+
+
 # What might be above both protocols.
 CANDIDATES = (
     Method("softmax at positives + BCKD", _SOFTMAX | _BCKD, _options(softmax_places="positives")),
@@ -76,29 +126,10 @@ CANDIDATES = (
         _SOFTMAX | _BCKD,
         _options(softmax_until=0.5, binary_from=0.5),
     ),
-    Method("CWD + BCKD", {"cwd": 10.0} | _BCKD),
-    Method("PKD + BCKD", {"pkd": 6.0} | _BCKD),
+    _halves("CWD", "BCKD"),
+    _halves("PKD", "BCKD"),
     Method("CrossKD, our terms", {"crosskd_bckd": 1.0}),
 )
-
-# The factor on each method's weights at which it pulls as much as the labels do: the geometric mean
-# of the sweep's two starts, by their first four batches.
-UNITS = {
-    "softmax": 2.0,
-    "L_cls": 0.82,
-    "L_loc": 1.2,
-    "BCKD": 0.49,
-    "softmax + L_loc": 0.74,
-    "LD": 1.1,
-    "DIST": 1.1,
-    "YOLOv6": 0.16,
-    "FitNet": 0.067,
-    "CWD": 0.018,
-    "PKD": 0.6,
-    "MGD": 7.3,
-    "FGD": 0.0077,
-    "CrossKD": 0.42,
-}
 
 
 def fine_base() -> Recipe:
