@@ -89,16 +89,23 @@ METHODS_PUBLISHED = (
     Method("CrossKD", {"crosskd": 1.0}),
 )
 
-# One choice of BCKD's changed at a time, each at the pull that it is best at.
+
+def _shape(name: str, of: str, changes: dict[str, Any]) -> Method:
+    """A method with one choice changed, at the factor that is best for it as published."""
+    weights = _SOFTMAX if of == "softmax" else _BCKD
+    return Method(name, weights, changes, swept=False, scale_of=of)
+
+
+# One choice changed at a time, at equal pull.
 SHAPES = (
-    Method("BCKD, weight detached", _BCKD, _options(binary_detach=True)),
-    Method("BCKD, beta 0", _BCKD, _options(binary_beta=0.0)),
-    Method("BCKD, beta 2", _BCKD, _options(binary_beta=2.0)),
-    Method("BCKD, IoU", _BCKD, _options(iou_kind="iou")),
-    Method("BCKD, every level", _BCKD, _options(gate_levels=False)),
-    Method("BCKD, groups of two", _BCKD, {"images_per_group": 2}),
-    Method("softmax, T 1", _SOFTMAX, _options(softmax_temperature=1.0)),
-    Method("softmax, T 4", _SOFTMAX, _options(softmax_temperature=4.0)),
+    _shape("BCKD, weight detached", "BCKD", _options(binary_detach=True)),
+    _shape("BCKD, beta 0", "BCKD", _options(binary_beta=0.0)),
+    _shape("BCKD, beta 2", "BCKD", _options(binary_beta=2.0)),
+    _shape("BCKD, IoU", "BCKD", _options(iou_kind="iou")),
+    _shape("BCKD, every level", "BCKD", _options(gate_levels=False)),
+    _shape("BCKD, groups of two", "BCKD", {"images_per_group": 2}),
+    _shape("softmax, T 1", "softmax", _options(softmax_temperature=1.0)),
+    _shape("softmax, T 4", "softmax", _options(softmax_temperature=4.0)),
 )
 
 
@@ -160,6 +167,9 @@ FINE = (
         "fine-shapes",
         "the paper's own choices, from common starts and at equal pull",
         SHAPES,
+        scales=(),
+        sweep_seeds=(),
+        scales_from="fine",
         shared=("none", "softmax", "BCKD"),
         shared_from="fine",
     ),
