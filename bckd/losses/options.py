@@ -24,7 +24,7 @@ class LossOptions:
     binary_beta: PositiveOrZero = 1.0
     """exponent of the weight |p_t - p_s| in L_cls"""
     binary_detach: bool = False
-    """the weight in L_cls is a constant (paper: True)"""
+    """the weight in L_cls is a constant (the formula leaves it open; official code: False)"""
     iou_kind: IoUKind = "giou"
     """similarity of boxes in L_loc (paper: iou)"""
     iou_weighting: Literal["gap", "teacher"] = "gap"
