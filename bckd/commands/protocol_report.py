@@ -13,12 +13,12 @@ from bckd.evaluation.average_precision import evaluation_loader
 from bckd.evaluation.protocol_scores import (
     DETECTED,
     KINDS,
-    NAMED,
     Kind,
     ProtocolNumbers,
     TopScores,
     compare_protocols,
     contradicted_by_classes,
+    named_above,
     top_scores,
     write_scores,
 )
@@ -41,7 +41,7 @@ ROWS = (
     "locations",
     "median softmax",
     "median sigmoid",
-    f"softmax > {NAMED}",
+    "softmax names",
     f"sigmoid > {DETECTED}",
     "former alone",
 )
@@ -70,7 +70,7 @@ def run_protocols(options: ProtocolOptions) -> ProtocolNumbers:
     detector, dataset = with_classes_of(detector, options.weights, dataset)
     detector = detector.to(pick_device(options.device))
     scores = top_scores(detector, evaluation_loader(dataset, BATCH_SIZE, data.workers))
-    numbers = compare_protocols(scores)
+    numbers = compare_protocols(scores, len(detector.class_names))
     by_classes = contradicted_by_classes(
         detector, evaluation_loader(dataset, BATCH_SIZE, data.workers)
     )
@@ -121,5 +121,6 @@ def _draw(
     output = forward_in_groups(detector, moved.images, moved.canvases)
     pictures = pictures_of(batch, dataset.normalisation)
     tops = {kind: (found.softmax, found.sigmoid) for kind, found in scores.items()}
-    drawing = protocol_maps(pictures, batch, output, options.stride, tops, (NAMED, DETECTED))
+    bounds = (named_above(len(detector.class_names)), DETECTED)
+    drawing = protocol_maps(pictures, batch, output, options.stride, tops, bounds)
     write_atomically(options.out / "maps.png", lambda part: drawing.savefig(part, format="png"))

@@ -29,7 +29,7 @@ from bckd.system.files import write_atomically
 Kind = Literal["background", "between", "objects"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
-NAMED = 0.5  # softmax names the class that has more than all the others together
+NAMED = 0.5  # softmax names a class that is halfway from an equal share to all of the 1
 DETECTED = 0.05  # lower scores are dropped by the post-processing of the COCO recipe
 ALIKE = 0.02  # width of the bins within which top softmax probabilities count as equal
 SUBSETS = (2, 3, 6, 10, 20, 40)  # numbers of classes
@@ -56,7 +56,7 @@ class KindNumbers:
     Attributes:
         count: locations.
         softmax_median, sigmoid_median: of the top values.
-        named: share whose top softmax probability is above `NAMED`.
+        named: share whose top softmax probability is above `named_above`.
         detected: share whose top sigmoid score is above `DETECTED`.
         contradicted: share that is named but not detected.
     """
@@ -148,22 +148,36 @@ def top_scores(
     return {kind: TopScores(*np.concatenate(found, axis=1)) for kind, found in parts.items()}
 
 
-def compare_protocols(scores: dict[Kind, TopScores]) -> ProtocolNumbers:
-    """The numbers of `top_scores`."""
+def named_above(classes: int) -> float:
+    """The top softmax probability above which a softmax over so many classes names one.
+
+    The highest of K probabilities is at least 1 / K whatever the logits are, one half for two
+    classes. What counts is its excess: the way from 1 / K to 1, of which `NAMED` is asked.
+    """
+    return 1 / classes + NAMED * (1 - 1 / classes)
+
+
+def compare_protocols(scores: dict[Kind, TopScores], classes: int) -> ProtocolNumbers:
+    """The numbers of `top_scores`.
+
+    Args:
+        scores: of a detector.
+        classes: how many it has.
+    """
     objects, background = (scores[kind] for kind in ("objects", "background"))
     return ProtocolNumbers(
-        **{kind: _numbers(scores[kind]) for kind in KINDS},
+        **{kind: _numbers(scores[kind], named_above(classes)) for kind in KINDS},
         softmax_auc=_auc(objects.softmax, background.softmax),
         sigmoid_auc=_auc(objects.sigmoid, background.sigmoid),
         alike_auc=_alike_auc(objects, background),
     )
 
 
-def _numbers(scores: TopScores) -> KindNumbers:
+def _numbers(scores: TopScores, bound: float) -> KindNumbers:
     count = len(scores.softmax)
     if not count:
         return KindNumbers(0, *[math.nan] * 5)
-    named, detected = scores.softmax > NAMED, scores.sigmoid > DETECTED
+    named, detected = scores.softmax > bound, scores.sigmoid > DETECTED
     medians = (float(np.median(x.astype(np.float32))) for x in (scores.softmax, scores.sigmoid))
     shares = (float(np.mean(x)) for x in (named, detected, named & ~detected))
     return KindNumbers(count, *medians, *shares)
@@ -196,8 +210,8 @@ def contradicted_by_classes(
     """How the number of classes decides what softmax says of the background.
 
     The detector's own logits at background locations, of random subsets of its classes only:
-    the share where softmax names one of these with more than `NAMED` while no score of
-    theirs passes `DETECTED`. A softmax over few classes must call one of them likely.
+    the share where softmax names one of these (`named_above` of their number, so that chance
+    names none at any of them) while no score of theirs passes `DETECTED`.
 
     Args:
         draws: subsets of each size, with a fixed seed; their mean is returned.
@@ -221,7 +235,7 @@ def contradicted_by_classes(
         for count, drawn in subsets.items():
             for columns in drawn:
                 part = logits[:, columns]
-                named = part.softmax(-1).amax(-1) > NAMED
+                named = part.softmax(-1).amax(-1) > named_above(count)
                 found[count] += int((named & (part.sigmoid().amax(-1) <= DETECTED)).sum())
     detector.train(was_training)
     return {

@@ -54,7 +54,7 @@ def binary_classification(
         student, teacher: `cls_logits` (N, A, K) each.
         assignment: its `valid` (N, A) locations count; its `num_positives` divides.
         beta: exponent of the weight; 0 is plain BCE.
-        detach_weight: the weight is a constant (the paper's reading); the
+        detach_weight: the weight is a constant (the formula leaves it open); the
             official code lets the gradient flow through p_s in it.
         places: all valid locations (paper and official code), the positives alone, or all
             but the positives.
@@ -62,7 +62,8 @@ def binary_classification(
             has no positive (official code); False takes all valid locations (paper).
 
     Returns:
-        Scalar. At p_s = p_t the loss and its gradient are 0 for beta > 0.
+        Scalar. At p_s = p_t the loss is 0 for beta > 0. There it has a kink at beta 1 unless the
+        weight is detached: it has no derivative, and autograd's convention |x|' = 0 gives 0.
     """
     check_comparable(student, teacher)
     target = teacher.scores.detach()

@@ -24,7 +24,7 @@ class LossOptions:
     binary_beta: PositiveOrZero = 1.0
     """exponent of the weight |p_t - p_s| in L_cls"""
     binary_detach: bool = False
-    """the weight in L_cls is a constant (paper: True)"""
+    """the weight in L_cls is a constant (the formula leaves it open; official code: False)"""
     binary_places: Places = "all"
     """L_cls at all valid locations, at positives alone, or at all others"""
     iou_kind: IoUKind = "giou"

@@ -225,6 +225,52 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
+def runs_needed(
+    difference: float, deviation: float, power: float = 0.8, level: float = 0.95
+) -> int:
+    """The least number of pairs that show a difference with this probability.
+
+    So often does a two-sided paired t-test at 1 - `level` find it, if the pairs' differences spread
+    normally around `difference`. As many pairs as bring the half width of `paired`'s interval
+    down to the difference would find it about every second time only.
+
+    Args:
+        difference: true mean of the paired differences; the sign does not matter.
+        deviation: their standard deviation, in the same unit.
+        power: probability of finding it, between 0 and 1.
+        level: coverage of the interval, between 0 and 1.
+
+    Raises:
+        InputError: a value is out of range, or the difference is so small that a million pairs
+            are too few.
+    """
+    for name, share in (("power", power), ("level", level)):
+        if not 0 < share < 1:
+            raise InputError(f"{name} is {share}; expected a number between 0 and 1")
+    if difference == 0 or not deviation > 0:
+        raise InputError(
+            f"difference is {difference} and deviation {deviation}; expected a difference other "
+            f"than 0 and a deviation above 0"
+        )
+    from scipy import stats  # late, as above
+
+    def enough(count: int) -> bool:
+        bound = stats.t.ppf((1 + level) / 2, count - 1)
+        shift = abs(difference) / deviation * math.sqrt(count)
+        return float(stats.nct.sf(bound, count - 1, shift)) >= power
+
+    highest = 2
+    while not enough(highest):
+        highest *= 2
+        if highest > 2**20:
+            raise InputError(
+                f"a difference of {difference} at a deviation of {deviation} needs over a "
+                f"million pairs; expected a larger difference"
+            )
+    # The power grows with the number of pairs, so the least one lies above half of it.
+    return next(n for n in range(max(2, highest // 2), highest + 1) if enough(n))
+
+
 def _value(line: Line, field: str) -> float:
     if failed(line):
         return 0.0 if field == "AP" and line["part"] == "sweep" else math.nan

@@ -31,6 +31,9 @@ FIELDS = {
     "background_shift": ("background shift", "+z.2f"),
     "calibration_error": ("calibration error", ".3f"),
 }
+# The methods that the others are tested against. A study has one family of tests, each method
+# against each of these, once: Holm's rule counts them all, whichever of them a table shows.
+REFERENCES = ("none", "BCKD")
 COMPARED = ("score_error", "logit_shift", "shift_spread", "class_agreement", "calibration_error")
 # The error types of TIDE, with the words for figures.
 TIDE = {
@@ -90,32 +93,58 @@ def comparison_table(lines: Iterable[Line], fields: Sequence[str] = COMPARED) ->
     return _table(head, rows)
 
 
-def difference_table(lines: Iterable[Line], reference: str) -> str:
+def difference_table(
+    lines: Iterable[Line], reference: str, shown: Sequence[str] | None = None
+) -> str:
     """Every method's AP minus the reference's, paired by seed.
 
-    The intervals hold for each row alone; the p values are adjusted for all rows together.
+    The intervals hold for each row alone; the p values are adjusted for the whole family of the
+    study (`adjusted_p_values`), so they do not depend on `shown`.
 
     Args:
-        lines: of one study and one number of steps; the sweep in it is passed over.
+        lines: of one study and one number of steps, all methods; the sweep in it is passed over.
         reference: a method of the comparison.
+        shown: the methods that get a row; None for all.
 
     Raises:
-        InputError: the comparison has no run of the reference.
+        InputError: the comparison has no run of the reference or of a method to be shown.
     """
     lines = [line for line in lines if line["part"] == "comparison"]
     methods = methods_of(lines)
-    if reference not in methods:
-        raise InputError(f"the comparison has no run of {reference!r}; it has {methods}")
-    others = [method for method in methods if method != reference]
-    found = [difference(lines, method, reference) for method in others]
-    adjusted = holm([math.nan if d is None else d.p_value for d in found])
+    for name in (reference, *(shown or ())):
+        if name not in methods:
+            raise InputError(f"the comparison has no run of {name!r}; it has {methods}")
+    adjusted = adjusted_p_values(lines, reference)
     rows = []
-    for method, d, p in zip(others, found, adjusted, strict=True):
+    for method in methods:
+        if method == reference or (shown is not None and method not in shown):
+            continue
+        d = difference(lines, method, reference)
         cells = ["-", "-", "0"] if d is None else [_points(d.mean), _interval(d), str(d.count)]
         cells[2] += _failures(lines, method, reference)
-        rows.append([method, *cells, _p_value(p)])
+        rows.append([method, *cells, _p_value(adjusted[method])])
     head = [f"AP minus {reference}", "mean", "95% interval", "pairs", "p, Holm-adjusted"]
     return _table(head, rows)
+
+
+def adjusted_p_values(lines: Iterable[Line], reference: str) -> dict[str, float]:
+    """By method: p of AP minus the reference's, adjusted by Holm's rule; nan without pairs.
+
+    The family is that of the study: every method against each of `REFERENCES`, each pair once.
+    Against another reference it is every method against that one.
+
+    Args:
+        lines: of one study and one number of steps, all methods; the sweep in it is passed over.
+        reference: a method of the comparison.
+    """
+    lines = [line for line in lines if line["part"] == "comparison"]
+    methods = methods_of(lines)
+    references = REFERENCES if reference in REFERENCES else (reference,)
+    pairs = {frozenset((m, r)) for r in references if r in methods for m in methods if m != r}
+    found = {pair: difference(lines, *pair) for pair in pairs}
+    family = [math.nan if d is None else d.p_value for d in found.values()]
+    adjusted = dict(zip(found, holm(family), strict=True))
+    return {m: adjusted[frozenset((m, reference))] for m in methods if m != reference}
 
 
 def map_table(lines_of_studies: dict[str, list[Line]], pairs: Sequence[tuple[str, str]]) -> str:

@@ -30,7 +30,7 @@ from bckd.viz.style import DIFFERENCE_COLOURS, PALETTE, SCORE_COLOURS, Style, fi
 # differently, a line. The explorers draw the same.
 MODEL_COLOURS = (PALETTE[0], PALETTE[5], PALETTE[2])
 MODEL_DASHES: tuple[Any, ...] = ("solid", (0, (5, 2)), (0, (1.5, 1.5)))
-STRIP_STEPS = 5
+STRIP_STEPS = 6
 WIDTH = 9.5  # inches, as the other figures
 
 
@@ -146,7 +146,8 @@ def replay_strip(
 
     Args:
         picture, class_names, image: as `outputs_of_picture` takes them.
-        steps, outputs: of the checkpoints, by step; of many, five are shown.
+        steps, outputs: of the checkpoints, by step; of more than six, six are shown, the first and
+            the last among them and the others as evenly between as there are any.
         curves: by title, (step, value) pairs; may be empty.
         class_name: one class, or None for the highest of all classes.
         stride: one level's, or None for the highest of all levels.

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+
 from bckd.structures import DenseOutput
 from bckd.system.errors import InputError
 
@@ -13,8 +15,13 @@ Curves = Mapping[str, Curve]  # by title
 
 
 def value_at(curve: Curve, step: int) -> float | None:
-    """The last value at a step or before it; None where there is none yet."""
-    return next((value for at, value in reversed(curve) if at <= step), None)
+    """Where the line through the points stands at a step; None before its first point.
+
+    After the last point it is that point's value.
+    """
+    if step < curve[0][0]:
+        return None
+    return float(np.interp(step, *zip(*curve, strict=True)))
 
 
 def check_replay(steps: Sequence[int], outputs: Sequence[DenseOutput], curves: Curves) -> None:

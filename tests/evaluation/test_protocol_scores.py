@@ -21,6 +21,7 @@ from bckd.evaluation.protocol_scores import (
     compare_protocols,
     contradicted_by_classes,
     kinds_of,
+    named_above,
     top_scores,
     write_scores,
 )
@@ -150,7 +151,7 @@ class TestTopScores:
         for values in found.values():
             assert values.softmax == pytest.approx(1 / (1 + 5 * math.exp(-3)), rel=1e-3)
             assert values.sigmoid == pytest.approx(1 / (1 + math.exp(3)), rel=1e-3)
-        numbers = compare_protocols(found)
+        numbers = compare_protocols(found, 6)
         assert numbers.background.contradicted == numbers.background.named == 1
         assert numbers.background.detected == 0
         assert numbers.softmax_auc == numbers.sigmoid_auc == 0.5
@@ -168,7 +169,9 @@ class TestTopScores:
 class TestNumbers:
     def test_shares_and_medians(self) -> None:
         some = scores_of([0.6, 0.7, 0.2, 0.5], [0.04, 0.9, 0.3, 0.01])
-        found = compare_protocols({"background": some, "between": some, "objects": some}).between
+        found = compare_protocols(
+            {"background": some, "between": some, "objects": some}, 80
+        ).between
         assert (found.count, found.named, found.detected, found.contradicted) == (4, 0.5, 0.5, 0.25)
         assert found.softmax_median == pytest.approx(0.55, abs=1e-3)
         assert found.sigmoid_median == pytest.approx(0.17, abs=1e-3)
@@ -179,7 +182,9 @@ class TestNumbers:
             scores_of(*(rng.integers(1, 6, (2, count)) / 8).tolist()) for count in (11, 17)
         )
         empty = scores_of([], [])
-        found = compare_protocols({"background": background, "between": empty, "objects": objects})
+        found = compare_protocols(
+            {"background": background, "between": empty, "objects": objects}, 80
+        )
         for auc, name in ((found.softmax_auc, "softmax"), (found.sigmoid_auc, "sigmoid")):
             ours, theirs = getattr(objects, name)[:, None], getattr(background, name)
             assert auc == pytest.approx(np.mean((ours > theirs) + 0.5 * (ours == theirs)))
@@ -191,7 +196,7 @@ class TestNumbers:
             scores_of(softmax, sigmoid) for sigmoid in ([0.4, 0.5, 0.6], [0.1, 0.2, 0.3])
         )
         found = compare_protocols(
-            {"background": background, "between": background, "objects": objects}
+            {"background": background, "between": background, "objects": objects}, 80
         )
         assert found.softmax_auc == 0.5
         assert found.sigmoid_auc == found.alike_auc == 1
@@ -200,19 +205,19 @@ class TestNumbers:
         """Over all pairs the sigmoid wins one of four; at equal softmax none."""
         objects, background = scores_of([0.2, 0.8], [0.1, 0.5]), scores_of([0.2, 0.8], [0.2, 0.6])
         kinds = {"background": background, "between": background, "objects": objects}
-        found = compare_protocols(kinds)
+        found = compare_protocols(kinds, 80)
         assert (found.sigmoid_auc, found.alike_auc) == (0.25, 0)
 
     def test_bins_count_by_their_objects(self) -> None:
         objects = scores_of([0.21, 0.21, 0.21, 0.81, 0.95], [0.5, 0.5, 0.5, 0.1, 0.0])
         background = scores_of([0.21, 0.81, 0.81], [0.2, 0.2, 0.2])
         kinds = {"background": background, "between": background, "objects": objects}
-        assert compare_protocols(kinds).alike_auc == 0.75
+        assert compare_protocols(kinds, 80).alike_auc == 0.75
 
     def test_nothing_to_compare(self) -> None:
         empty = scores_of([], [])
         some = scores_of([0.4], [0.2])
-        found = compare_protocols({"background": some, "between": empty, "objects": empty})
+        found = compare_protocols({"background": some, "between": empty, "objects": empty}, 80)
         assert found.objects.count == 0 and found.background.count == 1
         assert math.isnan(found.objects.named) and math.isnan(found.objects.sigmoid_median)
         for auc in (found.softmax_auc, found.sigmoid_auc, found.alike_auc):
@@ -258,15 +263,20 @@ class TestByClasses:
             detector.head.cls.weight *= 300
         found = contradicted_by_classes(detector, loader, draws=2, progress=False)
         assert list(found) == [2, 3, 6]
-        numbers = compare_protocols(top_scores(detector, loader, progress=False))
+        numbers = compare_protocols(top_scores(detector, loader, progress=False), 6)
         assert 0 < found[6] == pytest.approx(numbers.background.contradicted, abs=2e-3)
 
-    def test_equal_logits_name_nothing_and_low_ones_name_by_a_hair(
-        self, tiny_detector: Callable[..., Detector], loader: object
+    @pytest.mark.parametrize("gap", [0.0, 1e-3, 1.0])
+    def test_nearly_equal_logits_name_nothing_however_few_there_are(
+        self, tiny_detector: Callable[..., Detector], loader: object, gap: float
     ) -> None:
+        """Of two classes one has always more than half; that alone says nothing."""
         detector = tiny_detector()
         with torch.no_grad():
             detector.head.cls.weight.zero_()
-            detector.head.cls.bias.copy_(torch.arange(6) * 1e-3 - 6)
+            detector.head.cls.bias.copy_(gap * torch.arange(6) / 5 - 6)
         found = contradicted_by_classes(detector, loader, draws=3, progress=False)
-        assert found == {2: 1.0, 3: 0.0, 6: 0.0}, "two classes: one has always more than half"
+        assert found == {2: 0.0, 3: 0.0, 6: 0.0}
+
+    def test_the_bound_moves_with_the_number_of_classes(self) -> None:
+        assert [named_above(count) for count in (1, 2, 5)] == pytest.approx([1, 0.75, 0.6])

@@ -15,6 +15,7 @@ from bckd.studies.statistics import (
     in_order,
     methods_of,
     paired,
+    runs_needed,
     scales_of,
     summarise,
     values,
@@ -202,6 +203,42 @@ class TestBestScale:
     def test_a_scale_of_0_is_told(self) -> None:
         with pytest.raises(InputError, match="scale 0"):
             best_scale(sweep("LD", {0.0: (0.1,), 1.0: (0.1,)}), "LD")
+
+
+class TestRunsNeeded:
+    def test_against_published_tables(self) -> None:
+        """Pairs for a two-sided t-test at .05 and 80 %, or 95 %, as G*Power has them."""
+        assert [runs_needed(d, 1.0) for d in (0.2, 0.5, 0.8)] == [199, 34, 15]
+        assert runs_needed(-0.5, 1.0, power=0.95) == 54
+
+    def test_only_the_ratio_counts(self) -> None:
+        assert runs_needed(0.01, 0.028) == runs_needed(1.0, 2.8)
+
+    def test_so_many_pairs_find_it_so_often(self) -> None:
+        count = runs_needed(1.0, 1.0)
+        pairs = np.random.default_rng(0).normal(1.0, 1.0, (20_000, count))
+        found = stats.ttest_1samp(pairs, 0.0, axis=1).pvalue < 0.05
+        assert 0.79 < found.mean() < 0.86
+        fewer = stats.ttest_1samp(pairs[:, 1:], 0.0, axis=1).pvalue < 0.05
+        assert fewer.mean() < 0.8
+
+    def test_a_difference_that_cannot_be_missed(self) -> None:
+        assert runs_needed(1.0, 1e-4) == 2
+
+    @pytest.mark.parametrize(
+        ("arguments", "words"),
+        [
+            ((0.0, 1.0), "difference is 0.0"),
+            ((1.0, 0.0), "deviation 0.0"),
+            ((1.0, NAN), "deviation nan"),
+            ((1.0, 1.0, 1.0), "power is 1.0"),
+            ((1.0, 1.0, 0.8, 0.0), "level is 0.0"),
+            ((1e-4, 1.0), "over a million pairs"),
+        ],
+    )
+    def test_what_is_refused(self, arguments: tuple, words: str) -> None:
+        with pytest.raises(InputError, match=words):
+            runs_needed(*arguments)
 
 
 class TestHolm:

@@ -9,6 +9,7 @@ from scipy import stats
 
 from bckd.studies.statistics import holm
 from bckd.studies.tables import (
+    adjusted_p_values,
     comparison_table,
     difference,
     difference_table,
@@ -123,12 +124,32 @@ class TestDifferenceTable:
         text = difference_table(comparison(), "none")
         assert [row[0] for row in cells(text)] == ["AP minus none", "softmax", "BCKD"]
         tests = {name: stats.ttest_rel(APS[name], APS["none"]) for name in ("softmax", "BCKD")}
-        adjusted = holm([test.pvalue for test in tests.values()])
+        third = stats.ttest_rel(APS["softmax"], APS["BCKD"])  # not in this table, in its family
+        adjusted = holm([*(test.pvalue for test in tests.values()), third.pvalue])[:2]
         for (name, test), p in zip(tests.items(), adjusted, strict=True):
             low, high = (100 * end for end in test.confidence_interval())
             mean = 100 * sum(a - b for a, b in zip(APS[name], APS["none"], strict=True)) / 4
             expected = [f"{mean:+.1f}", f"[{low:.1f}, {high:.1f}]", "4", f"{p:.3f}"]
             assert row_of(text, name) == expected
+
+    def test_a_p_value_does_not_depend_on_what_is_shown(self) -> None:
+        lines = comparison(L_cls=(0.33, 0.37, 0.34, 0.38))
+        for reference in ("none", "BCKD"):
+            whole = difference_table(lines, reference)
+            part = difference_table(lines, reference, ["softmax"])
+            assert [row[0] for row in cells(part)[1:]] == ["softmax"]
+            assert row_of(part, "softmax") == row_of(whole, "softmax")
+        ps = (
+            row_of(difference_table(lines, a), b)[3]
+            for a, b in (("none", "BCKD"), ("BCKD", "none"))
+        )
+        assert len(set(ps)) == 1  # one test, whichever of the two it is told from
+
+    def test_another_reference_has_a_family_of_its_own(self) -> None:
+        tests = [stats.ttest_rel(APS[name], APS["softmax"]) for name in ("none", "BCKD")]
+        adjusted = holm([test.pvalue for test in tests])
+        found = adjusted_p_values(comparison(), "softmax")
+        assert found == pytest.approx(dict(zip(("none", "BCKD"), adjusted, strict=True)))
 
     def test_failed_runs_of_either_are_told(self) -> None:
         text = difference_table(comparison(BCKD=(0.35, None), none=(None, 0.3, 0.4)), "none")
@@ -143,6 +164,8 @@ class TestDifferenceTable:
     def test_an_absent_reference_is_told(self) -> None:
         with pytest.raises(InputError, match="no run of 'LD'"):
             difference_table(comparison(), "LD")
+        with pytest.raises(InputError, match="no run of 'LD'"):
+            difference_table(comparison(), "none", ["LD"])
 
 
 class TestMapTable:

@@ -91,13 +91,13 @@ class TestLocationPanel:
 
 
 class TestReplayStrip:
-    def test_five_of_many_and_the_curves(self, dense_output: Callable[..., DenseOutput]) -> None:
+    def test_six_of_many_and_the_curves(self, dense_output: Callable[..., DenseOutput]) -> None:
         steps = list(range(10, 80, 10))
         outputs = [dense_output(seed) for seed in range(len(steps))]
         curves = {"AP": [(30, 0.2), (60, 0.3)], "loss": [(0, 2.0), (70, 1.0)]}
         found = panels(replay_strip(PICTURE, steps, outputs, curves, NAMES, class_name="circle"))
         shown = [title for title in found if title.startswith("step")]
-        assert len(shown) == 5 and {"step 10", "step 70"} <= set(shown)
+        assert len(shown) == 6 and {"step 10", "step 70"} <= set(shown)
         scores = outputs[0].cls_logits[0, :, 0].detach().sigmoid()
         image = found["step 10"].images[0].get_array()
         assert image.max() == pytest.approx(scores.max().item(), abs=1e-3)

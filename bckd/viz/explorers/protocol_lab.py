@@ -38,7 +38,7 @@ class ProtocolLab(Explorer):
             teacher, student: class logits of one location, 1 to 8.
             names: of the classes; by default `CLASS_NAMES`.
             temperature: of the softmax, one of `TEMPERATURES`.
-            detach_weight: the weight of L_cls is a constant (the paper's reading); the
+            detach_weight: the weight of L_cls is a constant (the formula leaves it open); the
                 official code lets the gradient flow through it.
 
         Raises:

@@ -41,10 +41,13 @@ function makeNumbers(data) {
   };
 }
 
-// The last value at a step or before it; null where there is none yet.
+// Where the line through the points stands at a step; null before its first point.
 function valueAt(points, step) {
-  const known = points.filter(([at]) => at <= step);
-  return known.length ? known[known.length - 1][1] : null;
+  const next = points.findIndex(([at]) => at > step);
+  if (next === 0) return null;
+  if (next < 0) return points[points.length - 1][1];
+  const [[from, low], [to, high]] = [points[next - 1], points[next]];
+  return low + ((high - low) * (step - from)) / (to - from);
 }
 
 // ---- a curve with the marker --------------------------------------------------------------------

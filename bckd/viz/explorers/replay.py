@@ -22,8 +22,8 @@ class TrainingReplay(Explorer):
     """Score maps of checkpoints along a run, moved through by a slider or played.
 
     `state` holds the settings, by the names of `choose`, and "shown": the "highest" and "mean"
-    score of the map's locations, and each of the "curves" at the step (the last value up to it,
-    or None).
+    score of the map's locations, and each of the "curves" at the step (on the line between
+    two values; None before the first).
 
     Attributes:
         pictured: the numbers behind the maps, by "step 100" and so on.
