@@ -6,30 +6,51 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bckd.losses.distillation import check_comparable
-from bckd.structures import Assignment, DenseOutput
+from bckd.structures import Assignment, Batch, DenseOutput
 
-TEMPERATURE = 20.0  # meituan/YOLOv6, yolov6/core/engine.py
+TEMPERATURE = 20.0  # meituan/YOLOv6, tools/train.py (--temperature)
 
 
-def softmax_of_scores(student: DenseOutput, teacher: DenseOutput, assignment: Assignment) -> Tensor:
-    """A softmax over sigmoid scores, softened, summed over every location of the batch.
+def softmax_of_scores(
+    student: DenseOutput,
+    teacher: DenseOutput,
+    assignment: Assignment,
+    batch: Batch | None = None,
+) -> Tensor:
+    """A softmax over sigmoid scores, softened, summed over every location of an image.
 
-        T^2 sum_i KL(softmax(p_t_i / T) || softmax(p_s_i / T))
+        T^2 sum_i KL(softmax(p_t_i / T) || softmax(p_s_i / T)) / images
 
-    As in meituan/YOLOv6, `yolov6/models/losses/loss_distill.py` (`distill_loss_cls`), whose head
-    hands scores, not logits, to it, with weight 1. Scores are between 0 and 1: at T = 20 all
-    softmaxes are nearly uniform, T^2 KL is about half the variance over classes of p_t - p_s, and a
-    constant added to all scores of a location changes nothing. No divisor: the value grows with
-    the batch and the image. Left out: the weight's fall to a hundredth by a cosine over the
-    training, and the terms on boxes and features.
+    As in meituan/YOLOv6, yolov6/models/losses/loss_distill.py (`distill_loss_cls`), to which its
+    head hands scores, not logits (yolov6/models/effidehead.py). Scores lie between 0 and 1, so that
+    at T = 20 no class has more than 1.052 times the probability of another, and with
+    g = p_s - p_t
+
+        T^2 KL = sum_j (g_j - mean g)^2 / 2K,  to some hundredths:
+
+    a squared gap of scores that does not see a constant added to all classes of a location, nor
+    anything of a detector of one class. Its slope at a logit has the factor p_s (1 - p_s) / K:
+    next to nothing where the student is sure and wrong, or where classes are many.
+
+    The official code sums over all images of a GPU, too, and divides neither by positives nor by
+    images, beside supervised terms that are divided by the sum of target scores: the larger the
+    batch, the more it weighs. Its weight (configs/yolov6*.py, `distill_weight`) times the images a
+    GPU (docs/Train_coco_data.md) is ours: 1 x 16 for N, 1 x 32 for S and M, 2 x 16 for L. Left out:
+    the fall of that weight to a hundredth by a cosine over the E epochs,
+    1 - .99 (1 - cos(pi e / E)) / 2; the same divergence of box distributions, at positives (weight
+    .5); CWD of the maps, on demand (weight 10); the small models' second box branch. We leave out
+    the locations outside an image, which it does not.
 
     Args:
         student, teacher: `cls_logits` (N, A, K) each.
-        assignment: its `valid` (N, A).
+        assignment: its `valid` (N, A) locations count.
+        batch: not looked at.
+
+    Returns:
+        Scalar.
     """
     check_comparable(student, teacher)
     pair = student.scores, teacher.scores.detach()
     log_ours, log_theirs = ((scores / TEMPERATURE).log_softmax(dim=-1) for scores in pair)
-    each = F.kl_div(log_ours, log_theirs, reduction="none", log_target=True)
-    divergence = each.sum(dim=-1)  # (N, A)
-    return TEMPERATURE**2 * (divergence * assignment.valid).sum()
+    each = F.kl_div(log_ours, log_theirs, reduction="none", log_target=True).sum(dim=-1)  # (N, A)
+    return TEMPERATURE**2 * (each * assignment.valid).sum() / len(each)

@@ -21,7 +21,8 @@ def value_at(curve: Curve, step: int) -> float | None:
     """
     if step < curve[0][0]:
         return None
-    return float(np.interp(step, *zip(*curve, strict=True)))
+    steps, values = zip(*curve, strict=True)
+    return float(np.interp(step, steps, values))
 
 
 def check_replay(steps: Sequence[int], outputs: Sequence[DenseOutput], curves: Curves) -> None:

@@ -9,19 +9,27 @@ from bckd.losses.features.shared import adapted, adapters_of
 from bckd.losses.needs import needs
 from bckd.structures import Assignment, Batch, DenseOutput
 
-EPSILON = 1e-6  # mmrazor, losses/pkd_loss.py
+EPSILON = 1e-6  # beside a channel's deviation; mmrazor, mmrazor/models/losses/pkd_loss.py
 
 
 @needs("features")
 class Pearson(nn.Module):
     """Half the mean squared gap of maps whose channels have mean 0 and deviation 1.
 
-        sum_l mean (norm(f(x_s)) - norm(x_t))^2 / 2
+        sum_l mean_{n, c, i} (norm(f(x_s)) - norm(x_t))^2 / 2  =  sum_l mean_c (1 - r_c)
 
-    That is 1 minus Pearson's correlation, the mean over channels. Cao et al., NeurIPS 2022
-    (arXiv 2207.02039, equation 3). Mean and deviation of a channel are over the cells of all
-    images of the batch, as in mmrazor's `losses/pkd_loss.py`, where the official weight is 6; its
-    deviation is a sample's, which makes a difference of one part in the number of cells.
+    over the levels l of the pyramid, images n, the teacher's channels c and cells i; f is an
+    adapter a level, r_c Pearson's correlation of a channel's two maps (Cao et al., NeurIPS 2022,
+    arXiv 2207.02039). What a channel's size and level are does not matter. A channel that is the
+    same everywhere counts as 0.
+
+    Mean and deviation are over the cells of all images of the batch, as in the official code
+    (mmrazor, losses/pkd_loss.py), which has two images there; cells beyond an image are cells as
+    others are. Its deviation is that of a sample, by which the value is smaller by one part in the
+    number of cells; with ours a batch twice over has the same value. The official weight, the
+    same with us, is 10 for one-stage detectors and 6 for two-stage ones, at the finest four levels
+    of the neck (mmrazor, configs/distill/mmdet/pkd); beside CrossKD it is 6, at all five
+    (jbwang1997/CrossKD, configs/crosskd+pkd).
     """
 
     def __init__(self, student: DenseOutput, teacher: DenseOutput) -> None:
@@ -33,14 +41,18 @@ class Pearson(nn.Module):
         student: DenseOutput,
         teacher: DenseOutput,
         assignment: Assignment,
-        batch: Batch | None,
+        batch: Batch | None = None,
     ) -> Tensor:
-        """Scalar, of the pyramids' maps alone."""
+        """Scalar, of the pyramids' maps alone; 0 where a channel's maps differ by a line alone."""
         pairs = adapted(self.adapters, student, teacher)
-        gaps = [(_standardised(ours) - _standardised(theirs)) for ours, theirs in pairs]
-        return torch.stack([gap.square().mean() / 2 for gap in gaps]).sum()
+        return torch.stack([_squared_gap(*pair) for pair in pairs]).sum()
 
 
-def _standardised(x: Tensor) -> Tensor:
-    deviation, mean = torch.std_mean(x, dim=(0, 2, 3), correction=0, keepdim=True)
-    return (x - mean) / (deviation + EPSILON)
+def _squared_gap(ours: Tensor, theirs: Tensor) -> Tensor:
+    """Of a level's maps (N, C, H, W): half the mean squared gap once standardised."""
+    return (_standardised(ours) - _standardised(theirs)).square().mean() / 2
+
+
+def _standardised(maps: Tensor) -> Tensor:
+    deviation, mean = torch.std_mean(maps, dim=(0, 2, 3), correction=0, keepdim=True)
+    return (maps - mean) / (deviation + EPSILON)

@@ -14,7 +14,6 @@ from torchvision.ops import roi_align
 
 from bckd.geometry import with_anchors
 from bckd.losses.features import mgd
-from bckd.losses.features.cwd import ChannelWise
 from bckd.losses.features.defeat import Decoupled
 from bckd.losses.features.fgd import FocalAndGlobal
 from bckd.losses.features.fine_grained import FineGrained, near_objects
@@ -22,7 +21,6 @@ from bckd.losses.features.fitnet import FitNet
 from bckd.losses.features.general_instance import GeneralInstances, general_instances
 from bckd.losses.features.mgd import MaskedGeneration
 from bckd.losses.features.objects import object_cells
-from bckd.losses.features.pkd import Pearson
 from bckd.losses.terms import TERMS
 from bckd.normalisation import IMAGENET
 from bckd.structures import Assignment, Batch, DenseOutput, GroundTruth, Level
@@ -172,43 +170,6 @@ def test_fitnet_by_hand(pair: tuple[DenseOutput, DenseOutput], assignment: Assig
         expected += sum(gaps) / len(gaps)
     found = value(term, pair, assignment, batch_of(BOXES))
     assert found.item() == pytest.approx(expected, rel=1e-5)
-
-
-def test_cwd_by_hand(pair: tuple[DenseOutput, DenseOutput], assignment: Assignment) -> None:
-    term = ChannelWise(*pair)
-    expected = 0.0
-    for ours, theirs in adapted(term, pair):
-        for image in range(2):
-            for channel in range(4):
-                a, b = (x[image, channel].flatten().tolist() for x in (ours, theirs))
-                sums = [sum(map(math.exp, x)) for x in (a, b)]
-                for x, y in zip(a, b, strict=True):
-                    p, q = math.exp(x) / sums[0], math.exp(y) / sums[1]
-                    expected += q * math.log(q / p) / (2 * 4)
-    found = value(term, pair, assignment, batch_of(BOXES))
-    assert found.item() == pytest.approx(expected, rel=1e-4)
-
-
-def test_cwd_does_not_see_a_constant_on_a_map(
-    with_maps: Callable[[int, int], DenseOutput], assignment: Assignment
-) -> None:
-    teacher = with_maps(0, 4)
-    shifted = replace(teacher, features=tuple(x + 7 for x in teacher.features))
-    found = value(ChannelWise(shifted, teacher), (shifted, teacher), assignment, batch_of(BOXES))
-    assert found.item() == pytest.approx(0, abs=1e-5)
-
-
-def test_pkd_is_one_minus_the_correlation(
-    pair: tuple[DenseOutput, DenseOutput], assignment: Assignment
-) -> None:
-    term = Pearson(*pair)
-    expected = 0.0
-    for ours, theirs in adapted(term, pair):
-        for channel in range(4):
-            rows = torch.stack([x[:, channel].flatten() for x in (ours, theirs)])
-            expected += (1 - torch.corrcoef(rows)[0, 1].item()) / 4
-    found = value(term, pair, assignment, batch_of(BOXES))
-    assert found.item() == pytest.approx(expected, rel=1e-4)
 
 
 def test_mgd_by_hand(
