@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 import torch
 from torch import Tensor
-from torch._subclasses.fake_tensor import FakeTensorMode
 
 from bckd.losses.features.cwd import ChannelWise
 from bckd.losses.features.pkd import Pearson
 from bckd.structures import Assignment, DenseOutput
-from tests.system.test_devices import NoCopies
 
 Make = Callable[..., DenseOutput]
 Term = type[ChannelWise] | type[Pearson]
@@ -115,19 +112,6 @@ class TestBoth:
         loss.backward()
         assert loss.dtype == torch.float32 and loss.item() == pytest.approx(0, abs=1e-6)
         assert student.features[0].grad.isfinite().all()
-
-    def test_the_host_never_waits_for_a_gpu(self, term: Term, maps_of: Make) -> None:
-        locations = maps_of(1, 3).locations
-        with warnings.catch_warnings(), FakeTensorMode(), torch.device("cuda"):
-            warnings.filterwarnings("ignore", "CUDA is not available")
-            said = torch.zeros(2, 26, 1), torch.zeros(2, 26, 4)
-            pair = [
-                DenseOutput(*said, locations, features=(torch.ones(2, c, 4, 5),)) for c in (3, 5)
-            ]
-            assigned = Assignment.for_distillation(torch.zeros(2, 26, dtype=torch.bool))
-            module = term(*pair)
-            with NoCopies():
-                assert module(*pair, assigned).device.type == "cuda"
 
 
 class TestChannelWise:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -10,6 +11,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torchvision.ops import roi_align
 
 from bckd.geometry import with_anchors
@@ -24,6 +26,7 @@ from bckd.losses.features.objects import object_cells
 from bckd.losses.terms import TERMS
 from bckd.normalisation import IMAGENET
 from bckd.structures import Assignment, Batch, DenseOutput, GroundTruth, Level
+from tests.system.test_devices import NoCopies
 
 SHAPES = ((4, 5), (2, 3))
 MODULES = {name: term.module for name, term in TERMS.items() if term.needs == ("features",)}
@@ -151,6 +154,28 @@ class TestEach:
         term = built(name, alike)
         assert not [*term.adapters.parameters()]
         assert value(term, alike, assignment, batch_of(BOXES)) > 0
+
+    def test_the_host_never_waits_for_a_gpu(
+        self, name: str, pair: tuple[DenseOutput, DenseOutput]
+    ) -> None:
+        count, batch = len(pair[0].locations.centres), batch_of(BOXES)
+        with warnings.catch_warnings(), FakeTensorMode(), torch.device("cuda"):
+            warnings.filterwarnings("ignore", "CUDA is not available")
+            places = replace(
+                pair[0].locations, centres=torch.zeros(count, 2), strides=torch.zeros(count)
+            )
+            said = torch.zeros(2, count, 3), torch.zeros(2, count, 4), places
+            both = [
+                DenseOutput(*said, features=tuple(torch.ones(2, c, *shape) for shape in SHAPES))
+                for c in (3, 4)
+            ]
+            assigned = Assignment.for_distillation(torch.zeros(2, count, dtype=torch.bool))
+            rows = torch.zeros(2, 3, 4), torch.zeros(2, 3).long(), torch.zeros(2, 3).bool()
+            pixels = torch.zeros(2, 3, 32, 40)
+            batch = replace(batch, pixels=pixels, ground_truth=GroundTruth(*rows))
+            term = MODULES[name](*both)
+            with NoCopies():
+                assert term(*both, assigned, batch).device.type == "cuda"
 
     def test_a_teacher_of_itself(
         self, name: str, with_maps: Callable[[int, int], DenseOutput], assignment: Assignment
