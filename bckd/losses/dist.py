@@ -26,11 +26,11 @@ def relations(
         sum_l  mean_i (1 - r(p_t_i, p_s_i)) + mean_j (1 - r(p_t_j, p_s_j))
 
     over the levels l, the cells i of all images (each a row of scores) and the classes j (each a
-    column); r is Pearson's correlation (Huang et al., NeurIPS 2022, arXiv 2205.10536). A detector's
-    scores are sigmoids, without a temperature, as in the official code for detectors (hunto/MasKD,
-    `DIST` with `use_sigmoid` at RetinaNet's class logits): both parts with weight 1, the whole with
-    weight 1, the same with us. With B anchors a cell, a row has their B K
-    scores, as there. We leave out the cells outside an image, which the official code does not.
+    column); r is Pearson's correlation (Huang et al., NeurIPS 2022, arXiv 2205.10536). A
+    detector's scores are sigmoids, without a temperature, as in the official code for detectors
+    (hunto/MasKD, `DIST` with `use_sigmoid` at RetinaNet's class logits): both parts with weight 1,
+    the whole with weight 1, the same with us. With B anchors a cell, a row has their B K scores,
+    as there. We leave out the cells outside an image, which the official code does not.
 
     A row's scale and level do not matter, so that a cell where all scores are twice the teacher's
     is right; a column's do not either. The mean over cells gives each object's cell the weight of

@@ -27,9 +27,9 @@ class Pearson(nn.Module):
     (mmrazor, losses/pkd_loss.py), which has two images there; cells beyond an image are cells as
     others are. Its deviation is that of a sample, by which the value is smaller by one part in the
     number of cells; with ours a batch twice over has the same value. The official weight, the
-    same with us, is 10 for one-stage detectors and 6 for two-stage ones, at the finest four levels
-    of the neck (mmrazor, configs/distill/mmdet/pkd); beside CrossKD it is 6, at all five
-    (jbwang1997/CrossKD, configs/crosskd+pkd).
+    same with us, is 10 where a one-stage detector teaches and 6 where a two-stage one does, at the
+    finest four levels of the neck (mmrazor, configs/distill/mmdet/pkd); beside CrossKD it is 6, at
+    all five (jbwang1997/CrossKD, configs/crosskd+pkd).
     """
 
     def __init__(self, student: DenseOutput, teacher: DenseOutput) -> None:
