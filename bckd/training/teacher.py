@@ -79,8 +79,7 @@ def make_teaching(
     flipped, and no term needs its features, which would not fit in memory.
     """
     names = training.annotations.class_names
-    unlearnt = frozenset(names) - training.annotations.learnable_classes
-    teacher = load_teacher(recipe, names, device, unlearnt)
+    teacher = load_teacher(recipe, names, device, training.annotations.idle_classes)
     return teaching_of(teacher, recipe, training, progress)
 
 
