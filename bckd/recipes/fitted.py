@@ -91,15 +91,16 @@ def fitted_to_nothing(recipe: Recipe) -> Recipe:
 def choice(before: Recipe, after: Recipe) -> str:
     """What was chosen for a recipe, in words."""
     size, model = after.data.size, after.model
+    scale = model.anchor_scale
     words: dict[Fittable, str] = {
         "size": f"images of at most {size.short_side} x {size.long_side} pixels",
         "strides": f"strides {' '.join(map(str, model.strides))}",
-        "anchor_scale": f"anchors {model.anchor_scale or 0:g} strides wide",
+        "anchor_scale": "" if scale is None else f"anchors {scale:g} strides wide",
         "steps": f"{after.steps} steps",
         "cache": f"images {'kept in memory' if after.data.cache else 'read anew in each epoch'}",
     }
     is_open = open_settings(before)
-    return ", ".join(text for name, text in words.items() if name in is_open)
+    return ", ".join(text for name, text in words.items() if name in is_open and text)
 
 
 def _steps(recipe: Recipe, size: ImageSize, annotations: Annotations) -> int:

@@ -75,9 +75,9 @@ def _data_line(training: CocoDataset, validation: CocoDataset) -> str:
     images = f"data: {len(training)} images{of_these} (val {len(validation)})"
     sizes = [x for x in object_sizes(annotations, training.size) if x.boxes]
     if not sizes:
-        classes = len(annotations.class_names)
+        known = len(annotations.class_names)
         return (
-            f"{images}, {classes} classes that the teacher alone knows; resized to "
+            f"{images}, {known} classes that the teacher alone knows; resized to "
             f"{_usual_size(annotations, training)}"
         )
     boxes = sum(x.boxes for x in sizes)
