@@ -121,7 +121,8 @@ def test_four_processes_have_the_terms_and_gradients_of_one(
     tiny_recipe: Recipe, mixed_root: Path, teacher: Detector, tmp_path: Path
 ) -> None:
     half = half_labelled(mixed_root, tmp_path / "half")
-    cases = [(root, *case) for root in (mixed_root, half) for case in CASES]
+    cases = [(mixed_root, *case) for case in CASES]
+    cases += [(half, head, 2) for head in HEADS] + [(half, "gfl", None), (half, "retinanet", None)]
     recipes = [recipe_of(tiny_recipe, *case) for case in cases]
     arguments = (str(tmp_path), recipes, teacher)
     multiprocessing.spawn(_process, args=arguments, nprocs=PROCESSES)
