@@ -151,12 +151,15 @@ class GroundTruth:
         labels: (N, G) class index, or -1 where the row is padding.
         crowd: (N, G) bool: a region with many objects, none of which is a box of its own.
         has_crowd: whether there is any such region; known without asking the device.
+        labelled: (N,) bool: images whose objects are annotated. Of the others nothing is known:
+            they have no box, and no place of theirs is background. None: all images are.
     """
 
     boxes: Tensor
     labels: Tensor
     crowd: Tensor
     has_crowd: bool = True
+    labelled: Tensor | None = None
 
     @property
     def objects(self) -> Tensor:
@@ -189,7 +192,8 @@ class GroundTruth:
     def with_each(self, change: Callable[[Tensor], Tensor]) -> Self:
         """The same ground truth with what `change` makes of each tensor."""
         boxes, labels, crowd = (change(x) for x in (self.boxes, self.labels, self.crowd))
-        return replace(self, boxes=boxes, labels=labels, crowd=crowd)
+        labelled = None if self.labelled is None else change(self.labelled)
+        return replace(self, boxes=boxes, labels=labels, crowd=crowd, labelled=labelled)
 
 
 @dataclass(frozen=True)
@@ -292,12 +296,12 @@ class Assignment:
         boxes: (N, A, 4) target box of the positives, zeros elsewhere.
         valid: (N, A) bool: inside the image; distillation uses these.
         counted: (N, A) bool: takes part in the supervised classification loss
-            (valid and not in a crowd region).
+            (valid, not in a crowd region, in a labelled image).
         positive: (N, A) bool.
         num_positives: what sums over this process's images are divided by: scalar, positives
             of the batch, averaged over processes, at least 1 a group. Where locations have
-            anchors an image without any counts as one (as the official code does). RetinaNet's
-            groups each have their own: then (N,).
+            anchors an image without any counts as one (as the official code does), but for one
+            that is not labelled. RetinaNet's groups each have their own: then (N,).
         images_per_group: see `bckd.groups`; distillation asks which levels of a group have a
             positive.
         localisation_region: (N, A) weight of the valuable localisation region,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -102,14 +104,30 @@ def teacher(tiny_detector: Callable[..., Detector]) -> Detector:
     return found.requires_grad_(False)
 
 
+def half_labelled(root: Path, copy: Path) -> Path:
+    """The data set, of which half the images have no labels."""
+    shutil.copytree(root, copy)
+    path = copy / "annotations" / "instances_train.json"
+    content = json.loads(path.read_text())
+    for image in content["images"]:
+        image["labelled"] = image["id"] % 4 < 2
+    known = {image["id"] for image in content["images"] if image["labelled"]}
+    content["annotations"] = [x for x in content["annotations"] if x["image_id"] in known]
+    path.write_text(json.dumps(content))
+    return copy
+
+
 def test_four_processes_have_the_terms_and_gradients_of_one(
     tiny_recipe: Recipe, mixed_root: Path, teacher: Detector, tmp_path: Path
 ) -> None:
-    recipes = [recipe_of(tiny_recipe, mixed_root, *case) for case in CASES]
+    half = half_labelled(mixed_root, tmp_path / "half")
+    cases = [(mixed_root, *case) for case in CASES]
+    cases += [(half, head, 2) for head in HEADS] + [(half, "gfl", None), (half, "retinanet", None)]
+    recipes = [recipe_of(tiny_recipe, *case) for case in cases]
     arguments = (str(tmp_path), recipes, teacher)
     multiprocessing.spawn(_process, args=arguments, nprocs=PROCESSES)
     shared = [torch.load(tmp_path / f"{rank}.pt") for rank in range(PROCESSES)]
-    for number, (case, recipe) in enumerate(zip(CASES, recipes, strict=True)):
+    for number, (case, recipe) in enumerate(zip(cases, recipes, strict=True)):
         alone = terms_and_gradients(recipe, teacher, 0, 1)
         for name, expected in alone.items():
             # Of a tensor's largest value; gradients are sums of many that nearly cancel.

@@ -19,13 +19,13 @@ from bckd.assigners.shared import (
     anchors_of,
     by_images,
     ignored_places,
+    mean_positives,
     one_an_image,
     padded,
     targets_of,
 )
 from bckd.geometry import box_area, box_intersection, box_similarity
 from bckd.structures import Assignment, GroundTruth, Locations
-from bckd.system.distributed import mean_over_processes
 
 CANDIDATES_PER_LEVEL = 9
 VLR_LOWER = 0.25  # the region starts at this fraction of a box's threshold
@@ -63,13 +63,14 @@ def assign_atss(
     owner, positive, *weights = by_images(of_images, ground_truth, valid)
     ignored = ignored_places(locations, ground_truth, positive, crowd)
     labels, boxes = targets_of(ground_truth, owner, positive, num_classes)
+    count = one_an_image(positive, ground_truth.labelled)
     return Assignment(
         labels=labels,
         boxes=boxes,
         valid=valid,
         counted=valid & ~ignored,
         positive=positive,
-        num_positives=mean_over_processes(one_an_image(positive).sum()),
+        num_positives=mean_positives(count),
         images_per_group=images_per_group,
         localisation_region=weights[0] if weights else None,
     )

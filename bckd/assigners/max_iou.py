@@ -16,13 +16,13 @@ from bckd.assigners.shared import (
     anchors_of,
     by_images,
     ignored_places,
+    mean_positives,
     one_an_image,
     targets_of,
 )
 from bckd.geometry import box_similarity
 from bckd.groups import group_count, sum_in_group
 from bckd.structures import Assignment, GroundTruth, Locations
-from bckd.system.distributed import mean_over_processes
 
 POSITIVE_IOU = 0.5
 NEGATIVE_IOU = 0.4  # between the two an anchor is ignored
@@ -59,6 +59,7 @@ def assign_max_iou(
     of_images = partial(_owners, locations)
     owner, positive, best = by_images(of_images, ground_truth, valid)
     labels, boxes = targets_of(ground_truth, owner, positive, num_classes)
+    count = one_an_image(positive, ground_truth.labelled)
     ignored = (best >= NEGATIVE_IOU) & ~positive
     ignored |= ignored_places(locations, ground_truth, positive, crowd)
     return Assignment(
@@ -67,7 +68,7 @@ def assign_max_iou(
         valid=valid,
         counted=valid & ~ignored,
         positive=positive,
-        num_positives=_divisor(one_an_image(positive), images_per_group),
+        num_positives=_divisor(count, images_per_group),
         images_per_group=images_per_group,
     )
 
@@ -88,8 +89,9 @@ def _owners(
 def _divisor(positives: Tensor, images_per_group: int | None) -> Tensor:
     """Scalar of the whole batch, or (N,) of each image's group, from positives (N,) of images."""
     if images_per_group is None:
-        return mean_over_processes(positives.sum())
-    return group_count(len(positives), images_per_group) * sum_in_group(positives, images_per_group)
+        return mean_positives(positives)
+    sums = sum_in_group(positives, images_per_group).clamp(min=1)
+    return group_count(len(positives), images_per_group) * sums
 
 
 def _overlaps(locations: Locations, ground_truth: GroundTruth, valid: Tensor) -> Tensor:

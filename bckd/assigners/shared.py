@@ -12,6 +12,7 @@ from torch import Tensor
 
 from bckd.geometry import box_area, box_intersection, boxes_to_distances
 from bckd.structures import GroundTruth, Locations
+from bckd.system.distributed import mean_over_processes, process_count
 from bckd.system.errors import InputError
 
 # What a crowd region (iscrowd 1) is to a detector that learns: the official code leaves these
@@ -100,15 +101,21 @@ def targets_of(
 def ignored_places(
     locations: Locations, ground_truth: GroundTruth, positive: Tensor, crowd: Crowd
 ) -> Tensor:
-    """(N, A) bool: locations in crowd regions that count neither as object nor as background.
+    """(N, A) bool: locations that count neither as object nor as background.
+
+    They lie in crowd regions, or in images that are not labelled.
 
     Args:
         positive: (N, A) bool; these are never ignored.
-        crowd: "background" ignores nothing.
+        crowd: "background" ignores no crowd region.
     """
     if crowd == "background" or not ground_truth.has_crowd:
-        return torch.zeros_like(positive)
-    return in_crowd(locations, ground_truth) & ~positive
+        ignored = torch.zeros_like(positive)
+    else:
+        ignored = in_crowd(locations, ground_truth) & ~positive
+    if ground_truth.labelled is None:
+        return ignored
+    return ignored | ~(ground_truth.labelled[:, None] | positive)
 
 
 def in_crowd(locations: Locations, ground_truth: GroundTruth) -> Tensor:
@@ -122,6 +129,19 @@ def in_crowd(locations: Locations, ground_truth: GroundTruth) -> Tensor:
     return (inside & ground_truth.crowd[..., None]).any(dim=1)
 
 
-def one_an_image(positive: Tensor) -> Tensor:
-    """(N,) positives of each image; an image without any counts as one."""
-    return positive.sum(1).clamp(min=1).float()
+def one_an_image(positive: Tensor, labelled: Tensor | None = None) -> Tensor:
+    """(N,) positives of each image; an image without any counts as one.
+
+    Args:
+        labelled: see `GroundTruth`; an image that is not counts for nothing.
+    """
+    found = positive.sum(1).clamp(min=1).float()
+    return found if labelled is None else found * labelled
+
+
+def mean_positives(counts: Tensor) -> Tensor:
+    """Scalar: positives of a process, from those of its images (N,); of all together at least one.
+
+    There are none where no image of a batch is labelled.
+    """
+    return mean_over_processes(counts.sum()).clamp(min=1 / process_count())

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import tyro
 
-from bckd.commands import data_check, data_convert
+from bckd.commands import data_check, data_convert, data_label
 from bckd.commands.parsing import parse
 from bckd.system.errors import InputError
 from bckd.system.nearest import expected
@@ -20,6 +20,7 @@ bckd data: data sets
 
   bckd data check    all that is wrong or odd in a data set of your own
   bckd data convert  files of YOLO or Pascal VOC as a data set in COCO's format
+  bckd data label    a teacher's boxes as labels of images that have none
   bckd data coco     fetch COCO 2017, or look whether a copy of it is whole
   bckd data voc2007  photographs of Pascal VOC's test set, for the studies
 
@@ -104,6 +105,7 @@ def _voc2007(arguments: list[str]) -> None:
 _COMMANDS: dict[str, Callable[[list[str]], int | None]] = {
     "check": data_check.run,
     "convert": data_convert.run,
+    "label": data_label.run,
     "coco": _coco,
     "voc2007": _voc2007,
 }

@@ -65,13 +65,29 @@ def run(arguments: list[str]) -> int:
         print(f"{faults} kind{'s' * (faults > 1)} of fault, which training and evaluation refuse")
         return 1
     words = None if options.root is None else train_options(options.root, parts)
-    print("no faults" if words is None else f"no faults; {next_command(words)}")
+    print("no faults" if words is None else f"no faults; {next_command(words, _boxed(found))}")
     return 0
 
 
-def next_command(data: list[str]) -> str:
-    """How to go on with a data set that these options say."""
+def _boxed(found: Checked) -> bool:
+    """Whether there is a box to learn from."""
+    learnt = [part.annotations for part in found.parts if part.part.learnt]
+    return any(part is not None and part.learnable_classes for part in learnt)
+
+
+def next_command(data: list[str], boxed: bool) -> str:
+    """How to go on with a data set that these options say.
+
+    Args:
+        boxed: whether it has a box to learn from.
+    """
     options = shlex.join(data)
+    if not boxed:
+        return (
+            f"no image is labelled: to learn from a teacher alone, on a CPU,\n"
+            f"  bckd train custom-small {options} --teacher TEACHER\n"
+            f"on a GPU by the preset custom"
+        )
     return (
         f"to learn from them, on a CPU:\n  bckd train custom-small-teacher {options}\n"
         f"  bckd train custom-small {options} --teacher runs/custom-small-teacher --twin\n"

@@ -11,7 +11,7 @@ import tyro
 
 from bckd.commands.parsing import parse
 from bckd.system.errors import InputError
-from bckd.system.telling import first_of
+from bckd.system.telling import counted, first_of
 from bckd.system.values import BelowOne, Place, checked
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def run(arguments: list[str]) -> None:
     for part, written in found.parts.items():
         print(f"  {part:5} {_counts(written)}")
     names = next(iter(found.parts.values())).class_names
-    print(f"  {_count(len(names), 'class', 'es')}: {first_of([*names])}")
+    print(f"  {counted(len(names), 'class', 'es')}: {first_of([*names])}")
     print(f"in COCO's format in {found.root}; next:")
     for line in _next(found.root, set(found.parts)):
         print(f"  {line}")
@@ -58,16 +58,12 @@ def _counts(part: Annotations) -> str:
     """What a part has, in words."""
     images = len(part.images)
     if not part.labelled:
-        return f"{_count(images, 'image')} without labels"
+        return f"{counted(images, 'image')} without labels"
     crowd = part.truth.boxes.crowd
-    regions = f", {_count(crowd.sum(), 'crowd region')}" if crowd.any() else ""
+    regions = f", {counted(crowd.sum(), 'crowd region')}" if crowd.any() else ""
     empty = images - len(set(part.truth.boxes.images.tolist()))
     without = f" ({empty} of the images without)" if empty else ""
-    return f"{_count(images, 'image')}, {_count((~crowd).sum(), 'box', 'es')}{regions}{without}"
-
-
-def _count(number: int, what: str, many: str = "s") -> str:
-    return f"{number} {what}{many if number != 1 else ''}"
+    return f"{counted(images, 'image')}, {counted((~crowd).sum(), 'box', 'es')}{regions}{without}"
 
 
 def _next(root: Path, parts: set[str]) -> list[str]:

@@ -40,6 +40,7 @@ bckd: knowledge distillation for dense object detectors
   bckd data coco     fetch COCO 2017, or look whether a copy of it is whole
   bckd data check    all that is wrong or odd in a data set of your own
   bckd data convert  files of YOLO or Pascal VOC as a data set in COCO's format
+  bckd data label    a teacher's boxes as labels of images that have none
   bckd train PRESET  train a detector, with or without a teacher
   bckd eval RUN      average precision of a run's student, or of any weights
   bckd report RUN [RUN ...]

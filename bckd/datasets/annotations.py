@@ -17,7 +17,7 @@ from torch import Tensor
 
 from bckd.datasets.boxes import Boxes, read_boxes
 from bckd.datasets.entries import ImageEntry, read_categories, read_images
-from bckd.datasets.findings import Findings, Oddity
+from bckd.datasets.findings import Fault, Findings, Oddity
 from bckd.datasets.instances_file import InstanceLists, read_lists
 from bckd.system.errors import InputError
 from bckd.system.telling import first_of
@@ -25,6 +25,10 @@ from bckd.system.telling import first_of
 __all__ = ["Annotations", "ImageEntry", "Objects", "class_names_of", "read_annotations"]
 
 MARKED = Oddity("a byte order mark at the beginning is passed over")
+BOXES_OF_UNLABELLED = Fault(
+    "images that are marked as not labelled and have annotations", "expected one or the other"
+)
+_FIELDS = ("id", "file_name", "width", "height")  # of an image, in COCO's format
 
 
 @dataclass(frozen=True)
@@ -126,7 +130,8 @@ class Annotations:
             no such category.
         objects: boxes to learn: those of at least one pixel both ways, and crowd regions.
         truth: boxes to find: those, and the smaller ones.
-        labelled: whether the file has a list of annotations; a challenge's test file has none.
+        labelled: whether the file has a list of annotations. A challenge's test file has none, and
+            no image that is labelled.
         findings: what was odd in the whole file, to be told.
     """
 
@@ -151,11 +156,10 @@ class Annotations:
         Boxes lie within their image, `area` and `iscrowd` are filled in, and the annotations' ids
         count from 1.
         """
-        names = ImageEntry.__dataclass_fields__
         return {
             "info": {},
             "licenses": [],
-            "images": [{name: getattr(image, name) for name in names} for image in self.images],
+            "images": [{name: getattr(image, name) for name in _FIELDS} for image in self.images],
             "annotations": self.truth.rows(self.images),
             "categories": [{"id": key, "name": name} for key, name in self.truth.categories],
         }
@@ -177,6 +181,28 @@ class Annotations:
     def learnable_images(self) -> tuple[ImageEntry, ...]:
         """Those that have a box to learn, neither a crowd region nor too small."""
         return tuple(self.images[n] for n in np.flatnonzero(self.objects.counts()))
+
+    @property
+    def unlabelled_images(self) -> tuple[ImageEntry, ...]:
+        """Those of which nothing is known: a teacher says what is in them, or nobody."""
+        return tuple(image for image in self.images if not image.labelled)
+
+    @property
+    def training_images(self) -> tuple[ImageEntry, ...]:
+        """Those that training takes: with a box to learn, or not labelled."""
+        learnable = self.objects.counts() > 0
+        pairs = zip(self.images, learnable.tolist(), strict=True)
+        return tuple(image for image, has_box in pairs if has_box or not image.labelled)
+
+    @property
+    def idle_classes(self) -> frozenset[str]:
+        """Names of the classes that nothing is learnt of, as labels show none of them.
+
+        Where no image has labels, there are none: a teacher is to know all classes.
+        """
+        if not any(image.labelled for image in self.images):
+            return frozenset()
+        return frozenset(self.class_names) - self.learnable_classes
 
     def with_classes(self, class_names: tuple[str, ...], who: str) -> Annotations:
         """The same file with the labels of a detector: matched by name, in its order.
@@ -218,6 +244,21 @@ class Annotations:
         if n == len(self.images) or self.images[n].id != image_id:
             raise KeyError(image_id)
         return self.objects.of(n)
+
+    def labelled_alone(self) -> Annotations:
+        """The same file, restricted to its images that are labelled."""
+        kept = np.array([image.labelled for image in self.images])
+        if kept.all():
+            return self
+        starts = np.append(self.objects.starts[:-1][kept], self.objects.starts[-1])
+        place = np.cumsum(kept) - 1  # no box is of an image that is left out
+        boxes = replace(self.truth.boxes, images=place[self.truth.boxes.images])
+        return replace(
+            self,
+            images=tuple(image for image in self.images if image.labelled),
+            objects=replace(self.objects, starts=starts),
+            truth=replace(self.truth, boxes=boxes),
+        )
 
     def first(self, count: int | None) -> Annotations:
         """The same file, restricted to its first `count` images by id."""
@@ -276,9 +317,15 @@ def gather_annotations(lists: InstanceLists, path: Path, folder: Path | None) ->
     images = read_images(lists.images, folder, findings)
     categories = read_categories(lists.categories, findings)
     boxes = read_boxes(lists.annotations or (), images, categories, findings)
+    listed = tuple(images.usable.values())
+    if lists.annotations is None:
+        listed = tuple(replace(image, labelled=False) for image in listed)
+    strays = [listed[n] for n in np.unique(boxes.images) if not listed[n].labelled]
+    if strays:
+        findings.add(BOXES_OF_UNLABELLED, *(image.file_name for image in strays))
     return Annotations(
         path=path,
-        images=tuple(images.usable.values()),
+        images=listed,
         class_names=tuple(categories.usable.values()),
         category_ids=tuple(categories.usable),
         objects=_to_learn(boxes, len(images.usable)),

@@ -68,6 +68,7 @@ class Sample:
     file_name: str
     canvas: tuple[int, int] | None = None  # see `Key`
     unreadable: tuple[str, ...] = ()  # why images are not there that this one stands in for
+    labelled: bool | None = None  # None: all images of the data set are
 
 
 class CocoDataset(torch.utils.data.Dataset[Sample]):
@@ -80,7 +81,7 @@ class CocoDataset(torch.utils.data.Dataset[Sample]):
         flip: probability of a horizontal flip; 0 for evaluation.
         seed: of the flips. A sample depends on (seed, epoch, index) alone, so a
             resumed run sees what an uninterrupted one would have seen.
-        skip_empty: leave out images without any box to learn (official training).
+        skip_empty: leave out labelled images without any box to learn (official training).
         cache: keep decoded images in memory.
         normalisation: of the detector that the images are for.
         augmentations: see `bckd.datasets.augmentations`; of the samples of an epoch alone.
@@ -108,7 +109,8 @@ class CocoDataset(torch.utils.data.Dataset[Sample]):
         self.flip, self.seed = flip, seed
         self.normalisation, self.augmentations = normalisation, tuple(augmentations)
         self.stand_ins = stand_ins
-        self.images = annotations.learnable_images if skip_empty else annotations.images
+        self.images = annotations.training_images if skip_empty else annotations.images
+        self.mixed = not all(image.labelled for image in self.images)
         if not self.images:
             small = f" ({annotations.too_small} are below a pixel)"
             what = "image has a box to learn from" + (small if annotations.too_small else "")
@@ -181,6 +183,7 @@ class CocoDataset(torch.utils.data.Dataset[Sample]):
             flipped,
             entry.id,
             entry.file_name,
+            labelled=entry.labelled if self.mixed else None,
         )
 
     def resized_objects(self, index: int, flipped: bool = False) -> Objects:
@@ -286,14 +289,21 @@ def collate(samples: Sequence[Sample], size: ImageSize) -> Batch:
         canvases=tuple(canvases),
         original_sizes=torch.tensor([sample.original_size for sample in samples]),
         frames=torch.tensor([sample.frame for sample in samples]),
-        ground_truth=GroundTruth.from_lists(
-            [sample.boxes for sample in samples],
-            [sample.labels for sample in samples],
-            [sample.crowd for sample in samples],
-        ),
+        ground_truth=_truth_of(samples),
         indices=tuple(sample.index for sample in samples),
         flipped=tuple(sample.flipped for sample in samples),
         image_ids=tuple(sample.image_id for sample in samples),
         file_names=tuple(sample.file_name for sample in samples),
         unreadable=tuple(why for sample in samples for why in sample.unreadable),
     )
+
+
+def _truth_of(samples: Sequence[Sample]) -> GroundTruth:
+    truth = GroundTruth.from_lists(
+        [sample.boxes for sample in samples],
+        [sample.labels for sample in samples],
+        [sample.crowd for sample in samples],
+    )
+    labelled = [sample.labelled for sample in samples]
+    # All or none of a data set's samples say so: many processes take the same way through a step.
+    return truth if labelled[0] is None else replace(truth, labelled=torch.tensor(labelled))

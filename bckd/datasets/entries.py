@@ -30,29 +30,36 @@ SIZES = Oddity("images without width and height have those of their files")
 WHOLE = Oddity("ids that are whole numbers in another way of writing are read as these")
 DELETED = Oddity("entries that are marked as deleted are left out")
 TWINS = Oddity("categories of one name are told apart by their ids")
+NO_TRUTH = Fault("images whose labelled is neither true nor false", "expected one of these")
 ALIKE = Oddity("categories whose names differ by case, spaces or hyphens alone")
 
 
 @dataclass(frozen=True, slots=True)
 class ImageEntry:
-    """One image of the file: id, file name below the image folder, size in pixels."""
+    """One image of the file: id, file name below the image folder, size in pixels.
+
+    Of one that is not labelled nothing is known: it may show objects, and has no box.
+    """
 
     id: int | str
     file_name: str
     width: int
     height: int
+    labelled: bool = True
 
     def __reduce__(self) -> tuple[Any, ...]:
         """A copy in another process shares equal sides too; see `_listed`."""
-        return _listed, (self.id, self.file_name, self.width, self.height)
+        return _listed, (self.id, self.file_name, self.width, self.height, self.labelled)
 
 
 _one_of_equal = lru_cache(maxsize=None)(int)
 
 
-def _listed(identity: int | str, file_name: str, width: int, height: int) -> ImageEntry:
+def _listed(
+    identity: int | str, file_name: str, width: int, height: int, labelled: bool
+) -> ImageEntry:
     """An image; equal sides are one object, of which a hundred thousand images need few."""
-    return ImageEntry(identity, file_name, _one_of_equal(width), _one_of_equal(height))
+    return ImageEntry(identity, file_name, _one_of_equal(width), _one_of_equal(height), labelled)
 
 
 _Key = TypeVar("_Key")
@@ -85,6 +92,7 @@ class _Row(NamedTuple):
     by_url: bool
     width: int
     height: int
+    labelled: bool
 
 
 def read_images(
@@ -146,7 +154,11 @@ def _row(raw: Image, identity: int | str, number: int, findings: Findings) -> _R
         name = raw.file_name
         findings.add(kind, where if name is UNSET else f"{where} has {shown(name)}")
         return None
-    return _Row(where, identity, names, by_url, _side(raw.width), _side(raw.height))
+    if raw.labelled not in (None, True, False):
+        findings.add(NO_TRUTH, f"{where} has {shown(raw.labelled)}")
+        return None
+    sides = _side(raw.width), _side(raw.height)
+    return _Row(where, identity, names, by_url, *sides, labelled=raw.labelled in (None, True))
 
 
 def _names(raw: Image) -> tuple[tuple[str, ...], bool]:
@@ -179,7 +191,7 @@ def _image(
         if not row.by_url:
             findings.add(NAMES, f"{row.where} {shown(name)} as {shown(meant)}")
         name = meant
-    entry = _listed(row.id, name, row.width, row.height)
+    entry = _listed(row.id, name, row.width, row.height, row.labelled)
     if entry.width and entry.height:
         return entry
     return _measured(entry, row.where, folder, findings)

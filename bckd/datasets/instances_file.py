@@ -35,6 +35,7 @@ class Image(Struct):
     width: Any = None
     height: Any = None
     deleted: Any = None
+    labelled: Any = None
 
 
 class Category(Struct):

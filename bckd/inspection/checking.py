@@ -67,7 +67,7 @@ def lines_of(checked: Checked, size: ImageSize | None, every: bool = False) -> I
     yield from lines_of_findings(checked, every)
     yield from report.of_classes(checked.parts, every)
     learnt = next((part for part in checked.parts if part.part.learnt), None)
-    if learnt is not None and learnt.annotations is not None:
+    if learnt and learnt.annotations and learnt.annotations.learnable_classes:
         recipe = PRESETS["custom-small"].recipe
         if size is not None:
             recipe = without_fit(replace(recipe, data=replace(recipe.data, size=size)), ["size"])

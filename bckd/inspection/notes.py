@@ -8,13 +8,17 @@ from pathlib import Path
 import numpy as np
 
 from bckd.datasets.annotations import Annotations
-from bckd.datasets.findings import Findings, Oddity
+from bckd.datasets.findings import Fault, Findings, Kind, Oddity
 from bckd.datasets.image_files import ImageFile, repeated, shared
 from bckd.evaluation.average_precision import ceiling
 
 UNUSED = Oddity("classes without a box to learn from")
 BELOW_A_PIXEL = Oddity("boxes below a pixel are not learnt")
 NO_BOX = Oddity("images without a box are left out of training")
+UNLABELLED = Oddity("images that are not labelled: a teacher alone can say what is in them")
+NO_JUDGE = Fault(
+    "images to evaluate on that are marked as not labelled", "expected labels, or no entry of them"
+)
 NOTHING_TO_LEARN = Oddity(
     "images with nothing but crowd regions or boxes below a pixel are left out of training"
 )
@@ -35,16 +39,23 @@ NOT_JUDGED = Oddity(
 def note_training(annotations: Annotations, findings: Findings) -> None:
     """Note what is not learnt from."""
     pairs = zip(annotations.class_names, annotations.category_ids, strict=True)
-    learnable = annotations.learnable_classes
-    unused = [f"{name!r} (id {identity})" for name, identity in pairs if name not in learnable]
+    idle = annotations.idle_classes
+    unused = [f"{name!r} (id {identity})" for name, identity in pairs if name in idle]
     _note(findings, UNUSED, unused)
     boxes = annotations.truth.boxes
     _note(findings, BELOW_A_PIXEL, [f"entry {n}" for n in boxes.numbers[~boxes.learnable]])
-    used = {image.id for image in annotations.learnable_images}
+    used = {image.id for image in annotations.training_images}
     boxed = {annotations.images[n].id for n in np.unique(boxes.images)}
     left_out = [image for image in annotations.images if image.id not in used]
     _note(findings, NO_BOX, [x.file_name for x in left_out if x.id not in boxed])
     _note(findings, NOTHING_TO_LEARN, [x.file_name for x in left_out if x.id in boxed])
+    _note(findings, UNLABELLED, [x.file_name for x in annotations.unlabelled_images])
+
+
+def note_judges(annotations: Annotations, findings: Findings) -> None:
+    """Note images that nothing can be judged by, among others."""
+    if annotations.labelled:
+        _note(findings, NO_JUDGE, [image.file_name for image in annotations.unlabelled_images])
 
 
 def note_validation(annotations: Annotations, max_detections: int, findings: Findings) -> None:
@@ -92,15 +103,16 @@ def note_judged(
     Args:
         listed: the classes that the validation's file lists.
     """
-    learnt, judged = training.learnable_classes, validation.learnable_classes
+    names, judged = training.class_names, validation.learnable_classes
     if not judged:  # then AP is unknown, which `note_validation` says
         return
-    names = training.class_names
+    # What is in images without labels, a teacher knows.
+    learnt = frozenset(names) if training.unlabelled_images else training.learnable_classes
     _note(findings, NOT_LEARNT, [name for name in names if name in judged - learnt])
     _note(findings, NOT_JUDGED, [name for name in names if name in (learnt - judged) & listed])
 
 
-def _note(findings: Findings, kind: Oddity, places: Sequence[str]) -> None:
+def _note(findings: Findings, kind: Kind, places: Sequence[str]) -> None:
     if places:
         findings.add(kind, *places)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from bckd.datasets.findings import Fault, Findings, Oddity
 from bckd.datasets.image_files import ImageFile, gather_files
 from bckd.datasets.instances_file import InstanceLists, is_marked, lists_of, read_lists
 from bckd.evaluation.average_precision import MAX_DETECTIONS
-from bckd.inspection.notes import note_files, note_training, note_validation
+from bckd.inspection.notes import note_files, note_judges, note_training, note_validation
 from bckd.system.errors import InputError
 from bckd.system.files import read_json
 
@@ -21,9 +20,6 @@ MOSTLY_CROWD = Oddity(
     "no detection is missed in: are they single objects?"
 )
 NOTHING = Fault("no image has a box to learn from", "expected boxes of at least a pixel, no crowd")
-UNLABELLED = Fault(
-    "there are no 'annotations', so nothing to learn from", "expected a list of them"
-)
 _MOST_CROWD = 0.5  # share of the boxes
 
 
@@ -110,16 +106,11 @@ def _note(part: Part, annotations: Annotations, findings: Findings) -> None:
     if len(boxes.crowd) and boxes.crowd.mean() > _MOST_CROWD:
         findings.add(MOSTLY_CROWD, f"{boxes.crowd.sum()} of {len(boxes.crowd)}")
     if part.name == "train":
-        for fault in _nothing_to_learn(annotations):
-            findings.add(fault)
-    if part.learnt and annotations.labelled:
+        if not annotations.training_images:
+            findings.add(NOTHING)
+    if part.name == "train" or (part.learnt and annotations.labelled):
         note_training(annotations, findings)
     if part.name != "train":
         note_validation(annotations, MAX_DETECTIONS, findings)
-
-
-def _nothing_to_learn(annotations: Annotations) -> Iterator[Fault]:
-    if not annotations.labelled:
-        yield UNLABELLED
-    elif not annotations.learnable_images:
-        yield NOTHING
+    if not part.learnt:
+        note_judges(annotations, findings)

@@ -27,17 +27,19 @@ def fitted(recipe: Recipe, annotations: Annotations) -> Recipe:
     """The recipe with a value for all that it leaves open, chosen for these images and objects.
 
     Args:
-        annotations: of the images to train on; if they have no box to learn, it stays as it is.
+        annotations: of the images to train on; if there are none, it stays as it is. Where no
+            box says how large objects are, strides and anchors are the family's own.
     """
-    if not recipe.fit or not annotations.learnable_classes:
+    if not recipe.fit or not annotations.training_images:
         return recipe
     data, model, steps = recipe.data, recipe.model, recipe.steps
     is_open = open_settings(recipe)
     if "size" in is_open:
         data = replace(data, size=fitting_size(annotations, FINEST, recipe.fit_pixels))
-    if "anchor_scale" in is_open:
+    boxed = bool(annotations.learnable_classes)
+    if boxed and "anchor_scale" in is_open:
         model = replace(model, anchor_scale=fitting_anchor(annotations, data.size, FINEST))
-    if "strides" in is_open:
+    if boxed and "strides" in is_open:
         scale = model.resolved().anchor_scale
         assert scale is not None  # it is resolved
         strides = fitting_strides(annotations, data.size, FINEST, scale)
@@ -89,19 +91,20 @@ def fitted_to_nothing(recipe: Recipe) -> Recipe:
 def choice(before: Recipe, after: Recipe) -> str:
     """What was chosen for a recipe, in words."""
     size, model = after.data.size, after.model
+    scale = model.anchor_scale
     words: dict[Fittable, str] = {
         "size": f"images of at most {size.short_side} x {size.long_side} pixels",
         "strides": f"strides {' '.join(map(str, model.strides))}",
-        "anchor_scale": f"anchors {model.anchor_scale or 0:g} strides wide",
+        "anchor_scale": "" if scale is None else f"anchors {scale:g} strides wide",
         "steps": f"{after.steps} steps",
         "cache": f"images {'kept in memory' if after.data.cache else 'read anew in each epoch'}",
     }
     is_open = open_settings(before)
-    return ", ".join(text for name, text in words.items() if name in is_open)
+    return ", ".join(text for name, text in words.items() if name in is_open and text)
 
 
 def _steps(recipe: Recipe, size: ImageSize, annotations: Annotations) -> int:
-    images = len(annotations.learnable_images)
+    images = len(annotations.training_images)
     passes = math.ceil(PASSES * images / recipe.batch_size)
     smaller = recipe.fit_pixels / (size.padded(size.short_side) * size.padded(size.long_side))
     return min(max(passes, STEPS[0]), round(STEPS[1] * max(smaller, 1)))
@@ -116,4 +119,4 @@ def _bytes_of_targets(model: DetectorConfig, size: ImageSize, annotations: Annot
     area = size.padded(size.short_side) * size.padded(size.long_side)
     cells = sum(area // stride**2 for stride in model.strides)
     numbers = len(annotations.class_names) + 4 + 4 * (model.reg_max + 1)
-    return 8 * cells * numbers * len(annotations.learnable_images)
+    return 8 * cells * numbers * len(annotations.training_images)

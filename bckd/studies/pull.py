@@ -131,7 +131,7 @@ def _pulls(recipe: Recipe, batches: int) -> Iterator[tuple[set[str], dict[str, T
     training = training_data(recipe.data, recipe.seed, recipe.model.normalisation, annotations)
     recipe = in_steps(recipe, training)
     names = annotations.class_names
-    unlearnt = frozenset(names) - annotations.learnable_classes
+    unlearnt = annotations.idle_classes
     student = build_student(recipe, names, dispensable=unlearnt).to(device)
     teacher = load_teacher(recipe, names, device, unlearnt, student.strides)
     own = build_own_terms(recipe, student, teacher, None, training).to(device)

@@ -54,3 +54,8 @@ def first_of(names: list[str], separator: str = ", ") -> str:
     """The first three of a list in words, and how many more there are."""
     more = len(names) - SHOWN
     return separator.join(names[:SHOWN]) + (f" and {more} more" if more > 0 else "")
+
+
+def counted(number: int, what: str, many: str = "s") -> str:
+    """A number of things in words; `many` makes their name a plural."""
+    return f"{number} {what}{many if number != 1 else ''}"

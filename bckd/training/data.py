@@ -22,15 +22,30 @@ from bckd.training.data_told import (
 )
 
 
-def training_annotations(data: DataConfig) -> Annotations:
-    """The annotations of the training images of a data set."""
+def training_annotations(data: DataConfig, taught: bool = True) -> Annotations:
+    """The annotations of the training images of a data set.
+
+    Args:
+        taught: whether there is a teacher, who has something to say of images without labels;
+            without one these are left out, and told.
+
+    Raises:
+        InputError: the file is at fault, or no image has labels and there is no teacher.
+    """
     folder = data.root / data.train_images
-    annotations = read_annotations(_file_of(data, "train"), folder)
-    if not annotations.labelled:
-        raise InputError(f"{annotations.path} has no 'annotations': nothing to learn from")
-    annotations = annotations.first(data.first_train)
+    annotations = read_annotations(_file_of(data, "train"), folder).first(data.first_train)
+    unlabelled = annotations.unlabelled_images
+    if not taught and len(unlabelled) == len(annotations.images):
+        raise InputError(
+            f"{annotations.path}: no image is labelled; expected some that are, or a teacher to "
+            f"learn from alone (--teacher)"
+        )
     tell_annotations(annotations)
-    return annotations
+    if taught:
+        return annotations
+    what = "images that are not labelled are left out, as there is no teacher"
+    tell_some(f"{annotations.path}: {what} ({{}})", (image.file_name for image in unlabelled))
+    return annotations.labelled_alone()
 
 
 def training_data(
@@ -69,6 +84,9 @@ def validation_data(
 
     Args:
         max_detections: of an image, that will be judged (see `evaluation.score`).
+
+    Raises:
+        InputError: the file is at fault, or has labels of some images alone.
     """
     folder = data.root / data.val_images
     annotations = read_annotations(_file_of(data, "val"), folder).first(data.first_val)

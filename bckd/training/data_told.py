@@ -8,6 +8,7 @@ from bckd.datasets.findings import Findings
 from bckd.inspection.notes import (
     note_files,
     note_judged,
+    note_judges,
     note_shared,
     note_training,
     note_validation,
@@ -28,8 +29,14 @@ def tell_training(dataset: CocoDataset) -> None:
 
 
 def tell_validation(dataset: CocoDataset, max_detections: int) -> None:
-    """Tell what AP can say on a data set, and what is there twice."""
+    """Tell what AP can say on a data set, and what is there twice.
+
+    Raises:
+        InputError: it can't be judged by.
+    """
     findings = Findings(dataset.annotations.path)
+    note_judges(dataset.annotations, findings)
+    findings.check()
     note_validation(dataset.annotations, max_detections, findings)
     note_files(dataset.files, findings)
     findings.tell()

@@ -34,7 +34,7 @@ def settled(recipe: Recipe, annotations: Annotations, resume: bool, taught: bool
 
 
 def _settled(recipe: Recipe, annotations: Annotations, resume: bool, taught: bool) -> Recipe:
-    if not recipe.fit or not annotations.learnable_classes:
+    if not recipe.fit or not annotations.training_images:
         return recipe
     began = recorded_recipe(recipe.out) if resume else None
     if began is not None:

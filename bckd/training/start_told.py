@@ -70,7 +70,16 @@ def tell_advice(
 
 def _data_line(training: CocoDataset, validation: CocoDataset) -> str:
     annotations = training.annotations
+    unlabelled = len(annotations.unlabelled_images)
+    of_these = f", {unlabelled} of them not labelled" if unlabelled else ""
+    images = f"data: {len(training)} images{of_these} (val {len(validation)})"
     sizes = [x for x in object_sizes(annotations, training.size) if x.boxes]
+    if not sizes:
+        known = len(annotations.class_names)
+        return (
+            f"{images}, {known} classes that the teacher alone knows; resized to "
+            f"{_usual_size(annotations, training)}"
+        )
     boxes = sum(x.boxes for x in sizes)
     rarest = min(sizes, key=lambda x: x.boxes)
     classes = f"of {len(sizes)} classes (fewest: {rarest.boxes} of {rarest.name!r})"
@@ -79,7 +88,7 @@ def _data_line(training: CocoDataset, validation: CocoDataset) -> str:
     sides, _ = resized_sides(annotations, training.size)
     small, median, large = quantiles(np.sqrt(sides.prod(axis=1)))
     return (
-        f"data: {len(training)} images (val {len(validation)}), {boxes} boxes {classes}; "
+        f"{images}, {boxes} boxes {classes}; "
         f"{small:.0f}, {median:.0f}, {large:.0f} pixels (5, 50, 95 %) after resizing to "
         f"{_usual_size(annotations, training)}"
     )

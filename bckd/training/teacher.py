@@ -88,8 +88,7 @@ def make_teaching(
         features: with these maps or without; None: as the recipe's terms need.
     """
     names = training.annotations.class_names
-    unlearnt = frozenset(names) - training.annotations.learnable_classes
-    teacher = load_teacher(recipe, names, device, unlearnt)
+    teacher = load_teacher(recipe, names, device, training.annotations.idle_classes)
     features = needs_features(recipe) if features is None else features
     return teaching_of(teacher, recipe, training, progress, features)
 

@@ -21,6 +21,7 @@ from bckd.recipes import Recipe
 from bckd.recipes.loss_weights import LossWeights
 from bckd.structures import Assignment, Batch, DenseOutput, GroundTruth
 from bckd.system.precision import computing_in
+from bckd.teachers.stand_ins import with_stand_ins
 from bckd.teachers.targets import Teaching
 from bckd.training.own_terms import named_terms
 
@@ -78,7 +79,11 @@ def weights_at(recipe: Recipe, step: int) -> LossWeights:
 
 @dataclass(frozen=True)
 class Terms:
-    """Unweighted loss terms of a batch, and what they were computed from."""
+    """Unweighted loss terms of a batch, and what they were computed from.
+
+    The assignment is that of distillation, if there is any: beside the labels it has what the
+    teacher finds on images without.
+    """
 
     values: dict[str, Tensor]
     output: DenseOutput
@@ -97,6 +102,9 @@ def compute_terms(
 ) -> Terms:
     """Forward passes, assignment and unweighted loss terms of one batch.
 
+    Images without labels take part in distillation alone, where what the teacher finds stands in
+    (see `bckd.teachers.stand_ins`).
+
     Args:
         student: the detector, or one wrapped for many processes.
         weights: at this step; terms of weight 0 are not computed.
@@ -109,9 +117,13 @@ def compute_terms(
     target = None if teaching is None else teaching(batch)
     supervision = supervision_of(student, recipe)
     rules = assignment_rules(recipe, None if teaching is None else weights)
-    truth = batch.ground_truth, batch.padded_sizes
+    truth = batch.ground_truth
+    if target is not None and truth.labelled is not None:
+        batch = replace(batch, ground_truth=with_stand_ins(truth, target, batch.sizes))
+    distilled = None if batch.ground_truth is truth else batch.ground_truth
+    given = truth, distilled, batch.padded_sizes
     compute = _compiled() if recipe.compile else _from_outputs
-    terms = compute(output, target, *truth, supervision, rules, weights, recipe.losses)
+    terms = compute(output, target, *given, supervision, rules, weights, recipe.losses)
     if own is not None and target is not None:
         terms.values.update(own(*compared(output, target, terms.assignment), batch))
     return terms
@@ -134,16 +146,24 @@ def _from_outputs(
     output: DenseOutput,
     target: DenseOutput | None,
     ground_truth: GroundTruth,
+    distilled: GroundTruth | None,
     padded_sizes: Tensor,
     supervision: Any,
     rules: AssignmentRules,
     weights: LossWeights,
     options: LossOptions,
 ) -> Terms:
-    """The terms of a batch from what student and teacher say of it, without a recipe's own."""
+    """The terms of a batch from what student and teacher say of it, without a recipe's own.
+
+    Args:
+        ground_truth: what is learnt from.
+        distilled: by what it is distilled; None: by the same.
+    """
     output = output.keeping_scores()
     assignment = supervision.assign(output, ground_truth, padded_sizes, rules)
     values = dict(supervision.losses(output, assignment, options))
+    if distilled is not None:
+        assignment = supervision.assign(output, distilled, padded_sizes, rules)
     if target is not None:
         pair = compared(output, target, assignment)
         values |= distillation_terms(*pair, None, weights, options)

@@ -155,8 +155,8 @@ def _train(
 ) -> RunResult:
     own_images = own_share(recipe)
     normalisation = recipe.model.normalisation
-    annotations = training_annotations(recipe.data)
     taught = recipe.teacher is not None or own_teacher is not None
+    annotations = training_annotations(recipe.data, taught)
     recipe = settled(recipe, annotations, resume, taught)
     training = training_data(recipe.data, recipe.seed, normalisation, annotations)
     recipe = in_steps(recipe, training)
@@ -166,7 +166,7 @@ def _train(
     names = training.annotations.class_names
     contents = contents_of(recipe, own_teacher)
     state = agreed_state(recipe, resume, contents)
-    unlearnt = frozenset(names) - training.annotations.learnable_classes
+    unlearnt = training.annotations.idle_classes
     anew = state is None
     student = first_process_first(lambda: build_student(recipe, names, anew, unlearnt, own_student))
     if isinstance(student, Detector):

@@ -26,7 +26,7 @@ PAGES = [
         for option in ("--help", "--help-all")
     ),
     *(["train", preset, "--help"] for preset in PRESETS),
-    *(["data", word, "--help"] for word in ("check", "convert")),
+    *(["data", word, "--help"] for word in ("check", "convert", "label")),
 ]
 
 

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from bckd.commands import data, data_check
-from bckd.datasets import boxes, entries
+from bckd.datasets import annotations, boxes, entries
 from bckd.datasets.annotations import MARKED, read_annotations
 from bckd.datasets.findings import Findings, Kind
 from bckd.datasets.image_files import UNUSABLE
@@ -25,7 +25,7 @@ from bckd.inspection import notes
 from bckd.inspection.checking import Checked, check, lines_of, mend
 from bckd.inspection.layouts import find_parts, train_options
 from bckd.inspection.mending import MENDED, mendable
-from bckd.inspection.parts import MOSTLY_CROWD, NOTHING, UNLABELLED, Part
+from bckd.inspection.parts import MOSTLY_CROWD, NOTHING, Part
 from bckd.system.errors import InputError
 
 Change = Callable[[dict[str, Any]], object]
@@ -172,12 +172,36 @@ class TestFaults:
         change(root, lambda content: content["annotations"].clear())
         assert NOTHING in findings_of(root).faults
         change(root, lambda content: content.pop("annotations"))
-        assert UNLABELLED in findings_of(root).faults
+        assert not findings_of(root).faults
+        assert findings_of(root).oddities == {
+            notes.UNLABELLED: [f"train {n}.png" for n in range(3)]
+        }
         change(root, lambda content: content.pop("annotations"), "val")
         assert not findings_of(root, "val").faults
         unlabelled = check([Part("data", file_of(root, "val"), root / "val")])
         (kind,) = unlabelled.parts[0].findings.oddities
         assert kind.what == "there are no 'annotations', so AP is unknown"
+
+    def test_some_images_are_not_labelled(
+        self, root: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        def mark(content: dict[str, Any]) -> None:
+            content["images"][2]["labelled"] = False
+            content["images"][1]["labelled"] = True
+
+        change(root, mark)
+        boxes_of_it = ["train 2.png"]
+        assert findings_of(root).faults[annotations.BOXES_OF_UNLABELLED] == boxes_of_it
+        change(root, lambda content: content["annotations"].__delitem__(slice(4, 6)))
+        found = findings_of(root)
+        assert not found.faults and found.oddities == {notes.UNLABELLED: ["train 2.png"]}
+        change(root, lambda content: content["annotations"].clear())
+        assert data_check.run([str(root)]) == 0
+        assert "to learn from a teacher alone" in capsys.readouterr().out
+        change(root, mark, "val")
+        assert findings_of(root, "val").faults[notes.NO_JUDGE] == ["val 2.png"]
+        change(root, lambda content: content["images"][0].update(labelled="no"))
+        assert findings_of(root).faults[entries.NO_TRUTH] == ['id 0 (entry 1) has "no"']
 
     def test_first_places_or_all(self, root: Path) -> None:
         def spoil(content: dict[str, Any]) -> None:

@@ -9,7 +9,7 @@ which follows the forward pass from tensor to tensor, runs on a GPU alone.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
@@ -54,11 +54,16 @@ SUPERVISED = {
 CANVASES = ((64, 96), (64, 96), (96, 64), (96, 64))
 
 
-def batch_on(device: str) -> Batch:
+def batch_on(device: str, labelled: Sequence[bool] | None = None) -> Batch:
     """Four images on two canvases, two boxes each, one of them a crowd region."""
     boxes = torch.tensor([[[4.0, 4, 40, 44], [30, 10, 60, 60]]]).repeat(4, 1, 1)
     labels = torch.tensor([[0, 2]]).repeat(4, 1)
     crowd = torch.tensor([[False, True]]).repeat(4, 1)
+    truth = GroundTruth(boxes, labels, crowd)
+    if labelled is not None:
+        known = torch.tensor(labelled)
+        labels = torch.where(known[:, None], labels, -1)
+        truth = replace(truth, labels=labels, crowd=crowd & known[:, None], labelled=known)
     sizes = torch.tensor(CANVASES)
     generator = torch.Generator().manual_seed(0)
     pixels = torch.randint(256, (4, 3, 96, 96), dtype=torch.uint8, generator=generator)
@@ -70,7 +75,7 @@ def batch_on(device: str) -> Batch:
         canvases=CANVASES,
         original_sizes=sizes,
         frames=torch.zeros(4, 4, dtype=torch.long),
-        ground_truth=GroundTruth(boxes, labels, crowd),
+        ground_truth=truth,
         indices=(0, 1, 2, 3),
         flipped=(False,) * 4,
         image_ids=(1, 2, 3, 4),
@@ -109,7 +114,13 @@ def placed(build: Callable[[], nn.Module], device: str, real: bool) -> nn.Module
     return module
 
 
-def step(recipe: Recipe, teacher_kind: str, device: str, real: bool) -> dict[str, Tensor]:
+def step(
+    recipe: Recipe,
+    teacher_kind: str,
+    device: str,
+    real: bool,
+    labelled: Sequence[bool] | None = None,
+) -> dict[str, Tensor]:
     """From a batch on the device to new weights; the terms by name."""
     torch.manual_seed(0)
     model, teaching = recipe.model, None
@@ -121,7 +132,7 @@ def step(recipe: Recipe, teacher_kind: str, device: str, real: bool) -> dict[str
     student = student.train()
     optimizer = build_optimizer(student, recipe.optimisation)
     window = LossWindow()
-    batch = batch_on(device)
+    batch = batch_on(device, labelled)
     if teacher_kind == "torchvision":  # whose anchors come from the host in the first step
         teaching(batch)
     with nullcontext() if real else NoCopies():
@@ -213,6 +224,16 @@ def test_terms_through_the_teachers_head_never_wait(
     with NoCopies():
         value = module(*given, batch)
     assert value.device.type == "cuda" and value.requires_grad
+
+
+@pytest.mark.parametrize("head", SUPERVISED)
+def test_a_step_with_images_without_labels(
+    tiny_recipe: Recipe, fake: FakeTensorMode, head: str
+) -> None:
+    recipe = recipe_of(tiny_recipe, head, "gfl")
+    values = step(recipe, "gfl", "cuda", real=False, labelled=(True, False, False, True))
+    assert SUPERVISED[head] | {"binary", "iou", "softmax"} <= set(values)
+    assert {value.device.type for value in values.values()} == {"cuda"}
 
 
 def test_a_step_in_parts_never_waits(tiny_recipe: Recipe, fake: FakeTensorMode) -> None:

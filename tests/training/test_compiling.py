@@ -53,6 +53,13 @@ def batch(objects: int) -> Batch:
     )
 
 
+def without_labels(images: Batch) -> Batch:
+    """The same, the first of which has no labels."""
+    truth, known = images.ground_truth, torch.tensor([False, True])
+    labels = torch.where(known[:, None], truth.labels, -1)
+    return replace(images, ground_truth=replace(truth, labels=labels, labelled=known))
+
+
 @pytest.mark.parametrize("head", HEADS)
 def test_networks_and_losses_are_one_graph_each(head: str, monkeypatch: pytest.MonkeyPatch) -> None:
     model = DetectorConfig(
@@ -75,10 +82,10 @@ def test_networks_and_losses_are_one_graph_each(head: str, monkeypatch: pytest.M
     monkeypatch.setattr(terms_of_a_step, "_compiled", lambda: whole)
     fast, fast_teacher = (torch.compile(x, **options) for x in (student, teacher))
     weights = weights_at(recipe, 0)
-    for objects in (3, 5, 2):
-        given = (batch(objects), recipe, weights)
+    for images in (batch(3), batch(5), batch(2), without_labels(batch(4))):
+        given = (images, recipe, weights)
         expected = compute_terms(student, live_teaching(teacher), *given).values
-        given = (batch(objects), replace(recipe, compile=True), weights)
+        given = (images, replace(recipe, compile=True), weights)
         found = compute_terms(fast, live_teaching(fast_teacher), *given).values
         assert found.keys() == expected.keys()
         for name, value in expected.items():

@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,12 @@ from bckd.models.supervision import assign
 from bckd.recipes import DataConfig, Recipe
 from bckd.structures import GroundTruth
 from bckd.system.errors import InputError
-from bckd.training.data import check_same_classes, training_data, validation_data
+from bckd.training.data import (
+    check_same_classes,
+    training_annotations,
+    training_data,
+    validation_data,
+)
 from bckd.training.learnt_boxes import tell_unlearnt
 from bckd.training.trainer import train
 
@@ -83,10 +89,45 @@ def test_what_is_not_learnt(data: DataConfig, told: Told) -> None:
     assert f"{path}: images {crowd} {left_out}: crowd.png" in lines
 
 
-def test_a_training_file_needs_annotations(data: DataConfig) -> None:
-    change(data.root / data.train_annotations, lambda content: content.pop("annotations"))
-    with pytest.raises(InputError, match="has no 'annotations': nothing to learn from"):
-        training_data(data, seed=0)
+def test_without_a_teacher_some_images_have_labels(data: DataConfig, told: Told) -> None:
+    path = data.root / data.train_annotations
+    refused = "no image is labelled; expected some that are, or a teacher to learn from alone"
+
+    def unlabel(names: set[str], content: dict[str, Any]) -> None:
+        marked = [row for row in content["images"] if row["file_name"] in names]
+        for row in marked:
+            row["labelled"] = False
+        ids = {row["id"] for row in marked}
+        rows = content["annotations"]
+        rows[:] = [row for row in rows if row["image_id"] not in ids]
+
+    change(path, partial(unlabel, {"tall.png"}))
+    left = training_annotations(data, taught=False)
+    assert "tall.png" not in {image.file_name for image in left.images}
+    line = f"{path}: images that are not labelled are left out, as there is no teacher (1): tall"
+    assert [x for x in told() if x.startswith(line)]
+    whole = training_annotations(data)
+    assert {x.file_name for x in whole.training_images} == {
+        *(x.file_name for x in left.training_images),
+        "tall.png",
+    }
+    for image in left.images:
+        ours, theirs = left.objects_of(image.id), whole.objects_of(image.id)
+        assert torch.equal(ours.boxes, theirs.boxes) and torch.equal(ours.labels, theirs.labels)
+    assert left.content["annotations"] == whole.content["annotations"]
+    change(path, lambda content: content.pop("annotations"))
+    assert len(training_data(data, seed=0)) == 5
+    with pytest.raises(InputError, match=refused):
+        training_annotations(data, taught=False)
+
+
+def test_images_to_evaluate_on_are_labelled(data: DataConfig) -> None:
+    def unlabel(content: dict[str, Any]) -> None:
+        content["images"][2]["labelled"] = False
+
+    change(data.root / data.val_annotations, unlabel)
+    with pytest.raises(InputError, match=r"marked as not labelled \(1\): c.png; expected labels"):
+        validation_data(data)
 
 
 def test_nothing_is_told_of_validation_images_as_they_should_be(

@@ -123,7 +123,8 @@ class Head(nn.Module):
 
         Args:
             output: the student's.
-            ground_truth: boxes (N, G, 4) and labels; images without boxes are fine.
+            ground_truth: boxes (N, G, 4) and labels; images without boxes are fine, and learn
+                that there is nothing, unless they are not labelled.
             padded_sizes: (N, 2) height and width beyond which nothing is valid.
         """
         raise NotImplementedError
