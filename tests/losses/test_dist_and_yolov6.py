@@ -162,6 +162,22 @@ class TestSoftmaxOfScores:
             )
         assert softmax_of_scores(*pair).item() == pytest.approx(expected / 2, rel=1e-3)
 
+    def test_small_gaps_are_not_lost_in_rounding(self) -> None:
+        """Beside the same in double precision; the plain formula is off by many times the value."""
+        generator = torch.Generator().manual_seed(0)
+        theirs = torch.rand(1, 40, 80, generator=generator) * 0.02 + 0.01
+        ours = theirs + 1e-3 * torch.randn(1, 40, 80, generator=generator)
+        locations = grid([(4, 10)], [8])
+        assigned = Assignment.for_distillation(torch.ones(1, 40, dtype=torch.bool))
+        values = []
+        for kind in (torch.float32, torch.float64):
+            pair = [
+                DenseOutput(x.logit().to(kind), torch.zeros(1, 40, 4), locations)
+                for x in (ours, theirs)
+            ]
+            values.append(softmax_of_scores(*pair, assigned).item())
+        assert values[0] == pytest.approx(values[1], rel=0.02) and values[0] > 0
+
 
 class TestAntiExample:
     """Why no detector that scores by sigmoids should be distilled so."""
