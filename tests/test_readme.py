@@ -18,6 +18,7 @@ from bckd.bench.options import BenchOptions
 from bckd.commands.data import CocoOptions, Voc2007Options
 from bckd.commands.data_check import CheckOptions
 from bckd.commands.data_convert import ConvertOptions
+from bckd.commands.data_label import LabelOptions
 from bckd.commands.evaluate import EvalOptions
 from bckd.commands.export import ExportCommand
 from bckd.commands.main import COMMANDS
@@ -52,6 +53,7 @@ OPTIONS = {
     "scenes": ScenesOptions,
     "data coco": CocoOptions,
     "data convert": ConvertOptions,
+    "data label": LabelOptions,
     "data check": CheckOptions,
     "data voc2007": Voc2007Options,
     "export": ExportCommand,

@@ -135,13 +135,13 @@ TERMS: dict[str, Term] = {
         needs=("distributions", "region"),
     ),
     "dist": Term(
-        "DIST (correlation)",
-        "DIST: correlation of scores over classes, and over locations",
+        "DIST",
+        "DIST: correlation of sigmoid scores over classes and over cells, level by level",
         _of_pair(relations),
     ),
     "yolov6": Term(
         "YOLOv6's softmax",
-        "YOLOv6's self-distillation: a softmax over sigmoid scores at T 20, without a divisor",
+        "YOLOv6's self-distillation: a softmax over sigmoid scores at T 20, no divisor",
         _of_pair(softmax_of_scores),
     ),
     "fitnet": _on_maps("FitNet", "FitNets: the squared gap of the pyramids' maps", FitNet),
