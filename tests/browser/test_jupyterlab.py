@@ -118,6 +118,8 @@ REPLAY = Part(
         "validation = validation_data(",
     ),
     """
+import numpy as np
+
 def report():
     state = explorer().state
     output = seen[steps.index(state["step"])]
@@ -126,13 +128,16 @@ def report():
     scores = scores.amax(-1) if name is None else scores[:, names.index(name)]
     if state["stride"] is not None:
         scores = scores[output.locations.strides == state["stride"]]
-    until = {key: [y for x, y in curve if x <= state["step"]] for key, curve in curves.items()}
+    step = state["step"]
+    lines = {key: [*zip(*curve)] for key, curve in curves.items()}
     print(json.dumps({
         "state": {key: value for key, value in state.items() if key != "shown"},
         "steps": steps,
         "highest": scores.max().item(),
         "mean": scores.mean().item(),
-        "curves": {key: found[-1] if found else None for key, found in until.items()},
+        "curves": {
+            key: np.interp(step, *xy) if xy[0][0] <= step else None for key, xy in lines.items()
+        },
     }))
 """,
 )
