@@ -1,0 +1,54 @@
+"""MGD: from a map with cells masked out, generate the teacher's whole one."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from bckd.losses.features.shared import adapted, adapters_of
+from bckd.losses.needs import needs
+from bckd.structures import Assignment, Batch, DenseOutput
+
+MASKED = 0.65  # part of the cells, official for RetinaNet and other one-stage detectors
+
+
+@needs("features")
+class MaskedGeneration(nn.Module):
+    """The squared gap of the teacher's map and one generated of the student's masked one.
+
+        sum_l sum (G(M f(x_s)) - x_t)^2 / N
+
+    G is a 3x3 convolution, a ReLU and a 3x3 convolution a level; M is 0 at each cell with
+    probability .65, else 1, drawn anew in every step. Yang et al., ECCV 2022 (arXiv 2205.01529,
+    equations 2 to 4); as in yzd-v/MGD, `distillation/losses/mgd.py`, where the official weight for
+    one-stage detectors is 2e-5. The sum over channels and cells is that of an image.
+    """
+
+    def __init__(self, student: DenseOutput, teacher: DenseOutput) -> None:
+        super().__init__()
+        self.adapters = adapters_of(student, teacher)
+        self.generators = nn.ModuleList(_generator(x.shape[1]) for x in teacher.features)
+
+    def forward(
+        self,
+        student: DenseOutput,
+        teacher: DenseOutput,
+        assignment: Assignment,
+        batch: Batch | None,
+    ) -> Tensor:
+        """Scalar, of the pyramids' maps alone."""
+        pairs = zip(self.generators, adapted(self.adapters, student, teacher), strict=True)
+        return torch.stack([_gap(generate, *pair) for generate, pair in pairs]).sum()
+
+
+def _generator(channels: int) -> nn.Module:
+    return nn.Sequential(
+        nn.Conv2d(channels, channels, 3, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(channels, channels, 3, padding=1),
+    )
+
+
+def _gap(generate: nn.Module, ours: Tensor, theirs: Tensor) -> Tensor:
+    kept = torch.rand_like(ours[:, :1]) >= MASKED  # (N, 1, H, W)
+    return (generate(ours * kept) - theirs).square().sum() / len(ours)
