@@ -10,10 +10,13 @@ from bckd.losses.features.shared import adapted, adapters_of
 from bckd.losses.needs import needs
 from bckd.structures import Assignment, Batch, DenseOutput
 
-TEMPERATURE = 0.5  # of attention; yzd-v/FGD, distillation/losses/fgd.py, as the weights below
-FOREGROUND = 1e-3  # alpha, official for one-stage detectors
+# yzd-v/FGD, configs/distillers/fgd, the same in those of RetinaNet and GFL. FCOS has .8, 1.6e-3,
+# 8e-4, 8e-4 and 8e-6, RepPoints the same at .5, two-stage detectors a tenth and less. (The 1e-3 for
+# gamma that stands in losses/fgd.py is a default that each configuration replaces.)
+TEMPERATURE = 0.5  # of attention
+FOREGROUND = 1e-3  # alpha
 BACKGROUND = 5e-4  # beta
-ATTENTION = 1e-3  # gamma
+ATTENTION = 5e-4  # gamma
 RELATION = 5e-6  # lambda
 
 
@@ -25,12 +28,16 @@ class FocalAndGlobal(nn.Module):
         + gamma (|A_s - A_s'| + |A_c - A_c'|) + lambda sum (R_s(f(x_s)) - R_t(x_t))^2
 
     A_s = HW softmax(mean_c |x| / T) and A_c = C softmax(mean_cells |x| / T) are the teacher's
-    attention to cells and channels; S_fg is 1 over the cells of the smallest object there, S_bg 1
-    over those of the background; R is a GcBlock that learns. Yang et al., CVPR 2022
-    (arXiv 2111.11837, equations 3 to 12). All sums are an image's, the mean over images.
+    attention to cells and channels, A' the student's; S_fg is 1 over the cells of the smallest
+    object there, S_bg 1 over those of the background; f is an adapter a level, R a GcBlock that
+    learns, on either side. Yang et al., CVPR 2022 (arXiv 2111.11837, equations 3 to 12). All sums
+    are an image's, the mean over images and the sum over levels, as in the official code, where
+    they are also over 256 channels and the cells of images of 800 pixels.
 
     The official code has rows and columns of the objects' mask exchanged; here a cell is where it
-    is in the image, as in the paper.
+    is in the image, as in the paper. It scales boxes by the image's size to the map's, also where
+    the map is of a padded image; here by the stride. Its students start from the teacher's neck and
+    head, and gradients are clipped at 35: `inherit` and `clip_norm` are a recipe's.
     """
 
     def __init__(self, student: DenseOutput, teacher: DenseOutput) -> None:
@@ -55,7 +62,7 @@ class FocalAndGlobal(nn.Module):
             cells = object_cells(batch.ground_truth, levels[n])
             relation = self.relations[n](ours) - self.teachers_relations[n](theirs)
             parts.append(_focal(ours, theirs, cells) + RELATION * relation.square().sum())
-        return torch.stack(parts).sum() / len(batch.pixels)
+        return torch.stack(parts).sum() / len(student.cls_logits)
 
 
 class _Relation(nn.Module):

@@ -10,8 +10,10 @@ from bckd.losses.features.shared import adapted, adapters_of
 from bckd.losses.needs import needs
 from bckd.structures import Assignment, Batch, DenseOutput, GroundTruth, Locations
 
-NEAR = 0.5  # of an object's best IoU with any anchor; twangnh/Distilling-Object-Detectors
-ANCHOR_SCALE = 8.0  # side of a point's square in strides, where a detector has no anchors
+# Of an object's best IoU with any anchor; twangnh/Distilling-Object-Detectors,
+# lib/model/rpn/anchor_target_layer.py.
+NEAR = 0.5
+ANCHOR_SCALE = 8.0  # side of a point's square in strides, where a detector has no anchors; as ATSS
 
 
 @needs("features")
@@ -21,9 +23,16 @@ class FineGrained(nn.Module):
         sum I (f(x_s) - x_t)^2 / (2 N),   N = sum I
 
     I is 1 at a cell one of whose anchors has an IoU with some object of more than half the best
-    IoU of that object with any anchor. Sums are over levels, cells and channels. Wang et al.,
-    CVPR 2019 (arXiv 1906.03609, equations 1 to 4), official weight .01 (`imitation_loss_weigth`);
-    there on one map of Faster R-CNN, here with the best IoU over all levels.
+    IoU of that object with any anchor. Sums are over levels, images, cells and channels; f is an
+    adapter a level. Wang et al., CVPR 2019 (arXiv 1906.03609, equations 1 to 4).
+
+    The official code has one map of 512 channels, of Faster R-CNN; the sum over channels and the
+    divisor are its own (trainval_net_sup.py), and so is its weight of .01, to be tuned for other
+    detectors as its author says (issue 1). Its adapter is a 3x3 convolution with a ReLU, and it
+    begins after 400 steps. On a pyramid the best IoU is here that of all levels, so that an object
+    is imitated where its size belongs. Others have the best of each level, each object on all of
+    them (LutingWang/HEAD, RetinaNet, weight 1), or on the level of its size alone
+    (ggjy/DeFeat.pytorch, weight 3 and means over channels and levels).
     """
 
     def __init__(self, student: DenseOutput, teacher: DenseOutput) -> None:
@@ -58,7 +67,7 @@ def near_objects(locations: Locations, truth: GroundTruth) -> list[Tensor]:
     overlaps = box_similarity(truth.boxes[:, :, None], anchors, "iou")  # (N, G, A)
     overlaps = overlaps.masked_fill(~truth.objects[..., None], 0.0)
     best = overlaps.amax(dim=-1, keepdim=True)
-    near = ((overlaps > NEAR * best) & truth.objects[..., None]).any(dim=1)  # (N, A)
+    near = (overlaps > NEAR * best).any(dim=1)  # (N, A)
     masks = []
     for level, mask in zip(locations.levels, near.split(locations.counts, dim=1), strict=True):
         masks.append(mask.unflatten(1, (level.height, level.width, -1)).any(dim=-1))

@@ -2,35 +2,52 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchvision.ops import roi_align
 
 from bckd.geometry import box_similarity
 from bckd.losses.features.shared import adapted, adapters_of
 from bckd.losses.needs import needs
+from bckd.losses.rows import Rows
 from bckd.structures import Assignment, Batch, DenseOutput, Level
 
-# The paper was at hand in part only and no official code was found: these are its values as far as
-# we know them, to be swept rather than trusted.
+# The paper, and its first author's code of it on detectron2, daixinghome/Distill_GID_detectron2:
+# GID/gid/config.py and GID/config/Distill_RetinaNet_T_Res101_S_Res50_2x.yaml.
 COUNT = 10  # general instances an image
 OVERLAP = 0.3  # IoU with a chosen one above which a box is no more chosen
-CELLS = 7  # of an instance's map, a side
+LEAST_SIDE = 10.0  # pixels; a box that is not wider and higher is not chosen (distill_gid.py)
+CELLS, SAMPLES = 10, 2  # of an instance's map a side; points of such a cell a side
 FEATURE, RELATION = 5e-4, 40.0  # weights of the two parts
+
+# Of a box's size, in strides of the coarsest level that it may be read from: detectron2's
+# ROIPooler has boxes of 224 pixels on the level of stride 16.
+STRIDES = 14.0
 
 
 @needs("features")
 class GeneralInstances(nn.Module):
-    """The feature and the relation part of general instance distillation, with their weights.
+    """The feature and the relation part of general instance distillation, to be summed with 1:
 
-        5e-4 sum_k |f(x_s)_k - (x_t)_k|^2 / N + 40 mean_(k, m) smooth_l1(d_s(k, m) - d_t(k, m))
+        5e-4 mean_(k, i) sum_c (f(x_s)_kci - (x_t)_kci)^2
+        + 40 mean_(k, m) smooth_l1(d_s(k, m) / mean d_s - d_t(k, m) / mean d_t)
 
-    Ten boxes k an image, those with the largest max_j |p_t - p_s| that do not overlap, each the
-    teacher's or the student's box, whoever is surer there; x_k is the map inside (RoIAlign, of the
-    level that the box came from), d the distance of two instances' maps over its mean. Dai et al.,
-    CVPR 2021 (arXiv 2103.02340). Left out: the response part, which is plain
-    distillation of scores and boxes at the same places and goes by the weights of other terms.
+    over an image's general instances k, channels c and cells i of an instance's map; d is the
+    distance of two instances' maps, over pairs in one image, f an adapter a level. General
+    instances are the ten boxes of an image with the largest max_j |p_t - p_s| that do not overlap,
+    each the teacher's or the student's box, whoever has the higher score there. Its map is cut by
+    RoIAlign out of the level that its size asks for: of small images, mostly the finest (Dai et
+    al., CVPR 2021, arXiv 2103.02340). No label is looked at.
+
+    Left out: the response part (scores and offsets at the anchors that a detector's own assigner
+    would give to the chosen boxes, weights .1 and 1). Each family would need its own, and offsets
+    cannot be compared between families; terms of responses can be added.
+
+    The paper has the feature part as a mean of norms, the code as here. The code takes the gap of
+    the highest scores for max_j |p_t - p_s|, has pairs across images too, and means its adapter, a
+    3x3 convolution that all levels share, but never applies it.
     """
 
     def __init__(self, student: DenseOutput, teacher: DenseOutput) -> None:
@@ -44,59 +61,101 @@ class GeneralInstances(nn.Module):
         assignment: Assignment,
         batch: Batch | None,
     ) -> Tensor:
-        """Scalar, of the pyramids' maps, scores and boxes."""
-        boxes, levels = general_instances(student, teacher, assignment.valid)
+        """Scalar, of the pyramids' maps, scores and boxes; 0 where nothing is chosen."""
+        assert batch is not None  # for the images' sizes
+        chosen = general_instances(student, teacher, assignment.valid, batch.sizes)
         pairs = [*adapted(self.adapters, student, teacher)]
         places = student.locations.levels
-        ours, theirs = (_inside([pair[n] for pair in pairs], places, boxes, levels) for n in (0, 1))
-        feature = (ours - theirs).square().sum() / len(ours)
-        gaps = F.smooth_l1_loss(_distances(ours), _distances(theirs))
-        return FEATURE * feature + RELATION * gaps
+        ours, theirs = (_inside(maps, places, chosen) for maps in zip(*pairs, strict=True))
+        gaps = (ours - theirs).square().sum(dim=2).mean(dim=(2, 3))  # (N, K)
+        feature = (gaps * chosen.found).sum() / chosen.found.sum().clamp(min=1)
+        relation = _relation_gap(ours.flatten(2), theirs.flatten(2), chosen.found)
+        return FEATURE * feature + RELATION * relation
+
+
+@dataclass(frozen=True)
+class Instances:
+    """The boxes at which two detectors differ most, by rows of fixed number.
+
+    Attributes:
+        boxes: (N, K, 4), best first, clipped to the image.
+        found: (N, K) bool: the row has a box; others have any.
+    """
+
+    boxes: Tensor
+    found: Tensor
 
 
 @torch.no_grad()
 def general_instances(
-    student: DenseOutput, teacher: DenseOutput, valid: Tensor
-) -> tuple[Tensor, Tensor]:
-    """The boxes (N, K, 4) at which the two differ most, and the level (N, K) of each.
+    student: DenseOutput, teacher: DenseOutput, valid: Tensor, sizes: Tensor
+) -> Instances:
+    """The `COUNT` boxes of each image at which the two differ most.
 
     Greedily, as non-maximum suppression picks them; in fixed shapes, for which no host waits.
+
+    Args:
+        valid: (N, A) bool: locations to choose from.
+        sizes: (N, 2) height and width of the images.
     """
     pair = student.scores, teacher.scores
-    gap = (pair[0] - pair[1]).abs().amax(dim=-1).masked_fill(~valid, -1.0)  # (N, A)
-    surer = (pair[1].amax(dim=-1) >= pair[0].amax(dim=-1))[..., None]
-    boxes = torch.where(surer, teacher.boxes, student.boxes)
-    counts = student.locations.counts
-    level_of = torch.cat([valid.new_full((n,), i, dtype=torch.long) for i, n in enumerate(counts)])
-    chosen = []
+    surer = (pair[1].amax(dim=-1) > pair[0].amax(dim=-1))[..., None]
+    limits = sizes.flip(1).repeat(1, 2)[:, None].to(student.boxes)
+    boxes = torch.where(surer, teacher.boxes, student.boxes).clamp(min=0).minimum(limits)
+    large = (boxes[..., 2:] - boxes[..., :2] > LEAST_SIDE).all(dim=-1)
+    gap = (pair[0] - pair[1]).abs().amax(dim=-1).masked_fill(~(valid & large), -1.0)  # (N, A)
+    chosen, found = [], []
     for _ in range(COUNT):
         best = gap.argmax(dim=1, keepdim=True)  # (N, 1)
         box = boxes.gather(1, best[..., None].expand(-1, -1, 4))
-        gap = gap.masked_fill(box_similarity(box, boxes, "iou") > OVERLAP, -1.0)
-        gap = gap.scatter(1, best, -1.0)
-        chosen.append(best)
-    places = torch.cat(chosen, dim=1)
-    return boxes.gather(1, places[..., None].expand(-1, -1, 4)), level_of[places]
+        chosen.append(box)
+        found.append(gap.gather(1, best) >= 0)
+        gap = gap.masked_fill(box_similarity(box, boxes) > OVERLAP, -1.0).scatter(1, best, -1.0)
+    return Instances(torch.cat(chosen, dim=1), torch.cat(found, dim=1))
 
 
-def _inside(maps: list[Tensor], places: tuple[Level, ...], boxes: Tensor, levels: Tensor) -> Tensor:
-    """Maps (N, K, C * cells) inside the boxes, each of its own level."""
-    images, count = levels.shape
-    numbers = torch.arange(images, device=boxes.device)
-    index = numbers.repeat_interleave(count, output_size=levels.numel())
-    rows = torch.cat([index[:, None], boxes.flatten(0, 1)], dim=1)
-    each = [
-        roi_align(map_, rows, CELLS, spatial_scale=1 / place.stride, aligned=True)
-        for map_, place in zip(maps, places, strict=True)
-    ]
-    own = torch.stack(each)  # (L, N * K, C, cells, cells)
-    chosen = levels.flatten()[None, :, None, None, None].expand_as(own[:1])
-    return own.gather(0, chosen)[0].flatten(1).unflatten(0, (images, count))
+def _inside(maps: tuple[Tensor, ...], places: tuple[Level, ...], chosen: Instances) -> Tensor:
+    """The maps (N, K, C, cells, cells) inside the boxes, 0 where none was found.
+
+    Args:
+        maps: (N, C, H, W) of each level.
+        places: the levels, from fine to coarse.
+    """
+    # Late: see `bckd.models.backbones.base`.
+    from torchvision.ops import roi_align
+
+    size = (chosen.boxes[..., 2:] - chosen.boxes[..., :2]).prod(dim=-1).sqrt()  # (N, K)
+    own = torch.stack([size >= STRIDES * place.stride for place in places]).int()
+    own = own[1:].sum(dim=0)  # the finest level takes what is too small for all
+    images = torch.arange(len(size), device=size.device)[:, None].expand_as(size)
+    boxes = torch.cat([images[..., None].to(chosen.boxes), chosen.boxes], dim=-1)
+    parts = []
+    for number, (map_, place) in enumerate(zip(maps, places, strict=True)):
+        rows = Rows.where(chosen.found & (own == number))
+        scale = 1 / place.stride
+        cut = roi_align(map_, rows.take(boxes), CELLS, scale, SAMPLES, aligned=True)
+        parts.append(rows.put(cut))
+    return torch.stack(parts).sum(dim=0)
 
 
-def _distances(x: Tensor) -> Tensor:
-    """(N, K, K) distances of instances' maps (N, K, D), over their mean in the image."""
-    squares = (x[:, :, None] - x[:, None]).square().sum(dim=-1)
-    distances = squares.clamp(min=1e-12).sqrt()  # a root has no slope at 0
-    pairs = distances.shape[1] * (distances.shape[1] - 1)
-    return distances / (distances.sum(dim=(1, 2), keepdim=True) / pairs).clamp(min=1e-6)
+def _relation_gap(ours: Tensor, theirs: Tensor, found: Tensor) -> Tensor:
+    """The mean smooth L1 gap of distances, over all pairs of an image that were found.
+
+    Args:
+        ours, theirs: (N, K, D) the instances' maps.
+        found: (N, K) bool.
+    """
+    others = ~torch.eye(found.shape[1], dtype=torch.bool, device=found.device)
+    pairs = found[:, :, None] & found[:, None] & others  # (N, K, K)
+    own, teachers = (_over_their_mean(x, pairs) for x in (ours, theirs))
+    gaps = F.smooth_l1_loss(own, teachers, reduction="none")
+    return (gaps * pairs).sum() / pairs.sum().clamp(min=1)
+
+
+def _over_their_mean(x: Tensor, pairs: Tensor) -> Tensor:
+    """(N, K, K) distances of (N, K, D), over the mean of the image's pairs."""
+    # Not by a matrix product, in which what two maps share cancels badly; its slope at 0 is 0.
+    distances = torch.cdist(x, x, compute_mode="donot_use_mm_for_euclid_dist")
+    count = pairs.sum(dim=(1, 2), keepdim=True).clamp(min=1)
+    mean = (distances * pairs).sum(dim=(1, 2), keepdim=True) / count
+    return distances / mean.clamp(min=1e-12)

@@ -9,7 +9,9 @@ from bckd.losses.features.shared import adapted, adapters_of
 from bckd.losses.needs import needs
 from bckd.structures import Assignment, Batch, DenseOutput
 
-MASKED = 0.65  # part of the cells, official for RetinaNet and other one-stage detectors
+# Part of the cells; yzd-v/MGD, det/configs/distillers/mgd, of RetinaNet. Two-stage detectors have
+# .45 and a weight of 5e-7.
+MASKED = 0.65
 
 
 @needs("features")
@@ -18,10 +20,15 @@ class MaskedGeneration(nn.Module):
 
         sum_l sum (G(M f(x_s)) - x_t)^2 / N
 
-    G is a 3x3 convolution, a ReLU and a 3x3 convolution a level; M is 0 at each cell with
-    probability .65, else 1, drawn anew in every step. Yang et al., ECCV 2022 (arXiv 2205.01529,
-    equations 2 to 4); as in yzd-v/MGD, `distillation/losses/mgd.py`, where the official weight for
-    one-stage detectors is 2e-5. The sum over channels and cells is that of an image.
+    G is a 3x3 convolution, a ReLU and a 3x3 convolution a level, f an adapter a level; M is 0 at
+    each cell with probability .65, else 1, for all channels alike, drawn anew in every step and for
+    each level. Yang et al., ECCV 2022 (arXiv 2205.01529, equations 2 to 4); as in yzd-v/MGD,
+    det/mmdet/distillation/losses/mgd.py, where the weight for one-stage detectors is 2e-5. The sum
+    is over an image's channels and cells, there 256 and those of images of 800 pixels. As with FGD
+    its students start from the teacher's neck and head.
+
+    It has no value of 0 for a student that is its teacher: the generators have to learn. Random
+    numbers are those of torch's own generator on the maps' device.
     """
 
     def __init__(self, student: DenseOutput, teacher: DenseOutput) -> None:

@@ -38,21 +38,39 @@ class ObjectCells:
 
 
 def object_cells(truth: GroundTruth, level: Level) -> ObjectCells:
-    """The cells of a level from the one with a box's left top corner to that with its right bottom.
+    """The cells of a level from the one with a box's left top corner to beyond its right bottom.
 
-    Both ends are rounded outwards, as FGD and MGD's authors do (`fgd.py`: floor and ceil, both
-    counted).
+    As FGD's authors have them (`fgd.py`): from floor(x1 / stride) to ceil(x2 / stride), both ends
+    counted.
 
     Args:
         truth: boxes (N, G, 4) in pixels of the padded batch.
     """
     cells = truth.boxes / level.stride
-    start, end = cells[..., :2].floor(), cells[..., 2:].ceil()
-    sizes = (end - start + 1).clamp(min=1)
+    return _covered(cells[..., :2].floor(), cells[..., 2:].ceil(), truth, level)
+
+
+def object_cells_inside(truth: GroundTruth, level: Level) -> ObjectCells:
+    """The cells of a level from the one with a box's left top corner to before its right bottom's.
+
+    As DeFeat's authors have them (`anchor_head.py`): from floor(x1 / stride) to
+    floor(x2 / stride) - 1, but one row and one column at least. Takes what `object_cells` does.
+    """
+    cells = (truth.boxes / level.stride).floor()
+    first = cells[..., :2]
+    return _covered(first, torch.maximum(cells[..., 2:] - 1, first), truth, level)
+
+
+def _covered(first: Tensor, last: Tensor, truth: GroundTruth, level: Level) -> ObjectCells:
+    """The cells between two, both counted.
+
+    Args:
+        first, last: (N, G, 2) column and row, on the whole plane.
+    """
     columns, rows = (
-        torch.arange(count, device=cells.device) for count in (level.width, level.height)
+        torch.arange(count, device=first.device) for count in (level.width, level.height)
     )
-    across = (columns >= start[..., :1]) & (columns <= end[..., :1])  # (N, G, W)
-    down = (rows >= start[..., 1:]) & (rows <= end[..., 1:])  # (N, G, H)
+    across = (columns >= first[..., :1]) & (columns <= last[..., :1])  # (N, G, W)
+    down = (rows >= first[..., 1:]) & (rows <= last[..., 1:])  # (N, G, H)
     inside = down[..., :, None] & across[..., None, :] & truth.objects[..., None, None]
-    return ObjectCells(inside, sizes.prod(dim=-1))
+    return ObjectCells(inside, (last - first + 1).clamp(min=1).prod(dim=-1))
