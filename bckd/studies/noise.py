@@ -63,6 +63,16 @@ def noise_of(lines: Iterable[Line], starts: int, method: str, reference: str | N
     )
 
 
+def repeated(lines: Iterable[Line], starts: int) -> bool:
+    """Whether every start has two runs or more of each method, from which noise can be told."""
+    runs: dict[tuple[str, int], int] = {}
+    for line in lines:
+        if line["part"] == "comparison":
+            key = (line["method"], line["seed"] % starts)
+            runs[key] = runs.get(key, 0) + 1
+    return bool(runs) and min(runs.values()) > 1
+
+
 def rounding(lines: Iterable[Line], others: Iterable[Line], method: str) -> float:
     """The standard deviation of AP by rounding alone: the same runs with other sums.
 

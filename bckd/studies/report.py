@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from bckd.studies.noise import repeated
 from bckd.studies.statistics import methods_of
 from bckd.studies.study import Study
-from bckd.studies.tables import comparison_table, difference_table, sweep_table
+from bckd.studies.tables import comparison_table, difference_table, noise_table, sweep_table
 
 
 def overview(studies: Iterable[Study]) -> list[tuple[str, str]]:
@@ -30,4 +31,6 @@ def summary(study: Study, lines: list[dict[str, Any]]) -> str:
         shared = [name for name in study.shared if name in present and name != "none"]
         reference = "BCKD" if "BCKD" in present else [*shared, *present][0]
         tables.append(difference_table(lines, reference))
+    if study.starts and repeated(lines, len(study.starts)):
+        tables.append(noise_table(lines, len(study.starts)))
     return "\n\n".join(tables)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from itertools import combinations
 
+from bckd.studies.noise import difference_on_images, noise_of
 from bckd.studies.statistics import (
     Difference,
     Line,
@@ -158,6 +160,26 @@ def map_table(lines_of_studies: dict[str, list[Line]], pairs: Sequence[tuple[str
     for title, lines in lines_of_studies.items():
         rows.append([title, *(_map_cell(lines, a, b) for a, b in pairs)])
     return _table(["regime", *(f"{a} - {b}" for a, b in pairs)], rows)
+
+
+def noise_table(lines: Iterable[Line], starts: int) -> str:
+    """One row a pair of methods: their AP difference, and what moves it, as standard deviations.
+
+    The interval is over runs and over the images judged on (`difference_on_images`).
+
+    Args:
+        lines: of a study with so many common starts, two or more runs from each.
+    """
+    lines = [line for line in lines if line["part"] == "comparison"]
+    rows = []
+    for reference, method in combinations(methods_of(lines), 2):
+        found = difference_on_images(lines, method, reference)
+        noise = noise_of(lines, starts, method, reference)
+        parts = (noise.start, noise.order, noise.images, noise.runs)
+        cells = [_points(found.mean), _interval(found), *(f"{100 * part:.1f}" for part in parts)]
+        rows.append([f"{method} - {reference}", *cells])
+    sources = ("starts", "order of images", "images judged on", "a run in all")
+    return _table(["difference", "mean", "95% interval", *sources], rows)
 
 
 def error_table(lines: Iterable[Line]) -> str:

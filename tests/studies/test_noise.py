@@ -8,8 +8,9 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from bckd.studies.noise import difference_on_images, noise_of, rounding
+from bckd.studies.noise import difference_on_images, noise_of, repeated, rounding
 from bckd.studies.statistics import Line
+from bckd.studies.tables import noise_table
 
 STARTS = 400  # many, so that the parts are found to a tenth
 
@@ -70,3 +71,18 @@ def test_images_widen_the_interval_of_runs() -> None:
     of_images = math.sqrt(0.9 * sum((x - np.mean(tenths)) ** 2 for x in tenths))
     assert found.error == pytest.approx(of_images)
     assert found.high - found.mean == pytest.approx(2.776 * of_images, rel=1e-3)  # t, 4 degrees
+
+
+def test_a_table_of_noise_has_a_row_a_pair(runs: Callable[[float, float], list[Line]]) -> None:
+    lines = runs(0.003, 0.004)
+    head, _, row = noise_table(lines, STARTS).splitlines()
+    assert head.count("|") == row.count("|")
+    cells = [cell.strip() for cell in row.strip("|").split("|")]
+    assert cells[0] == "ours - none" and cells[1] == "+2.0"
+    assert [float(cell) for cell in cells[3:]] == pytest.approx([0.3, 0.4, 0.0, 0.5], abs=0.051)
+
+
+def test_noise_needs_two_runs_from_each_start(runs: Callable[[float, float], list[Line]]) -> None:
+    lines = runs(0.003, 0.004)
+    assert repeated(lines, STARTS)
+    assert not repeated(lines[:-1], STARTS) and not repeated([], STARTS)
