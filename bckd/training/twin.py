@@ -12,6 +12,7 @@ from bckd.system.device import pick_device
 from bckd.system.distributed import own_device, processes_joined
 from bckd.system.errors import InputError
 from bckd.system.telling import each_once
+from bckd.training.data import training_annotations
 from bckd.training.recipe_check import check_recipe
 from bckd.training.recorded import recipe_of
 from bckd.training.resuming import check_free
@@ -52,6 +53,7 @@ def train_with_twin(recipe: Recipe, resume: bool = False, progress: bool = True)
         for each in (recipe, twin):
             check_free(each.out)
     with processes_joined(pick_device(own_device(recipe.device))), each_once():
+        training_annotations(twin.data, taught=False)  # refused now, not after the first run
         distilled = train(recipe, resume, progress)
         twin = fitted_as(twin, recipe_of(recipe.out))
         return Twins(distilled, train(twin, resume, progress))

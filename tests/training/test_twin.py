@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -114,3 +115,18 @@ def test_what_the_data_decide_is_the_same_for_both(
     assert student.fit and not twin.fit
     assert (twin.data.size.short_side, twin.steps) == (96, 5)
     assert recipe_of(tmp_path / "run").steps == 5
+
+
+def test_without_any_label_the_twin_is_refused_before_the_first_run(
+    recipe: Recipe, tmp_path: Path
+) -> None:
+    data = recipe.data
+    content = json.loads((data.root / data.train_annotations).read_text(encoding="utf-8"))
+    content["annotations"] = []
+    content["images"] = [image | {"labelled": False} for image in content["images"]]
+    file = tmp_path / "unlabelled.json"
+    file.write_text(json.dumps(content), encoding="utf-8")
+    data = replace(data, train_annotations=str(file))
+    with pytest.raises(InputError, match="no image is labelled"):
+        train_with_twin(replace(recipe, data=data), progress=False)
+    assert not (recipe.out / "student.safetensors").exists()
