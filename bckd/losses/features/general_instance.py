@@ -110,7 +110,7 @@ def general_instances(
         box = boxes.gather(1, best[..., None].expand(-1, -1, 4))
         chosen.append(box)
         found.append(gap.gather(1, best) >= 0)
-        gap = gap.masked_fill(box_similarity(box, boxes) > OVERLAP, -1.0).scatter(1, best, -1.0)
+        gap = gap.masked_fill(box_similarity(box, boxes) > OVERLAP, -1.0)  # itself, too
     return Instances(torch.cat(chosen, dim=1), torch.cat(found, dim=1))
 
 

@@ -169,6 +169,15 @@ class TestFineGrained:
             masks = near_objects(places, batch_of([[box]], 96, 96).ground_truth)
             assert [bool(mask.any()) for mask in masks] == [level == 0, level == 1]
 
+    def test_crowds_and_padding_are_no_objects(self, pair: Pair) -> None:
+        truth = batch_of(BOXES).ground_truth  # the second image has one box, and a row of padding
+        crowd = torch.tensor([[False, False], [True, False]])
+        boxes = torch.where(truth.labels[..., None] < 0, 16.0, truth.boxes)
+        boxes[1, 1, 2:] = 32.0
+        masks = near_objects(pair[0].locations, replace(truth, boxes=boxes, crowd=crowd))
+        assert [bool(mask[0].any()) for mask in masks] == [True, False]
+        assert not any(mask[1].any() for mask in masks)
+
     def test_several_anchors_of_a_cell_are_one_place(self, pair: Pair) -> None:
         places = with_anchors(pair[0].locations, [(1.0, 1.0), (8.0, 8.0)])
         masks = near_objects(places, batch_of(BOXES).ground_truth)
