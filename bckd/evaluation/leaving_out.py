@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-import numpy as np
-
-from bckd.datasets.annotations import Annotations
-from bckd.evaluation.matches import match
-from bckd.evaluation.resampling import scores_of
-from bckd.evaluation.scorers import Results
+if TYPE_CHECKING:
+    from bckd.datasets.annotations import Annotations
+    from bckd.evaluation.scorers import Results
 
 GROUPS = 10
 MEASURES = ("AP", "AP50", "AP75")
@@ -26,6 +24,11 @@ def without_tenths(results: Results, annotations: Annotations) -> dict[str, list
     Args:
         results: COCO results on the annotated images, of which there are ten or more.
     """
+    import numpy as np  # late, as the next: tables of studies ask for the error alone
+
+    from bckd.evaluation.matches import match
+    from bckd.evaluation.resampling import scores_of
+
     images = np.arange(len(annotations.images))
     weights = np.array([images % GROUPS != group for group in range(GROUPS)], dtype=np.int32)
     found = scores_of(match(results, annotations), weights).measures
