@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from bckd.losses.features.shared import adapted, adapters_of
-from bckd.losses.needs import needs
-from bckd.structures import Assignment, Batch, DenseOutput
+from bckd.losses.features.shared import FeatureTerm
 
 # pppppM/mmdetection-distiller, configs/distillers/cwd (the authors' code for detectors), and
 # mmrazor, configs/distill/mmdet/cwd: tau 1 in all of them. Segmentation has others.
 TEMPERATURE = 1.0
 
 
-@needs("features")
-class ChannelWise(nn.Module):
+class ChannelWise(FeatureTerm):
     """The divergence of the softmax over an image's cells, channel by channel.
 
         sum_l T^2 mean_{n, c} KL(softmax(x_t / T) || softmax(f(x_s) / T))
@@ -36,25 +32,9 @@ class ChannelWise(nn.Module):
     student's channels before the adapter, mmrazor and we by the teacher's.
     """
 
-    def __init__(self, student: DenseOutput, teacher: DenseOutput) -> None:
-        super().__init__()
-        self.adapters = adapters_of(student, teacher)
-
-    def forward(
-        self,
-        student: DenseOutput,
-        teacher: DenseOutput,
-        assignment: Assignment,
-        batch: Batch | None = None,
-    ) -> Tensor:
-        """Scalar, of the pyramids' maps alone; 0 where these are equal but for such constants."""
-        pairs = adapted(self.adapters, student, teacher)
-        return torch.stack([_divergence(*pair) for pair in pairs]).sum()
-
-
-def _divergence(ours: Tensor, theirs: Tensor) -> Tensor:
-    """Of a level's maps (N, C, H, W): the mean over images and channels."""
-    maps = ours, theirs
-    log_ours, log_theirs = ((x.flatten(2) / TEMPERATURE).log_softmax(dim=-1) for x in maps)
-    divergence = F.kl_div(log_ours, log_theirs, reduction="none", log_target=True).sum(dim=-1)
-    return divergence.mean() * TEMPERATURE**2
+    def level(self, number: int, ours: Tensor, theirs: Tensor) -> Tensor:
+        """The mean divergence; 0 where (N, C, H, W) are equal but for such constants."""
+        maps = ours, theirs
+        log_ours, log_theirs = ((x.flatten(2) / TEMPERATURE).log_softmax(dim=-1) for x in maps)
+        divergence = F.kl_div(log_ours, log_theirs, reduction="none", log_target=True)
+        return divergence.sum(dim=-1).mean() * TEMPERATURE**2

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from bckd.losses.features.objects import object_cells_inside
-from bckd.losses.features.shared import adapted, adapters_of
-from bckd.losses.needs import needs
+from bckd.losses.features.shared import FeatureTerm
 from bckd.structures import Assignment, Batch, DenseOutput
 
 # The author on COCO (ggjy/DeFeat.pytorch, issue 18); 3 and 12 in the configuration of Faster R-CNN
@@ -15,8 +14,7 @@ from bckd.structures import Assignment, Batch, DenseOutput
 OBJECTS, BACKGROUND = 4.0, 16.0
 
 
-@needs("features")
-class Decoupled(nn.Module):
+class Decoupled(FeatureTerm):
     """The squared gap at objects and that at background, with their weights, to be summed with 1:
 
         mean_l  4 mean_(c, i in objects) g / 2 + 16 mean_(c, i elsewhere) g / 2,
@@ -36,20 +34,16 @@ class Decoupled(nn.Module):
     column here.
     """
 
-    def __init__(self, student: DenseOutput, teacher: DenseOutput) -> None:
-        super().__init__()
-        self.adapters = adapters_of(student, teacher)
-
     def forward(
         self,
         student: DenseOutput,
         teacher: DenseOutput,
         assignment: Assignment,
-        batch: Batch | None,
+        batch: Batch | None = None,
     ) -> Tensor:
         """Scalar, of the pyramids' maps and the batch's boxes."""
         assert batch is not None  # the boxes are the ground truth's
-        pairs = adapted(self.adapters, student, teacher)
+        pairs = self.pairs(student, teacher)
         parts = []
         for level, (ours, theirs) in zip(student.locations.levels, pairs, strict=True):
             gaps = (ours - theirs).square().mean(dim=1)  # (N, H, W)

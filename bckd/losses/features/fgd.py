@@ -6,8 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from bckd.losses.features.objects import ObjectCells, object_cells
-from bckd.losses.features.shared import adapted, adapters_of
-from bckd.losses.needs import needs
+from bckd.losses.features.shared import FeatureTerm
 from bckd.structures import Assignment, Batch, DenseOutput
 
 # yzd-v/FGD, configs/distillers/fgd, the same in those of RetinaNet and GFL. FCOS has .8, 1.6e-3,
@@ -20,8 +19,7 @@ ATTENTION = 5e-4  # gamma
 RELATION = 5e-6  # lambda
 
 
-@needs("features")
-class FocalAndGlobal(nn.Module):
+class FocalAndGlobal(FeatureTerm):
     """Four parts a level, with the official weights, to be summed with the weight 1:
 
         alpha sum_cells S_fg A_s A_c (f(x_s) - x_t)^2 + beta sum_cells S_bg A_s A_c (f(x_s) - x_t)^2
@@ -41,9 +39,8 @@ class FocalAndGlobal(nn.Module):
     """
 
     def __init__(self, student: DenseOutput, teacher: DenseOutput) -> None:
-        super().__init__()
+        super().__init__(student, teacher)
         channels = [x.shape[1] for x in teacher.features]
-        self.adapters = adapters_of(student, teacher)
         self.relations = nn.ModuleList(_Relation(count) for count in channels)
         self.teachers_relations = nn.ModuleList(_Relation(count) for count in channels)
 
@@ -52,13 +49,13 @@ class FocalAndGlobal(nn.Module):
         student: DenseOutput,
         teacher: DenseOutput,
         assignment: Assignment,
-        batch: Batch | None,
+        batch: Batch | None = None,
     ) -> Tensor:
         """Scalar, of the pyramids' maps and the batch's boxes."""
         assert batch is not None  # the boxes are the ground truth's
         levels = student.locations.levels
         parts = []
-        for n, (ours, theirs) in enumerate(adapted(self.adapters, student, teacher)):
+        for n, (ours, theirs) in enumerate(self.pairs(student, teacher)):
             cells = object_cells(batch.ground_truth, levels[n])
             relation = self.relations[n](ours) - self.teachers_relations[n](theirs)
             parts.append(_focal(ours, theirs, cells) + RELATION * relation.square().sum())

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from bckd.geometry import box_similarity
-from bckd.losses.features.shared import adapted, adapters_of
-from bckd.losses.needs import needs
+from bckd.losses.features.shared import FeatureTerm
 from bckd.structures import Assignment, Batch, DenseOutput, GroundTruth, Locations
 
 # Of an object's best IoU with any anchor; twangnh/Distilling-Object-Detectors,
@@ -16,8 +15,7 @@ NEAR = 0.5
 ANCHOR_SCALE = 8.0  # side of a point's square in strides, where a detector has no anchors; as ATSS
 
 
-@needs("features")
-class FineGrained(nn.Module):
+class FineGrained(FeatureTerm):
     """The squared gap at cells near objects, divided by twice their number.
 
         sum I (f(x_s) - x_t)^2 / (2 N),   N = sum I
@@ -35,21 +33,17 @@ class FineGrained(nn.Module):
     (ggjy/DeFeat.pytorch, weight 3 and means over channels and levels).
     """
 
-    def __init__(self, student: DenseOutput, teacher: DenseOutput) -> None:
-        super().__init__()
-        self.adapters = adapters_of(student, teacher)
-
     def forward(
         self,
         student: DenseOutput,
         teacher: DenseOutput,
         assignment: Assignment,
-        batch: Batch | None,
+        batch: Batch | None = None,
     ) -> Tensor:
         """Scalar, of the pyramids' maps and the batch's boxes."""
         assert batch is not None  # the boxes are the ground truth's
         near = near_objects(student.locations, batch.ground_truth)  # a mask (N, H, W) a level
-        pairs = adapted(self.adapters, student, teacher)
+        pairs = self.pairs(student, teacher)
         sums = [
             ((ours - theirs).square() * mask[:, None]).sum()
             for mask, (ours, theirs) in zip(near, pairs, strict=True)

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from bckd.losses.features.shared import adapted, adapters_of
-from bckd.losses.needs import needs
-from bckd.structures import Assignment, Batch, DenseOutput
+from bckd.losses.features.shared import FeatureTerm
 
 
-@needs("features")
-class FitNet(nn.Module):
+class FitNet(FeatureTerm):
     """The mean squared gap of all cells and channels, summed over the levels.
 
         sum_l mean (f(x_s) - x_t)^2
@@ -23,17 +19,6 @@ class FitNet(nn.Module):
     between equal channels. The mean makes the value independent of batch, image and channels.
     """
 
-    def __init__(self, student: DenseOutput, teacher: DenseOutput) -> None:
-        super().__init__()
-        self.adapters = adapters_of(student, teacher)
-
-    def forward(
-        self,
-        student: DenseOutput,
-        teacher: DenseOutput,
-        assignment: Assignment,
-        batch: Batch | None,
-    ) -> Tensor:
-        """Scalar, of the pyramids' maps alone."""
-        pairs = adapted(self.adapters, student, teacher)
-        return torch.stack([(ours - theirs).square().mean() for ours, theirs in pairs]).sum()
+    def level(self, number: int, ours: Tensor, theirs: Tensor) -> Tensor:
+        """The mean squared gap of (N, C, H, W)."""
+        return (ours - theirs).square().mean()

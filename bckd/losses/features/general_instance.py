@@ -6,11 +6,10 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from bckd.geometry import box_similarity
-from bckd.losses.features.shared import adapted, adapters_of
-from bckd.losses.needs import needs
+from bckd.losses.features.shared import FeatureTerm
 from bckd.losses.rows import Rows
 from bckd.structures import Assignment, Batch, DenseOutput, Level
 
@@ -27,8 +26,7 @@ FEATURE, RELATION = 5e-4, 40.0  # weights of the two parts
 STRIDES = 14.0
 
 
-@needs("features")
-class GeneralInstances(nn.Module):
+class GeneralInstances(FeatureTerm):
     """The feature and the relation part of general instance distillation, to be summed with 1:
 
         5e-4 mean_(k, i) sum_c (f(x_s)_kci - (x_t)_kci)^2
@@ -50,21 +48,17 @@ class GeneralInstances(nn.Module):
     3x3 convolution that all levels share, but never applies it.
     """
 
-    def __init__(self, student: DenseOutput, teacher: DenseOutput) -> None:
-        super().__init__()
-        self.adapters = adapters_of(student, teacher)
-
     def forward(
         self,
         student: DenseOutput,
         teacher: DenseOutput,
         assignment: Assignment,
-        batch: Batch | None,
+        batch: Batch | None = None,
     ) -> Tensor:
         """Scalar, of the pyramids' maps, scores and boxes; 0 where nothing is chosen."""
         assert batch is not None  # for the images' sizes
         chosen = general_instances(student, teacher, assignment.valid, batch.sizes)
-        pairs = [*adapted(self.adapters, student, teacher)]
+        pairs = [*self.pairs(student, teacher)]
         places = student.locations.levels
         ours, theirs = (_inside(maps, places, chosen) for maps in zip(*pairs, strict=True))
         gaps = (ours - theirs).square().sum(dim=2).mean(dim=(2, 3))  # (N, K)

@@ -5,17 +5,15 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from bckd.losses.features.shared import adapted, adapters_of
-from bckd.losses.needs import needs
-from bckd.structures import Assignment, Batch, DenseOutput
+from bckd.losses.features.shared import FeatureTerm
+from bckd.structures import DenseOutput
 
 # Part of the cells; yzd-v/MGD, det/configs/distillers/mgd, of RetinaNet. Two-stage detectors have
 # .45 and a weight of 5e-7.
 MASKED = 0.65
 
 
-@needs("features")
-class MaskedGeneration(nn.Module):
+class MaskedGeneration(FeatureTerm):
     """The squared gap of the teacher's map and one generated of the student's masked one.
 
         sum_l sum (G(M f(x_s)) - x_t)^2 / N
@@ -32,20 +30,13 @@ class MaskedGeneration(nn.Module):
     """
 
     def __init__(self, student: DenseOutput, teacher: DenseOutput) -> None:
-        super().__init__()
-        self.adapters = adapters_of(student, teacher)
+        super().__init__(student, teacher)
         self.generators = nn.ModuleList(_generator(x.shape[1]) for x in teacher.features)
 
-    def forward(
-        self,
-        student: DenseOutput,
-        teacher: DenseOutput,
-        assignment: Assignment,
-        batch: Batch | None,
-    ) -> Tensor:
-        """Scalar, of the pyramids' maps alone."""
-        pairs = zip(self.generators, adapted(self.adapters, student, teacher), strict=True)
-        return torch.stack([_gap(generate, *pair) for generate, pair in pairs]).sum()
+    def level(self, number: int, ours: Tensor, theirs: Tensor) -> Tensor:
+        """The squared gap of what is generated, a sum over (C, H, W) and a mean over images."""
+        kept = torch.rand_like(ours[:, :1]) >= MASKED  # (N, 1, H, W)
+        return (self.generators[number](ours * kept) - theirs).square().sum() / len(ours)
 
 
 def _generator(channels: int) -> nn.Module:
@@ -54,8 +45,3 @@ def _generator(channels: int) -> nn.Module:
         nn.ReLU(),
         nn.Conv2d(channels, channels, 3, padding=1),
     )
-
-
-def _gap(generate: nn.Module, ours: Tensor, theirs: Tensor) -> Tensor:
-    kept = torch.rand_like(ours[:, :1]) >= MASKED  # (N, 1, H, W)
-    return (generate(ours * kept) - theirs).square().sum() / len(ours)

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from bckd.losses.features.shared import adapted, adapters_of
-from bckd.losses.needs import needs
-from bckd.structures import Assignment, Batch, DenseOutput
+from bckd.losses.features.shared import FeatureTerm
 
 EPSILON = 1e-6  # beside a channel's deviation; mmrazor, mmrazor/models/losses/pkd_loss.py
 
 
-@needs("features")
-class Pearson(nn.Module):
+class Pearson(FeatureTerm):
     """Half the mean squared gap of maps whose channels have mean 0 and deviation 1.
 
         sum_l mean_{n, c, i} (norm(f(x_s)) - norm(x_t))^2 / 2  =  sum_l mean_c (1 - r_c)
@@ -32,25 +29,9 @@ class Pearson(nn.Module):
     all five (jbwang1997/CrossKD, configs/crosskd+pkd).
     """
 
-    def __init__(self, student: DenseOutput, teacher: DenseOutput) -> None:
-        super().__init__()
-        self.adapters = adapters_of(student, teacher)
-
-    def forward(
-        self,
-        student: DenseOutput,
-        teacher: DenseOutput,
-        assignment: Assignment,
-        batch: Batch | None = None,
-    ) -> Tensor:
-        """Scalar, of the pyramids' maps alone; 0 where a channel's maps differ by a line alone."""
-        pairs = adapted(self.adapters, student, teacher)
-        return torch.stack([_squared_gap(*pair) for pair in pairs]).sum()
-
-
-def _squared_gap(ours: Tensor, theirs: Tensor) -> Tensor:
-    """Of a level's maps (N, C, H, W): half the mean squared gap once standardised."""
-    return (_standardised(ours) - _standardised(theirs)).square().mean() / 2
+    def level(self, number: int, ours: Tensor, theirs: Tensor) -> Tensor:
+        """Half the mean squared gap; 0 where a channel's maps (N, H, W) differ by a line alone."""
+        return (_standardised(ours) - _standardised(theirs)).square().mean() / 2
 
 
 def _standardised(maps: Tensor) -> Tensor:
