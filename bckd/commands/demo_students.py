@@ -16,7 +16,7 @@ from bckd.models.dense import DenseDetector
 from bckd.recipes import Recipe
 from bckd.recipes.loss_weights import LossWeights
 from bckd.recipes.presets import PRESETS
-from bckd.studies.catalogue import methods
+from bckd.studies.methods import methods
 from bckd.studies.study import weights_of
 from bckd.system.device import pick_device
 from bckd.system.files import one_writer, write_json, write_text

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -130,7 +130,7 @@ class CocoDataset(torch.utils.data.Dataset[Sample]):
         """
         epoch, index, canvas, side = Key(*key)
         unreadable: list[str] = []
-        for number in (index, *self._stand_ins(index, canvas)):
+        for number in chain([index], self._stand_ins(index, canvas)):
             drawn = (self.seed, epoch, number, AUGMENTED) if self.augmentations else None
             try:
                 sample = self.sample(number, self._flips(epoch, number), drawn, side)

@@ -3,7 +3,7 @@
 Published weights belong to other detectors, images and batches. Here a method's weights are
 multiplied by a factor first at which its distillation pulls as much as the labels do, on the
 sweep's starts (`UNITS`, measured by `bckd.studies.pull.weights_of_equal_pull`); the sweep tries a
-third of that to 27 times as much: a share of the gradient of 25, 50, 75, 90 and 96 %.
+ninth of that to 81 times as much: a share of the gradient of 10, 25, 50, 75, 90, 96 and 99 %.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from bckd.studies.common_starts import STARTS, fine
 from bckd.studies.study import Method, Study
 
 # Factors on the pull that is equal to the labels'.
-SCALES = (1 / 3, 1.0, 3.0, 9.0, 27.0)
+SCALES = (1 / 9, 1 / 3, 1.0, 3.0, 9.0, 27.0, 81.0)
 SEEDS = (0, 1, 2, 3, 4, 5)
 SWEEP_SEEDS = (6, 7)  # whose starts no other seed has
 CONFIRMING_SEEDS = (8, 9, 10, 11)  # nor these

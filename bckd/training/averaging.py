@@ -18,24 +18,30 @@ class AveragedStudent:
     in a tensor, for which the host would wait.)
 
     Args:
-        detector: a copy of the student; it becomes the one with averaged weights, which is to be
-            evaluated and saved.
+        student: whose weights are averaged; its tensors stay where they are.
         decay: how much of the average a step leaves.
+
+    Attributes:
+        detector: a copy of the student, with averaged weights, to be evaluated and saved.
     """
 
-    def __init__(self, detector: DenseDetector, decay: float) -> None:
-        self.detector = detector.requires_grad_(False).train()
+    def __init__(self, student: DenseDetector, decay: float) -> None:
+        self.detector = deepcopy(student).requires_grad_(False).train()
         self._average = get_ema_multi_avg_fn(decay)
+        # Listed once: to walk through a detector's modules takes longer than to average.
+        both = (self.detector, student)
+        self._weights = tuple([*network.parameters()] for network in both)
+        self._buffers = tuple([*network.buffers()] for network in both)
 
     @torch.no_grad()
-    def update(self, student: DenseDetector) -> None:
+    def update(self) -> None:
         """Take in the weights after a step."""
-        self._average([*self.detector.parameters()], [*student.parameters()], 0)
-        for own, new in zip(self.detector.buffers(), student.buffers(), strict=True):
+        self._average(*self._weights, 0)
+        for own, new in zip(*self._buffers, strict=True):
             own.copy_(new)
 
 
 def averaged(student: DenseDetector, recipe: Recipe) -> AveragedStudent | None:
     """The average of the student's weights, where the recipe asks for one."""
     decay = recipe.optimisation.ema
-    return None if decay is None else AveragedStudent(deepcopy(student), decay)
+    return None if decay is None else AveragedStudent(student, decay)

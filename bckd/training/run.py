@@ -276,7 +276,7 @@ class Run:
         self.scaler.step(self.optimizer)
         self.scaler.update()
         if self.averaged is not None:
-            self.averaged.update(self.student)
+            self.averaged.update()
 
     def _log_window(self, step: int, told: dict[str, Any], bar: tqdm[Any]) -> None:
         """A line of the log, of the steps since the last one, and the end of the bar."""

@@ -14,15 +14,12 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from bckd.datasets.coco import CocoDataset
-from bckd.evaluation.average_precision import MAX_DETECTIONS, Metrics
+from bckd.evaluation.average_precision import Metrics
 from bckd.models.dense import DenseDetector
-from bckd.models.detector import Detector
 from bckd.recipes import Recipe
 from bckd.reports.model_card import write_card
 from bckd.system.device import pick_device
 from bckd.system.distributed import (
-    first_process_first,
     from_first,
     own_device,
     processes_joined,
@@ -35,37 +32,24 @@ from bckd.system.launcher import is_first
 from bckd.system.precision import autocast_type
 from bckd.system.telling import each_once
 from bckd.system.values import to_plain
-from bckd.teachers.check import check_teacher
-from bckd.teachers.targets import Teaching, teaching_in_parts
-from bckd.training.averaging import averaged
-from bckd.training.build_terms import build_own_terms, needs_head
-from bckd.training.checks import check_groups, own_share
-from bckd.training.data import (
-    check_same_classes,
-    training_annotations,
-    training_data,
-    validation_data,
-)
-from bckd.training.epochs import in_steps
-from bckd.training.learnt_boxes import tell_unlearnt
+from bckd.teachers.targets import Teaching
+from bckd.training.averaging import AveragedStudent, averaged
 from bckd.training.live_report import LiveReport
 from bckd.training.loading import batches_of
 from bckd.training.loss_window import LossWindow
 from bckd.training.origin import origin_of
+from bckd.training.preparing import Given, Prepared, prepare
 from bckd.training.recipe_check import check_recipe
 from bckd.training.recorded import RECIPE
 from bckd.training.restoring import restore, tell_other_processes
-from bckd.training.resuming import agreed_state, make_newest
+from bckd.training.resume_state import ResumeState
+from bckd.training.resuming import make_newest
 from bckd.training.run import Run
-from bckd.training.run_contents import contents_of
 from bckd.training.run_log import NoLog, RunLog
-from bckd.training.schedule import build_optimizer, tell_warm_up
-from bckd.training.settling import settled
-from bckd.training.start_told import tell_advice, tell_start
-from bckd.training.steering import steering_of
-from bckd.training.student import build_student, with_normalisation_of
-from bckd.training.teacher import load_teacher, needs_features, teaching_of
-from bckd.zoo.checkpoints import Checkpoint
+from bckd.training.schedule import build_optimizer
+from bckd.training.steering import Steering, steering_of
+from bckd.training.student import with_normalisation_of
+from bckd.zoo.made import Made
 from bckd.zoo.unfinished import STUDENT
 
 
@@ -140,117 +124,113 @@ def train(
     device = pick_device(own_device(recipe.device))
     with processes_joined(device), each_once(), ExitStack() as held:
         from_first(lambda: held.enter_context(one_writer(recipe.out)))
-        modules = (student, teacher)
-        return _train(recipe, device, resume, progress and is_first(), teaching, *modules)
+        given = Given(teaching, student, teacher)
+        return _train(recipe, device, resume, progress and is_first(), given)
 
 
 def _train(
-    recipe: Recipe,
-    device: torch.device,
-    resume: bool,
-    progress: bool,
-    teaching: Teaching | None,
-    own_student: nn.Module | None,
-    own_teacher: nn.Module | None,
+    recipe: Recipe, device: torch.device, resume: bool, progress: bool, given: Given
 ) -> RunResult:
-    own_images = own_share(recipe)
-    normalisation = recipe.model.normalisation
-    taught = recipe.teacher is not None or own_teacher is not None
-    annotations = training_annotations(recipe.data, taught)
-    recipe = settled(recipe, annotations, resume, taught)
-    training = training_data(recipe.data, recipe.seed, normalisation, annotations)
-    recipe = in_steps(recipe, training)
-    kept = min(recipe.model.postprocess.max_detections, MAX_DETECTIONS)
-    validation = validation_data(recipe.data, normalisation, kept)
-    validation = check_same_classes(training, validation)
-    names = training.annotations.class_names
-    contents = contents_of(recipe, own_teacher)
-    state = agreed_state(recipe, resume, contents)
-    unlearnt = training.annotations.idle_classes
-    anew = state is None
-    student = first_process_first(lambda: build_student(recipe, names, anew, unlearnt, own_student))
-    if isinstance(student, Detector):
-        tell_unlearnt(recipe.model, training)
-    student = student.to(device).to(memory_format=torch.channels_last)
-    check_groups(recipe, student, own_images // recipe.accumulate, training)
-    teacher = None
-    if teaching is None or needs_head(recipe):
-        teacher = first_process_first(
-            lambda: load_teacher(recipe, names, device, unlearnt, student.strides, own_teacher)
-        )
-    terms = build_own_terms(recipe, student, teacher, teaching, training).to(device)
-    if teaching is not None:
-        teacher = None  # what it says is known: only its head was asked for
-    if progress:
-        tell_start(
-            recipe, training, validation, student, None if teacher is None else teacher.detector
-        )
-        if anew:
-            tell_advice(recipe, training, validation, student, own_student is not None)
-    if teacher is not None and anew:
-        check_teacher(recipe, teacher, student, validation)
-    if teaching is None:
-        teaching = teaching_of(teacher, recipe, training, progress, needs_features(recipe))
-    if teaching is not None:
-        teaching = teaching_in_parts(teaching, recipe.accumulate)
-    if anew:
-        tell_warm_up(recipe)
-    optimizer = build_optimizer(nn.ModuleList([student, terms]), recipe.optimisation)
-    halves = autocast_type(recipe.precision, device, student) is torch.float16
-    scaler = torch.amp.GradScaler(device.type, enabled=halves)
-    average = averaged(student, recipe)
-    steering = steering_of(recipe)
-    if steering is not None:
-        steering = steering.to(device)
-    window, first, seconds = LossWindow(), 0, 0.0
-    if state is not None:
-        tell_other_processes(state, recipe, student)
-        averaging = None if average is None else average.detector
-        restore(state, student, terms, optimizer, scaler, averaging, steering)
+    found = prepare(recipe, device, resume, progress, given)
+    tools = _tools(found, device)
+    window, seconds = LossWindow(), 0.0
+    if (state := found.state) is not None:
+        _go_on(state, found, tools)
         window.take(state.window, device)
-        first, seconds = state.step, state.seconds
-        if is_first():
-            make_newest(state)
+        seconds = state.seconds
+    first = 0 if state is None else state.step
     if is_first():
-        write_json(recipe.out / RECIPE, to_plain(recipe))
-    log = RunLog(recipe.out, first) if is_first() else NoLog()
-    judged = student if average is None else average.detector
+        write_json(found.recipe.out / RECIPE, to_plain(found.recipe))
+    log = RunLog(found.recipe.out, first) if is_first() else NoLog()
     with (
         closing(log),
-        _report(recipe, log, judged, teacher, validation) as report,
-        ending(recipe.out) as told,
-        closing(batches_of(recipe, training, first, device.type == "cuda")) as loaded,
+        _report(found, log, tools) as report,
+        ending(found.recipe.out) as told,
+        closing(batches_of(found.recipe, found.training, first, device.type == "cuda")) as loaded,
     ):
-        parts = (student, terms, teaching, optimizer, scaler, validation)
-        origin = origin_of(recipe, contents, training, validation, student) if is_first() else None
-        told_of = (average, report, origin, steering)
-        run = Run(recipe, contents, *parts, log, window, told, progress, seconds, *told_of)
+        run = Run(
+            recipe=found.recipe,
+            contents=found.contents,
+            student=found.student,
+            terms=found.terms,
+            teaching=found.teaching,
+            validation=found.validation,
+            **vars(tools),
+            log=log,
+            window=window,
+            told=told,
+            progress=progress,
+            seconds=seconds,
+            report=report,
+            origin=_origin(found) if is_first() else None,
+        )
         steps = run.train(loaded, first)
-        seconds = run.seconds
-        metrics = run.evaluate()
-        if is_first():
-            run.keep_if_best(metrics, steps)
-        log.write(steps, {"metrics": asdict(metrics)})
-        if is_first():
-            run.save_student(recipe.out / STUDENT, metrics, steps)
-            summary = {"seed": recipe.seed, "steps": steps, "seconds": seconds}
-            write_json(recipe.out / "results.json", {**asdict(metrics), **summary})
-            if (made := run.made(metrics, steps)) is not None:
-                write_card(recipe.out, made, seconds)
-        if report is not None:
-            report.evaluated(steps)
-    return RunResult(run.judged.eval(), metrics, seconds, recipe.out)
+        metrics = _finish(run, steps)
+    return RunResult(run.judged.eval(), metrics, run.seconds, found.recipe.out)
+
+
+@dataclass(frozen=True)
+class _Tools:
+    """What a step changes beside the student, and what a resume state keeps of it."""
+
+    optimizer: torch.optim.Optimizer
+    scaler: torch.amp.GradScaler
+    averaged: AveragedStudent | None
+    steering: Steering | None
+
+
+def _tools(found: Prepared, device: torch.device) -> _Tools:
+    learning = nn.ModuleList([found.student, found.terms])
+    halves = autocast_type(found.recipe.precision, device, found.student) is torch.float16
+    steering = steering_of(found.recipe)
+    return _Tools(
+        build_optimizer(learning, found.recipe.optimisation),
+        torch.amp.GradScaler(device.type, enabled=halves),
+        averaged(found.student, found.recipe),
+        None if steering is None else steering.to(device),
+    )
+
+
+def _go_on(state: ResumeState, found: Prepared, tools: _Tools) -> None:
+    """Everything as the state has it."""
+    student = found.student
+    tell_other_processes(state, found.recipe, student)
+    averaging = None if tools.averaged is None else tools.averaged.detector
+    others = (tools.optimizer, tools.scaler, averaging, tools.steering)
+    restore(state, student, found.terms, *others)
+    if is_first():
+        make_newest(state)
+
+
+def _finish(run: Run, steps: int) -> Metrics:
+    """Evaluate the student and write what a run leaves behind."""
+    metrics = run.evaluate()
+    if is_first():
+        run.keep_if_best(metrics, steps)
+    run.log.write(steps, {"metrics": asdict(metrics)})
+    if is_first():
+        out = run.recipe.out
+        run.save_student(out / STUDENT, metrics, steps)
+        summary = {"seed": run.recipe.seed, "steps": steps, "seconds": run.seconds}
+        write_json(out / "results.json", {**asdict(metrics), **summary})
+        if (made := run.made(metrics, steps)) is not None:
+            write_card(out, made, run.seconds)
+    if run.report is not None:
+        run.report.evaluated(steps)
+    return metrics
+
+
+def _origin(found: Prepared) -> Made:
+    data = (found.training, found.validation)
+    return origin_of(found.recipe, found.contents, *data, found.student)
 
 
 def _report(
-    recipe: Recipe,
-    log: RunLog | NoLog,
-    student: DenseDetector,
-    teacher: Checkpoint | None,
-    validation: CocoDataset,
+    found: Prepared, log: RunLog | NoLog, tools: _Tools
 ) -> AbstractContextManager[LiveReport | None]:
     """The page of the run, which one process writes."""
     if isinstance(log, NoLog):
         return nullcontext()
-    shown = None if teacher is None else teacher.detector
-    return LiveReport(recipe, log, student, shown, validation)
+    student = found.student if tools.averaged is None else tools.averaged.detector
+    teacher = None if found.teacher is None else found.teacher.detector
+    return LiveReport(found.recipe, log, student, teacher, found.validation)

@@ -26,7 +26,7 @@ from bckd.models.detector import Detector
 from bckd.system.errors import InputError
 from bckd.system.files import one_writer
 from bckd.system.telling import tell
-from bckd.training import trainer
+from bckd.training import preparing
 from bckd.training.run_log import read_log
 from bckd.zoo.checkpoints import save_detector
 
@@ -50,7 +50,7 @@ def options(
 @pytest.fixture(scope="module")
 def results(options: DemoOptions) -> dict[str, Any]:
     with redirect_stdout(StringIO()) as told, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(trainer, "tell_unlearnt", lambda *_: tell("one box is not learnt"))
+        patch.setattr(preparing, "tell_unlearnt", lambda *_: tell("one box is not learnt"))
         run_demo(options)
     (options.out / "told.txt").write_text(told.getvalue())
     return json.loads((options.out / "results.json").read_text())

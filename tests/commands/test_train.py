@@ -16,7 +16,7 @@ from bckd.recipes.presets import PRESETS
 from bckd.system.errors import InputError
 from bckd.system.files import write_json
 from bckd.system.values import to_plain
-from bckd.training import trainer
+from bckd.training import preparing, trainer
 from bckd.training.recorded import recipe_of
 from bckd.training.trainer import train
 
@@ -108,8 +108,8 @@ def test_a_preset_of_ones_own_data_starts(
         begun.append(recipe)
         raise Begun
 
-    monkeypatch.setattr(trainer, "check_same_classes", lambda training, _: training)
-    monkeypatch.setattr(trainer, "contents_of", stopped)
+    monkeypatch.setattr(preparing, "check_same_classes", lambda training, _: training)
+    monkeypatch.setattr(preparing, "contents_of", stopped)
     words = ["--data.root", str(custom_root), "--out", str(tmp_path / "run"), "--device", "cpu"]
     with pytest.raises(Begun):
         run(["train", preset, *words])

@@ -12,9 +12,11 @@ import pytest
 
 from bckd.evaluation.error_analysis import TIDE_ERRORS
 from bckd.recipes.presets import PRESETS
-from bckd.studies.catalogue import AWAITED, CHOSEN, GRIDS, LD_FACTORS, MODELS, STUDIES, methods
+from bckd.studies.catalogue import AWAITED, GRIDS, MODELS, STUDIES
 from bckd.studies.cells import PRESET, published_changes
+from bckd.studies.methods import LD_FACTORS, methods
 from bckd.studies.options import StudyOptions
+from bckd.studies.recipe_search import CHOSEN
 from bckd.studies.runner import chosen_scales
 from bckd.studies.statistics import ORDER, best_scale, summarise, values
 from bckd.studies.study import Cell, Study

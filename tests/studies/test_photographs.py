@@ -12,7 +12,8 @@ from bckd.datasets.coco_classes import COCO_CLASSES
 from bckd.datasets.formats.voc2007 import CLASSES
 from bckd.models.detector import Detector, DetectorConfig
 from bckd.studies import photographs, runner
-from bckd.studies.catalogue import GRIDS, methods
+from bckd.studies.catalogue import GRIDS
+from bckd.studies.methods import methods
 from bckd.studies.options import StudyOptions
 from bckd.studies.study import Cell, Study, recipe_of
 from bckd.system.errors import InputError

@@ -15,8 +15,8 @@ from bckd.models.detector import Detector
 from bckd.recipes import Recipe
 from bckd.recipes.presets import PRESETS
 from bckd.studies import runner
-from bckd.studies.catalogue import methods
 from bckd.studies.cells import published_changes, run_cell
+from bckd.studies.methods import methods
 from bckd.studies.options import StudyOptions
 from bckd.studies.runner import chosen_scales, run_study
 from bckd.studies.study import Cell, Study, changed

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from bckd.recipes.presets import PRESETS, SCENES_TEACHER
-from bckd.studies.catalogue import LD_FACTORS, methods
 from bckd.studies.cells import published_changes
+from bckd.studies.methods import LD_FACTORS, methods
 from bckd.studies.study import (
     NO_DISTILLATION,
     Cell,

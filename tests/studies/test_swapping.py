@@ -11,7 +11,7 @@ import pytest
 from bckd.image_size import ImageSize
 from bckd.models.detector import Detector
 from bckd.recipes.presets import PRESETS
-from bckd.studies.catalogue import methods
+from bckd.studies.methods import methods
 from bckd.studies.study import Cell, Study
 from bckd.studies.swapping import measure_swaps
 from bckd.zoo.checkpoints import save_detector

@@ -147,9 +147,9 @@ def step(
             parameter.grad = torch.zeros_like(parameter)
     torch.nn.utils.clip_grad_norm_(student.parameters(), 1.0)
     optimizer.step()
-    average = AveragedStudent(placed(lambda: Detector(model, NAMES), device, real), 0.9)
+    average = AveragedStudent(student, 0.9)
     with nullcontext() if real else NoCopies():
-        average.update(student)
+        average.update()
     window.add(values, weighted, len(batch.images))
     assert {p.device.type for p in student.parameters()} == {torch.device(device).type}
     return values

@@ -36,7 +36,7 @@ from bckd.structures import Batch
 from bckd.system.errors import InputError, NonFiniteLossError
 from bckd.system.files import one_writer
 from bckd.teachers.targets import TeacherTargets, live_teaching
-from bckd.training import checks, trainer
+from bckd.training import checks, preparing
 from bckd.training import run as running
 from bckd.training.data import training_data, validation_data
 from bckd.training.run_log import read_log
@@ -464,7 +464,7 @@ def test_layers_that_draw_numbers_draw_them_by_seed_and_step(
         )
         return student
 
-    monkeypatch.setattr(trainer, "build_student", with_dropout)
+    monkeypatch.setattr(preparing, "build_student", with_dropout)
     whole = replace(tiny_recipe, out=tiny_recipe.out / "whole")
     run(whole)
     torch.manual_seed(77)
