@@ -9,7 +9,7 @@ from bckd.recipes.presets import PRESETS
 from bckd.studies import photographs
 from bckd.studies.common_starts import STARTS, fine, start_models
 from bckd.studies.data_variants import labelled, neu, pretrained, twelve
-from bckd.studies.fine import FINE
+from bckd.studies.fine import FINE, ONE, ONE_STARTS, TWELVE, TWELVE_STARTS
 from bckd.studies.methods import methods, only
 from bckd.studies.questions import LD_GRID, QUESTIONS, WEIGHTS
 from bckd.studies.recipe_search import RECIPE
@@ -28,6 +28,8 @@ MODELS: dict[str, Recipe] = {
     "teacher-neu-pretrained": replace(pretrained(neu(_TEACHER)), steps=1000),
     "student": replace(SCENES, seed=900),
     **start_models(SCENES),
+    **start_models(ONE, ONE_STARTS),
+    **start_models(TWELVE, TWELVE_STARTS),
     **photographs.MODELS,
 }
 

@@ -7,6 +7,7 @@ images, on many images, and of the average of the last steps' weights.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from bckd.recipes import Recipe
@@ -14,23 +15,36 @@ from bckd.recipes import Recipe
 EARLY, LATE = 400, 1200  # steps of training that starts have behind them, in turn
 STEPS = 600  # that all methods go on for
 EMA = 0.99
-STARTS = tuple(f"start-{n}" for n in range(12))  # twelve seeds, early and late in turn
+FINE_IMAGES = "scenes-fine"  # 2,000 scenes that no choice was made on
 
 
-def start_models(base: Recipe) -> dict[str, Recipe]:
+def starts(name: str = "start", count: int = 12) -> tuple[str, ...]:
+    """The names of that many starts, of as many seeds, early and late in turn."""
+    return tuple(f"{name}-{n}" for n in range(count))
+
+
+STARTS = starts()
+
+
+def start_models(base: Recipe, names: Sequence[str] = STARTS) -> dict[str, Recipe]:
     """The students without distillation that methods go on from, by their name."""
     return {
         name: replace(base, seed=900 + n, steps=EARLY if n % 2 else LATE)
-        for n, name in enumerate(STARTS)
+        for n, name in enumerate(names)
     }
 
 
-def fine(base: Recipe) -> Recipe:
-    """The recipe of going on, evaluated on 2,000 scenes that no choice was made on."""
+def fine(base: Recipe, images: str = FINE_IMAGES) -> Recipe:
+    """The recipe of going on, evaluated on other scenes.
+
+    Args:
+        base: its validation annotations are those of `images` that have the same name.
+        images: the folder beside the recipe's own.
+    """
     data = replace(
         base.data,
-        val_images="../scenes-fine/val",
-        val_annotations="../scenes-fine/annotations/instances_val.json",
+        val_images=f"../{images}/val",
+        val_annotations=f"../{images}/{base.data.val_annotations}",
     )
     optimisation = replace(base.optimisation, ema=EMA)
     return replace(base, data=data, optimisation=optimisation, steps=STEPS)

@@ -12,8 +12,11 @@ from dataclasses import replace
 from typing import Any
 
 from bckd.recipes import Recipe
-from bckd.recipes.presets import PRESETS, SCENES_TEACHER
-from bckd.studies.common_starts import STARTS, fine
+from bckd.recipes.presets import SCENES_TEACHER
+from bckd.studies.common_starts import STARTS, fine, starts
+from bckd.studies.data_variants import labelled, twelve
+from bckd.studies.methods import only
+from bckd.studies.regimes import SCENES
 from bckd.studies.study import Method, Study
 
 # Factors on the pull that is equal to the labels'.
@@ -141,7 +144,7 @@ CANDIDATES = (
 
 def fine_base() -> Recipe:
     """The recipe of all runs, but for method and seed."""
-    return fine(PRESETS["scenes"].recipe)
+    return fine(SCENES)
 
 
 def _at_equal_pull(method: Method) -> Method:
@@ -155,10 +158,18 @@ def _study(name: str, title: str, methods: tuple[Method, ...], **settings: Any) 
         "scales": SCALES,
         "sweep_seeds": SWEEP_SEEDS,
         "starts": STARTS,
-        "sweep_data": PRESETS["scenes"].recipe.data,
+        "sweep_data": SCENES.data,
+        "base": fine_base(),
+        "teacher": SCENES_TEACHER,
     }
     found = tuple(_at_equal_pull(method) for method in methods)
-    return Study(name, title, fine_base(), SCENES_TEACHER, found, **(defaults | settings))
+    return Study(name, title, methods=found, **(defaults | settings))
+
+
+# The regimes of one class and of twelve: eight students of their own to start from, and the factors
+# at which six classes pull as much as the labels do.
+ONE, TWELVE = labelled(SCENES, "_one"), twelve(SCENES)
+ONE_STARTS, TWELVE_STARTS = starts("start-one", 8), starts("start-twelve", 8)
 
 
 FINE = (
@@ -179,5 +190,23 @@ FINE = (
         CANDIDATES,
         shared=("none", "softmax", "BCKD", "softmax + L_loc"),
         shared_from="fine",
+    ),
+    _study(
+        "fine-one",
+        "one class, from common starts",
+        only(1, "none", "L_cls", "L_loc", "BCKD"),
+        base=fine(ONE),
+        sweep_data=ONE.data,
+        starts=ONE_STARTS,
+        teacher="teacher-one",
+    ),
+    _study(
+        "fine-twelve",
+        "twelve classes, from common starts",
+        only(12, "none", "softmax", "L_cls", "BCKD", "softmax + L_loc"),
+        base=fine(TWELVE, "scenes12-fine"),
+        sweep_data=TWELVE.data,
+        starts=TWELVE_STARTS,
+        teacher="teacher-twelve",
     ),
 )

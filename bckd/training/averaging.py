@@ -19,14 +19,15 @@ class AveragedStudent:
 
     Args:
         student: whose weights are averaged; its tensors stay where they are.
+        copy: of the student; it becomes the one with averaged weights.
         decay: how much of the average a step leaves.
 
     Attributes:
-        detector: a copy of the student, with averaged weights, to be evaluated and saved.
+        detector: the one with averaged weights, to be evaluated and saved.
     """
 
-    def __init__(self, student: DenseDetector, decay: float) -> None:
-        self.detector = deepcopy(student).requires_grad_(False).train()
+    def __init__(self, student: DenseDetector, copy: DenseDetector, decay: float) -> None:
+        self.detector = copy.requires_grad_(False).train()
         self._average = get_ema_multi_avg_fn(decay)
         # Listed once: to walk through a detector's modules takes longer than to average.
         both = (self.detector, student)
@@ -44,4 +45,4 @@ class AveragedStudent:
 def averaged(student: DenseDetector, recipe: Recipe) -> AveragedStudent | None:
     """The average of the student's weights, where the recipe asks for one."""
     decay = recipe.optimisation.ema
-    return None if decay is None else AveragedStudent(student, decay)
+    return None if decay is None else AveragedStudent(student, deepcopy(student), decay)

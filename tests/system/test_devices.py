@@ -147,7 +147,8 @@ def step(
             parameter.grad = torch.zeros_like(parameter)
     torch.nn.utils.clip_grad_norm_(student.parameters(), 1.0)
     optimizer.step()
-    average = AveragedStudent(student, 0.9)
+    copy = placed(lambda: Detector(model, NAMES), device, real)
+    average = AveragedStudent(student, copy, 0.9)
     with nullcontext() if real else NoCopies():
         average.update()
     window.add(values, weighted, len(batch.images))

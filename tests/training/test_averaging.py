@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import replace
 
 import pytest
@@ -25,7 +26,7 @@ def averaging(tiny_recipe: Recipe) -> Recipe:
 
 def test_it_is_that_of_the_textbook(tiny_detector: Callable[..., Detector]) -> None:
     student = tiny_detector()
-    average = AveragedStudent(student, 0.9)
+    average = AveragedStudent(student, deepcopy(student), 0.9)
     expected = {name: x.clone() for name, x in student.named_parameters()}
     for _ in range(3):
         with torch.no_grad():
