@@ -7,11 +7,13 @@ from pathlib import Path
 from bckd.commands.help import listed
 from bckd.commands.parsing import parse
 from bckd.studies.catalogue import GRIDS, STUDIES
-from bckd.studies.options import StudyOptions
+from bckd.studies.options import HypothesesOptions, StudyOptions
 from bckd.studies.report import overview, summary
 from bckd.studies.study import Study
 from bckd.system.errors import InputError
 from bckd.system.nearest import expected
+
+HYPOTHESES = "hypotheses"
 
 
 def run(arguments: list[str]) -> None:
@@ -20,9 +22,14 @@ def run(arguments: list[str]) -> None:
         print("bckd study NAME [options]\nbckd study FILE.py [options]   a study of your own\n")
         print(f"Studies:\n{listed(overview(STUDIES.values()))}\n")
         print(f"Several, one after the other:\n{listed(_grids())}\n")
+        said = listed([(HYPOTHESES, "what was guessed before they ran, and what they say of it")])
+        print(f"What came out:\n{said}\n")
         print("`bckd study NAME --help` lists the options.")
         return
     name, *rest = arguments
+    if name == HYPOTHESES:
+        _tell_hypotheses(rest)
+        return
     studies, default = _studies(name)
     titles = "; ".join(study.title for study in studies)
     text = f"Run what is missing of a study, and print its tables: {titles}."
@@ -34,6 +41,19 @@ def run(arguments: list[str]) -> None:
     for study in studies:
         heading = f"{study.name}: {study.title}\n\n" if len(studies) > 1 else ""
         print(heading + summary(study, run_study(study, options)), flush=True)
+
+
+def _tell_hypotheses(arguments: list[str]) -> None:
+    text = "Print what was guessed before the fine studies ran, and what their runs say of it."
+    options = parse(HypothesesOptions, arguments, f"study {HYPOTHESES}", description=text)
+    from bckd.studies.evidence import load_studies  # late, as above
+    from bckd.studies.hypotheses import hypotheses_table, verdicts
+
+    if not options.results.is_dir():
+        raise InputError(
+            f"--results is {options.results}, which is no folder; expected one of results"
+        )
+    print(hypotheses_table(verdicts(load_studies(options.results))))
 
 
 def _grids() -> list[tuple[str, str]]:
@@ -50,6 +70,6 @@ def _studies(name: str) -> tuple[tuple[Study, ...], StudyOptions]:
         return (load_study(path),), StudyOptions(results=path.parent / "results")
     known = {**{key: (study,) for key, study in STUDIES.items()}, **GRIDS}
     if name not in known:
-        others = expected(name, known, "bckd study")
+        others = expected(name, [*known, HYPOTHESES], "bckd study")
         raise InputError(f"study {name!r} is unknown; {others}, and FILE.py is one of your own")
     return known[name], StudyOptions()

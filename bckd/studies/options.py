@@ -39,3 +39,11 @@ class StudyOptions:
     """write the comparison's lines to this file, in place of the published one"""
     swaps: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """also measure what each part of the output costs each student, into NAME_swaps.jsonl"""
+
+
+@dataclass(frozen=True)
+class HypothesesOptions:
+    """Whose runs tell."""
+
+    results: Place = PUBLISHED
+    """folder of one JSON-lines file a study"""

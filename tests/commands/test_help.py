@@ -27,6 +27,7 @@ PAGES = [
     ),
     *(["train", preset, "--help"] for preset in PRESETS),
     *(["data", word, "--help"] for word in ("check", "convert", "label")),
+    ["study", "hypotheses", "--help"],
 ]
 
 

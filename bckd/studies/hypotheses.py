@@ -1,0 +1,176 @@
+"""The hypotheses that were written down before the runs, and what these say of each.
+
+Their text and reasons are in notebooks/hypotheses.md. They are one family of tests: Holm's rule
+counts all of them, also those whose runs are not there yet.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from bckd.studies.noise import difference_on_images
+from bckd.studies.statistics import Difference, Line, holm, interval_of, methods_of
+
+LEVEL = 0.05
+MARGIN = 0.01  # AP; what "the same" and "not worse" leave room for
+
+
+@dataclass(frozen=True)
+class Hypothesis:
+    """A claim about the difference of two methods.
+
+    Attributes:
+        text: the claim.
+        kind: the method is above all references; or no further from each of them than `MARGIN`; or
+            not below by that much.
+        study: whose comparison tells.
+        method: None: the study's own, where it compares one beside its references.
+        references: what it is compared with.
+        field: "AP", "AP50" or "AP75".
+    """
+
+    text: str
+    kind: Literal["above", "same", "not worse"]
+    study: str
+    method: str | None
+    references: tuple[str, ...]
+    field: str = "AP"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the runs say of a hypothesis.
+
+    Attributes:
+        differences: to each reference, as on other runs and other images; empty where no run is.
+        p_value: the largest of them, two-sided; 1 without runs.
+        adjusted: the same by Holm's rule.
+    """
+
+    hypothesis: Hypothesis
+    differences: tuple[Difference, ...]
+    p_value: float
+    adjusted: float
+
+    @property
+    def word(self) -> str:
+        """Whether it holds at `LEVEL`, in a word."""
+        if not self.differences:
+            return "not run"
+        if self.adjusted >= LEVEL:
+            return "open"
+        below = self.hypothesis.kind == "above" and any(x.mean < 0 for x in self.differences)
+        return "the opposite" if below else "holds"
+
+
+FAMILY = {
+    "H1": Hypothesis("BCKD is above no distillation", "above", "fine", "BCKD", ("none",)),
+    "H2": Hypothesis(
+        "BCKD and softmax KD differ by less than a point", "same", "fine", "BCKD", ("softmax",)
+    ),
+    "H3": Hypothesis(
+        "BCKD is above softmax KD at AP75", "above", "fine", "BCKD", ("softmax",), "AP75"
+    ),
+    "H4": Hypothesis(
+        "without its weight (beta 0) BCKD is not worse",
+        "not worse",
+        "fine-shapes",
+        "BCKD, beta 0",
+        ("BCKD",),
+    ),
+    "H5": Hypothesis(
+        "with the weight detached BCKD is the same to within a point",
+        "same",
+        "fine-shapes",
+        "BCKD, weight detached",
+        ("BCKD",),
+    ),
+    "H6": Hypothesis("CWD is above BCKD", "above", "fine", "CWD", ("BCKD",)),
+    "H7": Hypothesis(
+        "the best combination is above both BCKD and softmax KD + L_loc",
+        "above",
+        "fine-confirm",
+        None,
+        ("BCKD", "softmax + L_loc"),
+    ),
+    "H8": Hypothesis(
+        "YOLOv6's softmax over sigmoid scores is above BCKD", "above", "fine", "YOLOv6", ("BCKD",)
+    ),
+}
+
+
+def verdicts(
+    lines: Mapping[str, list[Line]], family: Mapping[str, Hypothesis] = FAMILY
+) -> dict[str, Verdict]:
+    """What the runs say of each hypothesis of a family.
+
+    Args:
+        lines: by study, those that it shares with others included; studies may be absent.
+
+    Raises:
+        InputError: runs do not say their AP without each tenth of the images.
+    """
+    differences = {
+        name: _differences(lines.get(claim.study, []), claim) for name, claim in family.items()
+    }
+    p_values = [
+        max((_p_value(x, family[name].kind) for x in found), default=1.0)
+        for name, found in differences.items()
+    ]
+    adjusted = holm(p_values)
+    return {
+        name: Verdict(claim, differences[name], p_values[n], adjusted[n])
+        for n, (name, claim) in enumerate(family.items())
+    }
+
+
+def hypotheses_table(found: Mapping[str, Verdict]) -> str:
+    """One row a hypothesis, as Markdown; differences in points."""
+    rows = ["|  | hypothesis | difference [95%] | p | p, Holm | verdict |"]
+    rows.append("| --- | --- | ---: | ---: | ---: | --- |")
+    for name, verdict in found.items():
+        cells = [name, verdict.hypothesis.text, *_numbers(verdict), verdict.word]
+        rows.append(f"| {' | '.join(cells)} |")
+    return "\n".join(rows)
+
+
+def _differences(lines: list[Line], claim: Hypothesis) -> tuple[Difference, ...]:
+    present = methods_of(lines)
+    method = claim.method
+    if method is None:
+        method = next((name for name in present if name not in (*claim.references, "none")), None)
+    if method is None or not {method, *claim.references} <= {*present}:
+        return ()
+    return tuple(
+        difference_on_images(lines, method, reference, claim.field)
+        for reference in claim.references
+    )
+
+
+def _p_value(found: Difference, kind: Literal["above", "same", "not worse"]) -> float:
+    """Two-sided, that the difference is 0, or at the margin that it has to be inside of."""
+    if math.isnan(found.p_value):  # a single pair tells nothing
+        return 1.0
+    if kind == "above":
+        return found.p_value
+    gaps = [found.mean + MARGIN] + ([MARGIN - found.mean] if kind == "same" else [])
+    return max(
+        interval_of(gap, found.error, found.count).p_value if gap > 0 else 1.0 for gap in gaps
+    )
+
+
+def _numbers(verdict: Verdict) -> list[str]:
+    if not verdict.differences:
+        return ["-", "-", "-"]
+    points = "; ".join(_points(x) for x in verdict.differences)
+    return [points, f"{verdict.p_value:.2g}", f"{verdict.adjusted:.2g}"]
+
+
+def _points(found: Difference) -> str:
+    mean = f"{100 * found.mean:+.1f}"
+    if found.count == 1:
+        return f"{mean} (one pair)"
+    return f"{mean} [{100 * found.low:.1f}, {100 * found.high:.1f}]"
