@@ -15,17 +15,25 @@ from bckd.image_size import ImageSize
 from bckd.models.detector import DetectorConfig
 from bckd.recipes import DataConfig, Optimisation, Recipe
 from bckd.recipes.presets import PRESETS
-from bckd.studies.study import Method, Study
+from bckd.studies.label_files import (
+    ANNOTATIONS,
+    DATA,
+    LABELLED,
+    TRAIN,
+    marked_file,
+    pseudo_file,
+)
+from bckd.studies.study import Method, Study, changed
 
 TEACHER = Path("nanodet_m")  # a published name
 CLASSES = 20
 IMAGES = 2800
-LABELLED = {"all": None, "tenth": IMAGES // 10}  # images with labels, the first ones by id
 METHODS = ("none", "softmax", "L_cls", "BCKD", "softmax + L_loc")
 SCALES = (1 / 64, 1 / 16, 1 / 4, 1.0, 4.0, 16.0)
 
 Student = Literal["small", "mobilenet", "mobilenet-wide", "resnet18"]
-Labels = Literal["all", "tenth"]
+# Images that have labels; the teacher speaks of all of them.
+Labels = Literal["all", "tenth", "none"]
 
 # Levels, anchors and bins of NanoDet-m: its locations and distributions are the students' too.
 _AS_TEACHER = DetectorConfig(strides=(8, 16, 32), anchor_scale=5.0, reg_max=7)
@@ -75,17 +83,16 @@ def recipe(student: Student, side: int = 224, labels: Labels = "all", **changes:
 
     Args:
         side: of an image, the longer one, in pixels.
-        labels: how many of the images have any, and are learnt from.
+        labels: which of the images have any.
         changes: further fields of the recipe.
     """
     data = DataConfig(
-        root=Path("data/voc2007"),
-        train_images="train",
-        train_annotations="annotations/instances_train.json",
+        root=DATA,
+        train_images=TRAIN,
+        train_annotations=ANNOTATIONS if labels == "all" else marked_file(labels),
         val_images="val",
         val_annotations="annotations/instances_val.json",
         size=ImageSize(short_side=side, long_side=side),
-        first_train=LABELLED[labels],
         workers=0,
         cache=True,
     )
@@ -102,18 +109,40 @@ def recipe(student: Student, side: int = 224, labels: Labels = "all", **changes:
     return replace(base, optimisation=optimisation, **changes)
 
 
+def labelled_alone(labels: Labels) -> dict[str, Any]:
+    """Changes of a recipe by which it has the images with labels alone, and no others."""
+    if labels == "all":
+        return {}
+    return {"data.train_annotations": ANNOTATIONS, "data.first_train": LABELLED[labels]}
+
+
+def compared(methods: Mapping[str, Method], labels: Labels) -> tuple[Method, ...]:
+    """What a regime compares: with labels for some images or none, pseudo-labels too.
+
+    Args:
+        methods: by name, with published weights of 20 classes.
+    """
+    if labels == "all":
+        return tuple(methods[name] for name in METHODS)
+    pseudo = Method("pseudo-labels", changes={"data.train_annotations": pseudo_file(labels)})
+    taught = tuple(methods[name] for name in METHODS if name != "none")
+    if labels == "none":  # of which nobody learns without a teacher
+        return (pseudo, *taught)
+    return (replace(methods["none"], changes=labelled_alone(labels)), pseudo, *taught)
+
+
 def regime(
     name: str,
     title: str,
     base: Recipe,
-    methods: Mapping[str, Method],
+    methods: tuple[Method, ...],
     start: str | None = None,
     **settings: Any,
 ) -> Study:
     """A study of the photographs; by default with a sweep of its own, on four seeds.
 
     Args:
-        methods: by name, with published weights of 20 classes.
+        methods: see `compared`.
         start: the model that students go on from; None: they start as the recipe says.
         settings: further fields of the study.
     """
@@ -123,8 +152,7 @@ def regime(
         "sweep_seeds": (100,),
         "starts": () if start is None else (start,),
     }
-    chosen = tuple(methods[method] for method in METHODS)
-    return Study(name, title, base, TEACHER, chosen, **(defaults | settings))
+    return Study(name, title, base, TEACHER, methods, **(defaults | settings))
 
 
 def going_on(recipe: Recipe) -> Recipe:
@@ -133,41 +161,49 @@ def going_on(recipe: Recipe) -> Recipe:
     return replace(recipe, optimisation=optimisation, steps=300)
 
 
+def _start(labels: Labels, steps: int) -> Recipe:
+    """A MobileNetV2 that has seen no other labels than its regime has: with none, the teacher's."""
+    changes = labelled_alone(labels)
+    if labels == "none":
+        changes = {"data.train_annotations": pseudo_file(labels)}
+    return changed(recipe("mobilenet", labels=labels, steps=steps, seed=900), changes)
+
+
 # Students without distillation that those on two cores go on from.
 MODELS: dict[str, Recipe] = {
     "photographs-small": recipe("small", steps=6000, seed=900),
-    "photographs-mobilenet": recipe("mobilenet", steps=2500, seed=900),
-    "photographs-mobilenet-tenth": recipe("mobilenet", labels="tenth", steps=600, seed=900),
+    "photographs-mobilenet": _start("all", 2500),
+    "photographs-mobilenet-tenth": _start("tenth", 600),
+    "photographs-mobilenet-none": _start("none", 2500),
 }
 
 
 def studies(methods: Mapping[str, Method]) -> tuple[Study, ...]:
-    """The grid for two cores: 224 pixels, going on from students that learnt from labels alone."""
+    """The grid for two cores: 224 pixels, going on from students that learnt without a teacher."""
+
+    def study(labels: Labels, title: str, **settings: Any) -> Study:
+        suffix = "" if labels == "all" else f"-{labels}"
+        return regime(
+            f"photographs{suffix}",
+            f"{title}, 224 pixels, 300 more steps of a MobileNetV2",
+            going_on(recipe("mobilenet", labels=labels)),
+            compared(methods, labels),
+            f"photographs-mobilenet{suffix}",
+            **settings,
+        )
+
+    from_all: dict[str, Any] = {"scales": (), "sweep_seeds": (), "scales_from": "photographs"}
     return (
-        regime(
-            "photographs",
-            "photographs, 224 pixels, 300 more steps of a MobileNetV2",
-            going_on(recipe("mobilenet")),
-            methods,
-            "photographs-mobilenet",
-        ),
+        study("all", "photographs"),
         regime(
             "photographs-small",
             "photographs, 224 pixels, 300 more steps of a small ResNet",
             going_on(recipe("small")),
-            methods,
+            compared(methods, "all"),
             "photographs-small",
         ),
-        regime(
-            "photographs-tenth",
-            "a tenth of the photographs, 224 pixels, 300 more steps of a MobileNetV2",
-            going_on(recipe("mobilenet", labels="tenth")),
-            methods,
-            "photographs-mobilenet-tenth",
-            scales=(),
-            sweep_seeds=(),
-            scales_from="photographs",
-        ),
+        study("tenth", "labels for a tenth of the photographs", **from_all),
+        study("none", "photographs without labels", **from_all),
     )
 
 
@@ -182,15 +218,20 @@ def gpu_studies(methods: Mapping[str, Method]) -> tuple[Study, ...]:
             f"photographs-gpu-{student}" + ("" if labels == "all" else f"-{labels}"),
             f"{title}, 320 pixels, {_EPOCHS} steps",
             recipe(student, 320, labels, steps=_EPOCHS, precision="auto"),
-            methods,
+            compared(methods, labels),
             seeds=tuple(range(6)),
             sweep_seeds=(100, 101),
             device="cuda",
         )
 
-    return (
-        study("mobilenet-wide", "all", "photographs, a MobileNetV2"),
-        study("mobilenet-wide", "tenth", "a tenth of the photographs, a MobileNetV2"),
-        study("resnet18", "all", "photographs, a ResNet-18"),
-        study("resnet18", "tenth", "a tenth of the photographs, a ResNet-18"),
+    words: dict[Labels, str] = {
+        "all": "photographs",
+        "tenth": "labels for a tenth of the photographs",
+        "none": "photographs without labels",
+    }
+    students: dict[Student, str] = {"mobilenet-wide": "a MobileNetV2", "resnet18": "a ResNet-18"}
+    return tuple(
+        study(student, labels, f"{text}, {name}")
+        for student, name in students.items()
+        for labels, text in words.items()
     )

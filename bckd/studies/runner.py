@@ -22,6 +22,7 @@ import torch
 from tqdm.auto import tqdm
 
 from bckd.datasets.scenes import write_scenes
+from bckd.studies import label_files
 from bckd.studies.catalogue import MODELS
 from bckd.studies.cells import published_changes, run_cell
 from bckd.studies.options import StudyOptions
@@ -181,6 +182,8 @@ def _prepare_data(study: Study) -> None:
                 f"study {study.name} needs a COCO-format data set in {root}; "
                 f"data/README.md says where it comes from"
             )
+    if label_files.are_of(study.base.data.train_annotations):
+        label_files.write_label_files(str(study.teacher))
 
 
 @contextmanager

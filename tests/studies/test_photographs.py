@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from bckd.commands.main import run
 from bckd.datasets.coco_classes import COCO_CLASSES
 from bckd.datasets.formats.voc2007 import CLASSES
+from bckd.image_size import ImageSize
 from bckd.models.detector import Detector, DetectorConfig
-from bckd.studies import photographs, runner
+from bckd.studies import label_files, photographs, runner
 from bckd.studies.catalogue import GRIDS
 from bckd.studies.methods import methods
 from bckd.studies.options import StudyOptions
 from bckd.studies.study import Cell, Study, recipe_of
 from bckd.system.errors import InputError
 from bckd.training.run_log import read_lines
+from bckd.zoo.checkpoints import save_detector
 from bckd.zoo.nanodet import REG_MAX, STRIDES
 
 RESULTS = Path(__file__).parents[2] / "notebooks" / "results"
@@ -40,21 +46,72 @@ def test_classes_are_the_data_sets() -> None:
     assert methods(photographs.CLASSES)["softmax"].weights == {"softmax": 2.5}
 
 
-def test_a_tenth_has_labels() -> None:
-    data = photographs.recipe("mobilenet", labels="tenth").data
-    assert data.first_train == 280
-    assert photographs.recipe("mobilenet").data.first_train is None
+def test_a_tenth_has_labels_and_the_teacher_speaks_of_all() -> None:
+    (study,) = (x for x in GRIDS["photographs-all"] if x.name == "photographs-tenth")
+    data = {
+        method.name: recipe_of(study, Cell("comparison", method.name, 1.0, 0), Path("runs")).data
+        for method in study.methods
+    }
+    own = data.pop("none")
+    assert (own.train_annotations, own.first_train) == (label_files.ANNOTATIONS, 280)
+    assert data.pop("pseudo-labels").train_annotations.endswith("/tenth-pseudo.json")
+    assert {x.train_annotations for x in data.values()} == {"../voc2007-labels/tenth.json"}
+    assert {x.first_train for x in data.values()} == {None}
+
+
+def test_without_labels_nobody_learns_without_a_teacher() -> None:
+    (study,) = (x for x in GRIDS["photographs-all"] if x.name == "photographs-none")
+    assert "none" not in [method.name for method in study.methods]
+    start = photographs.MODELS["photographs-mobilenet-none"]
+    assert start.data.train_annotations == label_files.pseudo_file("none") and not start.teacher
 
 
 @pytest.mark.parametrize("name", GRIDS)
-def test_every_study_of_a_grid_has_all_methods_and_its_own_place(name: str) -> None:
+def test_every_study_of_a_grid_has_its_methods_and_its_own_place(name: str) -> None:
     grid = GRIDS[name]
     assert len({study.name for study in grid}) == len(grid)
     for study in grid:
-        assert [method.name for method in study.methods] == [*photographs.METHODS]
+        names = [method.name for method in study.methods]
+        assert {"softmax", "L_cls", "BCKD", "softmax + L_loc"} < {*names}
+        few = study.name.endswith(("-tenth", "-none"))
+        assert ("pseudo-labels" in names) == few
         taught = recipe_of(study, Cell("comparison", "BCKD", 1.0, 0), Path("runs"))
         assert taught.teacher == photographs.TEACHER
         assert taught.device == ("cuda" if name.endswith("gpu") else "cpu")
+
+
+def test_label_files_keep_the_first_labels(
+    custom_root: Path, tmp_path: Path, tiny_detector: Callable[..., Detector]
+) -> None:
+    """Marked images, the teacher's boxes on these alone; what is there is not made again."""
+    data, folder = tmp_path / "data", tmp_path / "labels"
+    shutil.copytree(custom_root, data)
+    source = json.loads((data / label_files.ANNOTATIONS).read_text())
+    names = tuple(x["name"] for x in sorted(source["categories"], key=lambda x: x["id"]))
+    teacher = tiny_detector(names, seed=3)
+    with torch.no_grad():
+        teacher.head.cls.bias += 4.0
+    save_detector(tmp_path / "teacher.safetensors", teacher, ImageSize(64, 64), {})
+    kept = {"tenth": 1, "none": 0}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(label_files, "LABELLED", kept)
+        label_files.write_label_files(str(tmp_path / "teacher.safetensors"), data, folder)
+        files = {path.stem: path.read_bytes() for path in folder.iterdir()}
+        label_files.write_label_files("absent.safetensors", data, folder)
+    assert files == {path.stem: path.read_bytes() for path in folder.iterdir()}
+    found = {name: json.loads(text) for name, text in files.items()}
+    first = min(image["id"] for image in source["images"])
+    own = [box for box in source["annotations"] if box["image_id"] == first]
+    assert own and found["tenth"]["annotations"] == own and not found["none"]["annotations"]
+    for name, count in kept.items():
+        marks = [image.get("labelled", True) for image in found[name]["images"]]
+        assert marks.count(True) == count and len(marks) == len(source["images"])
+        new = [box for box in found[f"{name}-pseudo"]["annotations"] if "score" in box]
+        of_teacher = {box["image_id"] for box in new}
+        assert new and min(box["score"] for box in new) >= label_files.THRESHOLD
+        assert (first in of_teacher) == (count == 0)
+        assert len(found[f"{name}-pseudo"]["annotations"]) == len(new) + (len(own) if count else 0)
+    assert all("labelled" not in image for image in found["none-pseudo"]["images"])
 
 
 def test_a_grid_is_one_command(
