@@ -23,6 +23,7 @@ from bckd.studies.study import Method, Study
 SCALES = (1 / 9, 1 / 3, 1.0, 3.0, 9.0, 27.0, 81.0)
 SEEDS = (0, 1, 2, 3, 4, 5)
 SWEEP_SEEDS = (6, 7)  # whose starts no other seed has
+EDGE_SEEDS = (18, 19, 30, 31)  # of the same starts, in other orders, for a best factor at the edge
 CONFIRMING_SEEDS = (8, 9, 10, 11)  # nor these
 
 CLASSES = 6
@@ -157,6 +158,7 @@ def _study(name: str, title: str, methods: tuple[Method, ...], **settings: Any) 
         "seeds": SEEDS,
         "scales": SCALES,
         "sweep_seeds": SWEEP_SEEDS,
+        "edge_seeds": EDGE_SEEDS,
         "starts": STARTS,
         "sweep_data": SCENES.data,
         "base": fine_base(),
@@ -180,6 +182,7 @@ FINE = (
         SHAPES,
         scales=(),
         sweep_seeds=(),
+        edge_seeds=(),
         scales_from="fine",
         shared=("none", "softmax", "BCKD"),
         shared_from="fine",
@@ -198,6 +201,7 @@ FINE = (
         base=fine(ONE),
         sweep_data=ONE.data,
         starts=ONE_STARTS,
+        edge_seeds=(14, 15, 22, 23),
         teacher="teacher-one",
     ),
     _study(
@@ -207,6 +211,7 @@ FINE = (
         base=fine(TWELVE, "scenes12-fine"),
         sweep_data=TWELVE.data,
         starts=TWELVE_STARTS,
+        edge_seeds=(14, 15, 22, 23),
         teacher="teacher-twelve",
     ),
 )
