@@ -16,9 +16,11 @@ from bckd.bench.results import LeftOut, Line, Results
 from bckd.bench.scoring import time_scoring
 from bckd.bench.step import time_step
 from bckd.bench.subject import Subject, subject_of
+from bckd.bench.terms import time_terms
 
 _MEASURE: dict[Part, Callable[[Subject], Iterator[Line | LeftOut]]] = {
     "step": time_step,
+    "terms": time_terms,
     "loader": time_loading,
     "inference": time_inference,
     "evaluation": time_scoring,

@@ -78,14 +78,25 @@ class HeardRun:
 
 
 def teaching_of_random(subject: Subject) -> Teaching | None:
-    """The teacher as training makes it ready, with random weights; None where nobody teaches."""
+    """What a teacher with random weights says of a batch; None where nobody teaches."""
+    teacher = teacher_of_random(subject)
+    return None if teacher is None else teaching_of(teacher, subject)
+
+
+def teacher_of_random(subject: Subject) -> DenseDetector | None:
+    """A teacher with random weights as its student takes it; None where nobody teaches."""
     if subject.teacher is None:
         return None
     teacher: DenseDetector = network_of(subject.teacher, subject.class_names)
     model = subject.recipe.model
     teacher = matched(teacher, "teacher", subject.class_names, model.strides, model.normalisation)
     teacher = teacher.requires_grad_(False).eval().to(subject.device)
-    return ready_teacher(teacher.to(memory_format=torch.channels_last), subject.recipe)
+    return teacher.to(memory_format=torch.channels_last)
+
+
+def teaching_of(teacher: DenseDetector, subject: Subject) -> Teaching:
+    """What a teacher says, as training makes it ready."""
+    return ready_teacher(teacher, subject.recipe)
 
 
 def _heard(teaching: Teaching, clock: Clock) -> Teaching:

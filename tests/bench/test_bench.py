@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from bckd.bench import exporting, loading, scoring
+from bckd.bench import exporting, loading, scoring, terms
 from bckd.bench.bench import run_bench
 from bckd.bench.heard import PARTS as STEP_PARTS
 from bckd.bench.heard import TEACHER, HeardRun
@@ -18,6 +18,7 @@ from bckd.bench.random_batches import random_batch
 from bckd.bench.results import LeftOut, Line, Results, read_results
 from bckd.bench.subject import Subject, subject_of
 from bckd.commands import bench as command
+from bckd.losses.terms import TERMS
 from bckd.system.errors import InputError
 
 TINY = BenchOptions(device="cpu", batch_size=2, height=64, width=64, repeat=2, workers=0)
@@ -48,6 +49,7 @@ def lines(results: Results, part: str) -> dict[str, Line]:
 def test_every_part_is_there(measured: Results) -> None:
     step = {"whole step", *STEP_PARTS, "targets alone", "whole step, images loaded", "data wait"}
     assert set(lines(measured, "step")) == step
+    assert set(lines(measured, "terms")) == {*TERMS}
     loader = {"image, by one process", "samples to a batch", "batch, by 0 worker processes"}
     assert set(lines(measured, "loader")) == loader
     halves = ("", ": network", ": post-processing")
@@ -71,6 +73,29 @@ def test_a_step_is_as_long_as_its_parts(measured: Results) -> None:
     assert step["data wait"].seconds.median < step["whole step, images loaded"].seconds.median
     flop = [step[name].flop for name in ("teacher", "student forward", "backward")]
     assert step["whole step"].flop == sum(x or 0 for x in flop) > 0
+
+
+def test_terms_learn_and_those_that_lack_something_are_left_out() -> None:
+    """Every term's gradient reaches what the student says; of another family two are not there."""
+    subject = subject_of("coco-retinanet-r50", TINY)
+    small = replace(
+        subject.recipe.model, backbone="small_resnet", frozen_stages=0, width=8, channels=16
+    )
+    larger = replace(small, width=16, channels=32)
+    subject = replace(subject, recipe=replace(subject.recipe, model=small), teacher=larger)
+    pair = terms._pair(subject)
+    for name, term in TERMS.items():
+        if term.needs and "distributions" in term.needs:
+            assert pair.lacks(term.needs)
+            continue
+        for leaf in pair.leaves:
+            leaf.grad = None
+        terms._and_gradient(pair.term(subject, name, term), pair)()
+        assert any(x.grad is not None and x.grad.abs().sum() > 0 for x in pair.leaves), name
+    found = [x for x in terms.time_terms(subject) if isinstance(x, LeftOut)]
+    assert [x.why.split()[0] for x in found] == ["ld", "ld_region"]
+    (nobody,) = terms.time_terms(replace(subject, teacher=None))
+    assert isinstance(nobody, LeftOut)
 
 
 def test_without_a_teacher_none_is_timed() -> None:
