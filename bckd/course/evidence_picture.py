@@ -1,0 +1,45 @@
+"""The figure for a slide: in every regime AP minus BCKD's, with intervals.
+
+    python -m bckd.course.evidence_picture notebooks/figures/evidence.png
+
+It needs the committed results of the studies.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from bckd.studies.evidence import evidence_map, load_studies
+from bckd.studies.options import PUBLISHED
+from bckd.studies.statistics import Difference, Line
+from bckd.studies.tables import difference
+from bckd.system.files import write_atomically
+from bckd.viz.study_gains import difference_map
+
+RIVALS = ("none", "softmax", "L_cls", "softmax + L_loc")
+COMMON_STARTS = "600 more steps from six trained students"
+DOTS = 100  # an inch
+
+
+def slide_rows(lines: dict[str, list[Line]]) -> dict[str, dict[str, Difference]]:
+    """By regime and rival, AP minus BCKD's in 0..1; the runs from common starts are the last row.
+
+    Args:
+        lines: by study, as `load_studies` gives them.
+    """
+    found = {rival: difference(lines["noise"], rival, "BCKD") for rival in RIVALS}
+    last = {rival: gap for rival, gap in found.items() if gap is not None}
+    return evidence_map(lines, RIVALS, "BCKD") | {COMMON_STARTS: last}
+
+
+def slide(lines: dict[str, list[Line]]) -> Figure:
+    """The figure of `slide_rows`."""
+    return difference_map(slide_rows(lines), "BCKD")
+
+
+if __name__ == "__main__":
+    drawing = slide(load_studies(PUBLISHED))
+    write_atomically(Path(sys.argv[1]), lambda part: drawing.savefig(part, format="png", dpi=DOTS))

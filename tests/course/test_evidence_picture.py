@@ -1,0 +1,36 @@
+"""The figure for a slide is that of the committed results."""
+
+from __future__ import annotations
+
+from io import BytesIO
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+from bckd.course.evidence_picture import COMMON_STARTS, DOTS, RIVALS, slide, slide_rows
+from bckd.studies.evidence import REGIMES, load_studies
+from bckd.studies.statistics import paired, values
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_its_last_row_is_of_common_starts() -> None:
+    lines = load_studies(ROOT / "notebooks" / "results")
+    rows = slide_rows(lines)
+    assert len(rows) == len(REGIMES) + 1 and [*rows][-1] == COMMON_STARTS
+    assert [*rows[COMMON_STARTS]] == [x for x in RIVALS if values(lines["noise"], x)]
+    expected = paired(values(lines["noise"], "none"), values(lines["noise"], "BCKD"))
+    assert rows[COMMON_STARTS]["none"] == expected
+
+
+def test_the_committed_one_is_of_the_committed_results() -> None:
+    """To the looks that another version of matplotlib or of a font may give it."""
+    file = BytesIO()
+    slide(load_studies(ROOT / "notebooks" / "results")).savefig(file, format="png", dpi=DOTS)
+    file.seek(0)
+    drawn, committed = (
+        plt.imread(x)[..., :3] for x in (file, ROOT / "notebooks" / "figures" / "evidence.png")
+    )
+    assert drawn.shape == committed.shape
+    assert np.abs(drawn - committed).mean() < 0.01
