@@ -37,7 +37,8 @@ class Adopted(DenseDetector):
         super().__init__()
         self.network = network
         self.class_names, self.strides = tuple(class_names), tuple(strides)
-        self.supervision = getattr(network, "supervision", None)
+        # Past nn.Module: one that is a module is a part of the network, and not once more of this.
+        vars(self)["supervision"] = getattr(network, "supervision", None)
         settings = getattr(network, "settings", config.postprocess)
         self.settings = replace(config, postprocess=settings).resolved().postprocess
         self.normalisation = getattr(network, "normalisation", config.normalisation)
@@ -83,7 +84,7 @@ def check_family(detector: DenseDetector, config: DetectorConfig) -> None:
     Raises:
         InputError: naming the family and what is missing.
     """
-    if detector.supervision is not None:
+    if getattr(detector, "supervision", None) is not None:
         return
     output = _answer(detector, _black(detector, config), "student")
     family = HEADS[config.head]

@@ -20,14 +20,16 @@ class DenseDetector(nn.Module):
         settings: how detections are picked.
         normalisation: what its images must have gone through.
         supervision: what it learns from labels: an object with `assign`, `losses` and `terms`, as
-            `bckd.models.heads.head.Head` has them. None: what the recipe's family does.
+            `bckd.models.heads.head.Head` has them. Without it, or None: what the recipe's family
+            does.
     """
 
     class_names: tuple[str, ...]
     strides: tuple[int, ...]
     settings: PostProcess
     normalisation: Normalisation = IMAGENET
-    supervision: Any = None
+    # Without a default, which would hide a supervision that is itself a module.
+    supervision: Any
 
     def forward(self, images: Tensor) -> DenseOutput:
         """Dense output of normalised, padded images (N, 3, H, W)."""

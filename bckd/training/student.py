@@ -110,7 +110,7 @@ def _adopted(recipe: Recipe, own: nn.Module, class_names: tuple[str, ...]) -> De
             f"the data, in their order: {first_of([*class_names])}"
         )
     known = vars(LossWeights())
-    for name, term in getattr(detector.supervision, "terms", {}).items():
+    for name, term in getattr(getattr(detector, "supervision", None), "terms", {}).items():
         if known.get(name, term.weight) != term.weight:
             raise InputError(
                 f"the student's own losses give {name} the weight {term.weight}, a family of "

@@ -13,8 +13,10 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from bckd.assigners import AssignmentRules, assign_fcos
+from bckd.datasets.scene_drawing import class_names
 from bckd.geometry import distances_to_boxes, grid
 from bckd.losses.options import LossOptions
+from bckd.models.dense import DenseDetector
 from bckd.models.detector import Detector
 from bckd.models.heads import HEADS
 from bckd.models.heads.head import SupervisedTerm
@@ -69,6 +71,23 @@ class Supervised(Points):
             return {
                 "objects": nn.functional.binary_cross_entropy_with_logits(output.cls_logits, wanted)
             }
+
+
+class Weighing(nn.Module):
+    """The losses of `Supervised`, with a factor that learns."""
+
+    terms = Supervised.supervision.terms
+    assign = staticmethod(Supervised.supervision.assign)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(()))
+
+    def losses(
+        self, output: DenseOutput, assignment: Assignment, options: LossOptions
+    ) -> dict[str, Tensor]:
+        plain = Supervised.supervision.losses(output, assignment, options)
+        return {name: self.scale * x for name, x in plain.items()}
 
 
 @pytest.fixture
@@ -215,6 +234,33 @@ class TestStudent:
         student.supervision = SimpleNamespace(terms={"focal": SupervisedTerm(0.5, "mine")})
         with pytest.raises(InputError, match="give focal the weight 0.5, a family .* gives it 1.0"):
             run(recipe, student=student)
+
+    def test_losses_of_its_own_that_are_a_module_learn_with_it(self, recipe: Recipe) -> None:
+        """Their parameters are the student's, once; the average of it has its own."""
+        student = made()
+        student.supervision = Weighing()
+        recipe = replace(recipe, optimisation=replace(recipe.optimisation, ema=0.5))
+        averaged = run(recipe, student=student).detector
+        assert terms_of(recipe) == {"objects"}
+        scales = {name: x for name, x in averaged.named_parameters() if "scale" in name}
+        assert [*scales] == ["network.supervision.scale"]
+        assert averaged.supervision is averaged.network.supervision
+        assert (
+            len({1.0, scales["network.supervision.scale"].item(), student.supervision.scale.item()})
+            == 3
+        )
+
+    def test_a_detector_whose_losses_are_a_module(self, recipe: Recipe) -> None:
+        class Whole(Points, DenseDetector):
+            class_names, strides = class_names("standard"), (8, 16)
+            settings = PostProcess(nms_iou=0.6)
+
+            def __init__(self) -> None:
+                super().__init__()
+                self.supervision = Weighing()
+
+        run(recipe, student=made(Whole))
+        assert terms_of(recipe) == {"objects"}
 
     def test_other_classes(self, recipe: Recipe) -> None:
         student = made()
