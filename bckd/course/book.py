@@ -13,6 +13,7 @@ import os
 import re
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from bckd.system.errors import InputError
@@ -92,7 +93,7 @@ def index_page(readme: Path) -> str:
     """The HTML page of the course's table of contents."""
     text = readme.read_text(encoding="utf-8")
     title = text.splitlines()[0].lstrip("# ")
-    return _html(new_notebook(cells=[new_markdown_cell(text)]), title, ())
+    return _html(new_notebook(cells=[new_markdown_cell(text)]), title, (), readme.parent)
 
 
 def _links(path: Path, paths: list[Path]) -> Links:
@@ -122,19 +123,21 @@ def page_of(path: Path, links: Links = ()) -> str:
     client.execute(env=environment)
     notebook.metadata.pop("widgets", None)  # the data of live explorers, a second time
     first = notebook.cells[0].source.splitlines() if notebook.cells else []
-    return _html(notebook, first[0].lstrip("# ") if first else path.stem, links)
+    return _html(notebook, first[0].lstrip("# ") if first else path.stem, links, path.parent)
 
 
-def _html(notebook: NotebookNode, title: str, links: Links) -> str:
+def _html(notebook: NotebookNode, title: str, links: Links, folder: Path) -> str:
+    """A page that holds the pictures of its text, which lie in the notebook's folder or below."""
     notebook.metadata.title = title
     exporter = HTMLExporter(raw_template=TEMPLATE)
-    exporter.register_filter("markdown2html", _markdown_to_html)
+    exporter.register_filter("markdown2html", partial(_markdown_to_html, folder))
     html, _ = exporter.from_notebook_node(notebook, {"links": links})
     return re.sub(r'(href="[^":]*)\.ipynb"', r'\1.html"', html)
 
 
-def _markdown_to_html(text: str) -> str:
-    return MarkdownWithMath(renderer=_Renderer(escape=False)).render(text)
+def _markdown_to_html(folder: Path, text: str) -> str:
+    renderer = _Renderer(escape=False, embed_images=True, path=str(folder))
+    return MarkdownWithMath(renderer=renderer).render(text)
 
 
 class _Renderer(IPythonRenderer):

@@ -60,6 +60,15 @@ def test_formulas_are_drawn_by_the_browser(tmp_path: Path) -> None:
     assert not re.search(r"<script[^>]+src=", page) and "import(" not in page
 
 
+def test_a_page_holds_the_drawings_of_its_text(tmp_path: Path) -> None:
+    (tmp_path / "figures").mkdir()
+    (tmp_path / "figures" / "a.svg").write_text("<svg xmlns='http://www.w3.org/2000/svg'/>")
+    (tmp_path / "README.md").write_text("# Title\n\n![a drawing](figures/a.svg)\n\n![none](absent.svg)\n")
+    page = index_page(tmp_path / "README.md")
+    assert 'src="data:image/svg+xml;base64,' in page and "figures/a.svg" not in page
+    assert 'src="absent.svg"' in page
+
+
 def test_a_cell_that_fails_is_an_error(tmp_path: Path) -> None:
     write(tmp_path / "notebooks" / "01_a.ipynb", new_code_cell("1 / 0"))
     with pytest.raises(CellExecutionError, match="ZeroDivisionError"):
