@@ -12,7 +12,6 @@ from typing import get_args
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as multiprocessing
 from torch import Tensor
 
 from bckd.datasets.batches import TrainingBatches
@@ -27,6 +26,7 @@ from bckd.teachers.targets import live_teaching
 from bckd.training.data import training_data
 from bckd.training.student import build_student
 from bckd.training.terms import compute_terms
+from tests.processes import start_processes
 
 HEADS: tuple[HeadName, ...] = get_args(HeadName)
 PROCESSES, IMAGES = 4, 8
@@ -81,7 +81,10 @@ def terms_and_gradients(
     sum(getattr(recipe.weights, name) * x for name, x in terms.items()).backward()
     found = {f"term {name}": x.detach() for name, x in terms.items()}
     found |= {name: p.grad for name, p in student.named_parameters()}
-    return {name: mean_over_processes(x) for name, x in found.items()}
+    # All at once: processes that wait for one another hundreds of times take longest for that.
+    mean = mean_over_processes(torch.cat([x.flatten() for x in found.values()]))
+    parts = mean.split([x.numel() for x in found.values()])
+    return {name: part.view_as(x) for (name, x), part in zip(found.items(), parts, strict=True)}
 
 
 def _process(rank: int, folder: str, recipes: list[Recipe], teacher: Detector) -> None:
@@ -125,7 +128,7 @@ def test_four_processes_have_the_terms_and_gradients_of_one(
     cases += [(half, head, 2) for head in HEADS] + [(half, "gfl", None), (half, "retinanet", None)]
     recipes = [recipe_of(tiny_recipe, *case) for case in cases]
     arguments = (str(tmp_path), recipes, teacher)
-    multiprocessing.spawn(_process, args=arguments, nprocs=PROCESSES)
+    start_processes(_process, arguments, PROCESSES)
     shared = [torch.load(tmp_path / f"{rank}.pt") for rank in range(PROCESSES)]
     for number, (case, recipe) in enumerate(zip(cases, recipes, strict=True)):
         alone = terms_and_gradients(recipe, teacher, 0, 1)

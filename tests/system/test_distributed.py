@@ -14,7 +14,6 @@ from pathlib import Path
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as multiprocessing
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
@@ -45,6 +44,7 @@ from bckd.training.resuming import agreed_state
 from bckd.training.run_log import read_log
 from bckd.zoo.checkpoints import load_detector
 from bckd.zoo.unfinished import STATE, STUDENT
+from tests.processes import start_processes
 
 ROOT = Path(__file__).parents[2]
 TEACHER = ROOT / "data" / "weights" / "scenes_teacher.safetensors"
@@ -320,7 +320,7 @@ def _process(rank: int, folder: str, scenes: str) -> None:
 
 
 def test_what_processes_agree_on(tmp_path: Path, scenes_root: Path) -> None:
-    multiprocessing.spawn(_process, args=(str(tmp_path), str(scenes_root)), nprocs=2)
+    start_processes(_process, (str(tmp_path), str(scenes_root)), 2)
     found = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2)]
     for rank, own in enumerate(found):
         assert own["value"] == [1 + 2 * rank, 5]  # the input is left as it was
@@ -375,7 +375,7 @@ def test_machines_that_find_different_states_are_told(
     header = safetensors_header(out / STATE)
     del header["checksum"]
     save_file(load_file(again.out / STATE), again.out / STATE, header)  # as if of this recipe
-    multiprocessing.spawn(_machine, args=(str(tmp_path), recipe), nprocs=2)
+    start_processes(_machine, (str(tmp_path), recipe), 2)
     first, second = (json.loads((tmp_path / f"machine{n}.json").read_text()) for n in (0, 1))
     assert first == second
     both, one, none, other, anew, different = first

@@ -10,7 +10,6 @@ from typing import get_args
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as multiprocessing
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -29,6 +28,7 @@ from bckd.training.student import build_student
 from bckd.training.terms import compute_terms
 from bckd.training.trainer import train
 from bckd.zoo.unfinished import STATE, STUDENT
+from tests.processes import start_processes
 
 HEADS: tuple[HeadName, ...] = get_args(HeadName)
 IMAGES, NAMES = 8, tuple("rgb")
@@ -243,7 +243,7 @@ def test_of_two_processes(
     recipe, teacher = recipe_of(tiny_recipe, mixed_root, "gfl", 2), teacher_of(tiny_detector)
     _, expected, _ = learn(recipe, teacher, batch_of(recipe))
     arguments = (str(tmp_path), replace(recipe, accumulate=2), teacher)
-    multiprocessing.spawn(_process, args=arguments, nprocs=2)
+    start_processes(_process, arguments, 2)
     for rank in range(2):
         assert_close(torch.load(tmp_path / f"{rank}.pt"), expected, 1e-5)
 

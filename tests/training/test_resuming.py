@@ -121,22 +121,56 @@ def test_killed_and_resumed_is_as_never_killed(
     assert results == expected_results
 
 
+@pytest.fixture(scope="module")
+def once(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Callable[[str, Path, Callable[[], object]], None]:
+    """`once(name, folder, work)`: what the work of that name wrote there, done once, copied then.
+
+    Equal runs are equal bytes, and a run's folder may be copied.
+    """
+    kept: dict[str, Path] = {}
+
+    def do(name: str, folder: Path, work: Callable[[], object]) -> None:
+        if name in kept:
+            shutil.copytree(kept[name], folder)
+            return
+        work()
+        kept[name] = tmp_path_factory.mktemp("once") / "kept"
+        shutil.copytree(folder, kept[name])
+
+    return do
+
+
 @pytest.fixture
-def stopped(tiny_recipe: Recipe, stop_at_first_state: Callable[..., None]) -> Recipe:
+def stopped(
+    tiny_recipe: Recipe, stop_at_first_state: Callable[..., None], once: Callable[..., None]
+) -> Recipe:
     """The recipe of a run that stopped in its middle, at step 3 of 6."""
-    stop_at_first_state(lambda: train(tiny_recipe, progress=False))
+    once(
+        "stopped",
+        tiny_recipe.out,
+        lambda: stop_at_first_state(lambda: train(tiny_recipe, progress=False)),
+    )
     return tiny_recipe
+
+
+@pytest.fixture
+def uninterrupted(once: Callable[..., None]) -> Callable[[Recipe], dict[str, torch.Tensor]]:
+    """`uninterrupted(recipe)`: weights of the recipe's whole run, beside its folder."""
+
+    def whole(recipe: Recipe) -> dict[str, torch.Tensor]:
+        out = recipe.out.with_name("uninterrupted")
+        name = repr(replace(recipe, out=None))
+        once(name, out, lambda: train(replace(recipe, out=out), progress=False))
+        return load_file(out / STUDENT)
+
+    return whole
 
 
 def finish(recipe: Recipe) -> dict[str, torch.Tensor]:
     train(recipe, resume=True, progress=False)
     return load_file(recipe.out / STUDENT)
-
-
-def uninterrupted(recipe: Recipe) -> dict[str, torch.Tensor]:
-    out = recipe.out.with_name("uninterrupted")
-    train(replace(recipe, out=out), progress=False)
-    return load_file(out / STUDENT)
 
 
 def assert_equal(ours: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> None:
@@ -146,7 +180,9 @@ def assert_equal(ours: dict[str, torch.Tensor], expected: dict[str, torch.Tensor
 
 
 class TestResume:
-    def test_leftovers_of_a_kill_during_a_write(self, stopped: Recipe) -> None:
+    def test_leftovers_of_a_kill_during_a_write(
+        self, stopped: Recipe, uninterrupted: Callable
+    ) -> None:
         state = stopped.out / STATE
         (stopped.out / ".bckd-1234.part").write_bytes(state.read_bytes()[:1000])
         with (stopped.out / LOG).open("a") as log:
@@ -156,7 +192,11 @@ class TestResume:
 
     @pytest.mark.parametrize("momentum", [0.9, 0.0])
     def test_sgd(
-        self, tiny_recipe: Recipe, stop_at_first_state: Callable[..., None], momentum: float
+        self,
+        tiny_recipe: Recipe,
+        stop_at_first_state: Callable[..., None],
+        momentum: float,
+        uninterrupted: Callable,
     ) -> None:
         settings = Optimisation(learning_rate=0.05, momentum=momentum, warmup_steps=2)
         recipe = replace(tiny_recipe, optimisation=settings)
@@ -164,7 +204,7 @@ class TestResume:
         assert_equal(finish(recipe), uninterrupted(recipe))
 
     def test_fp16_goes_on_with_its_loss_scale(
-        self, tiny_recipe: Recipe, stop_at_first_state: Callable[..., None]
+        self, tiny_recipe: Recipe, stop_at_first_state: Callable[..., None], uninterrupted: Callable
     ) -> None:
         """The scale had been halved by then, and two good steps counted since."""
         recipe = replace(tiny_recipe, precision="fp16")
@@ -185,7 +225,9 @@ class TestResume:
         assert_equal(finish(recipe), expected)
         assert ended_at["_growth_tracker"] == 5
 
-    def test_a_state_of_an_earlier_version(self, tiny_recipe: Recipe, tmp_path: Path) -> None:
+    def test_a_state_of_an_earlier_version(
+        self, tiny_recipe: Recipe, tmp_path: Path, uninterrupted: Callable
+    ) -> None:
         """It numbers the parameters, and knows no groups, crowds or factors of biases."""
         recipe = replace(tiny_recipe, out=tmp_path / "earlier")
         recipe.out.mkdir()
@@ -198,7 +240,7 @@ class TestResume:
             torch.testing.assert_close(found[name], value, rtol=1e-3, atol=1e-4, msg=name)
 
     def test_buffers_find_their_parameters_by_name(
-        self, tiny_recipe: Recipe, stop_at_first_state: Callable[..., None]
+        self, tiny_recipe: Recipe, stop_at_first_state: Callable[..., None], uninterrupted: Callable
     ) -> None:
         """Biases in a group of their own change the order of the parameters."""
         settings = replace(tiny_recipe.optimisation, bias_rate=2.0, bias_decay=0.0)
@@ -208,7 +250,9 @@ class TestResume:
         assert names == {name for name, _ in build_student(recipe, NAMES).named_parameters()}
         assert_equal(finish(recipe), uninterrupted(recipe))
 
-    def test_what_does_not_touch_the_weights_may_differ(self, stopped: Recipe) -> None:
+    def test_what_does_not_touch_the_weights_may_differ(
+        self, stopped: Recipe, uninterrupted: Callable
+    ) -> None:
         changed = replace(stopped, log_every=2, checkpoint_every=100, evaluate_every=4)
         changed = replace(changed, evaluation=EvaluationConfig(3, "bf16", "pycocotools"))
         assert_equal(finish(changed), uninterrupted(stopped))
@@ -221,7 +265,9 @@ class TestResume:
         assert read_log(tiny_recipe.out) == log
         assert_equal(after.detector.state_dict(), before.detector.state_dict())
 
-    def test_an_empty_folder_starts_from_the_beginning(self, tiny_recipe: Recipe) -> None:
+    def test_an_empty_folder_starts_from_the_beginning(
+        self, tiny_recipe: Recipe, uninterrupted: Callable
+    ) -> None:
         assert_equal(finish(tiny_recipe), uninterrupted(tiny_recipe))
 
 
@@ -236,12 +282,24 @@ def change_buffer(tensors: dict[str, torch.Tensor], change: Callable) -> None:
     tensors[name] = change(tensors[name])
 
 
+def without_checksum(path: Path, change: Callable[[dict, dict], object]) -> Path:
+    """The state as earlier versions wrote it, or a hand: changed, no checksum."""
+    with safe_open(path, "pt") as file:
+        header = file.metadata()
+    tensors = dict(sorted(load_file(path).items()))
+    del header["checksum"]
+    change(tensors, header)
+    save_file(tensors, path, header)
+    return path
+
+
 class TestDamage:
     """A state is believed only where it is what was written."""
 
-    def interrupted(self, recipe: Recipe) -> Recipe:
+    @pytest.fixture
+    def interrupted(self, tiny_recipe: Recipe, once: Callable[..., None]) -> Recipe:
         """A run of two states, at steps 2 and 4 of 6."""
-        recipe = replace(recipe, checkpoint_every=2)
+        recipe = replace(tiny_recipe, checkpoint_every=2)
         save = running.save_state
 
         def stop(*state: object) -> None:
@@ -249,18 +307,24 @@ class TestDamage:
             if (recipe.out / PREVIOUS).exists():
                 raise InputError("stopped")
 
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(running, "save_state", stop)
-            with pytest.raises(InputError, match="stopped"):
-                train(recipe, progress=False)
+        def work() -> None:
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(running, "save_state", stop)
+                with pytest.raises(InputError, match="stopped"):
+                    train(recipe, progress=False)
+
+        once("interrupted", recipe.out, work)
         return recipe
 
     @pytest.mark.parametrize("how", ["bytes", "header", "cut", "gone"])
     def test_the_one_before_takes_its_place(
-        self, tiny_recipe: Recipe, how: str, capsys: pytest.CaptureFixture[str]
+        self,
+        interrupted: Recipe,
+        how: str,
+        capsys: pytest.CaptureFixture[str],
+        uninterrupted: Callable,
     ) -> None:
-        recipe = self.interrupted(tiny_recipe)
-        path = recipe.out / STATE
+        path = interrupted.out / STATE
         if how == "bytes":
             flip_bytes(path)
         elif how == "header":
@@ -269,27 +333,25 @@ class TestDamage:
             path.write_bytes(path.read_bytes()[:-500])
         else:
             path.unlink()
-        assert_equal(finish(recipe), uninterrupted(recipe))
+        assert_equal(finish(interrupted), uninterrupted(interrupted))
         said = capsys.readouterr().out
         assert (f"the run goes on from {PREVIOUS}, step 2" in said) == (how != "gone")
 
     def test_a_damaged_one_is_never_the_one_before(
-        self, tiny_recipe: Recipe, stop_at_first_state: Callable[..., None]
+        self, interrupted: Recipe, stop_at_first_state: Callable[..., None], uninterrupted: Callable
     ) -> None:
-        recipe = self.interrupted(tiny_recipe)
-        flip_bytes(recipe.out / STATE)
-        stop_at_first_state(lambda: train(recipe, resume=True, progress=False))
-        flip_bytes(recipe.out / STATE)
-        assert_equal(finish(recipe), uninterrupted(recipe))
+        flip_bytes(interrupted.out / STATE)
+        stop_at_first_state(lambda: train(interrupted, resume=True, progress=False))
+        flip_bytes(interrupted.out / STATE)
+        assert_equal(finish(interrupted), uninterrupted(interrupted))
 
-    def test_two_damaged_ones_are_told(self, tiny_recipe: Recipe) -> None:
-        recipe = self.interrupted(tiny_recipe)
+    def test_two_damaged_ones_are_told(self, interrupted: Recipe) -> None:
         for name in (STATE, PREVIOUS):
-            flip_bytes(recipe.out / name)
+            flip_bytes(interrupted.out / name)
         with pytest.raises(InputError, match=f"{STATE} is damaged: its checksum is another"):
-            finish(recipe)
+            finish(interrupted)
         with pytest.raises(InputError, match=f"{STATE} is damaged: its checksum is another"):
-            load_detector(recipe.out)
+            load_detector(interrupted.out)
 
     @pytest.mark.parametrize(
         ("change", "words"),
@@ -333,19 +395,16 @@ class TestDamage:
     def test_a_state_without_a_checksum_that_does_not_fit(
         self, stopped: Recipe, change: Callable[[dict, dict], object], words: str
     ) -> None:
-        """As earlier versions wrote it, or a hand."""
-        path = stopped.out / STATE
-        with safe_open(path, "pt") as file:
-            header = file.metadata()
-        tensors = dict(sorted(load_file(path).items()))
-        del header["checksum"]
-        save_file(tensors, path, header)
-        assert_equal(finish(replace(stopped, out=copied(stopped.out))), uninterrupted(stopped))
-        change(tensors, header)
-        save_file(tensors, path, header)
+        path = without_checksum(stopped.out / STATE, change)
         with pytest.raises(InputError, match=words) as caught:
             finish(stopped)
         assert str(path) in str(caught.value)
+
+    def test_a_state_without_a_checksum_that_fits(
+        self, stopped: Recipe, uninterrupted: Callable
+    ) -> None:
+        without_checksum(stopped.out / STATE, lambda tensors, header: None)
+        assert_equal(finish(stopped), uninterrupted(stopped))
 
     def test_a_log_without_a_state_is_told(
         self, tiny_recipe: Recipe, capsys: pytest.CaptureFixture[str]
@@ -357,17 +416,17 @@ class TestDamage:
 
     @pytest.mark.parametrize("line", [b"garbage\n", b"\xff\xfe\n", b"[1]\n", b'{"step": "x"}\n'])
     def test_a_garbled_line_of_the_log_is_left_out(
-        self, stopped: Recipe, line: bytes, capsys: pytest.CaptureFixture[str]
+        self,
+        stopped: Recipe,
+        line: bytes,
+        capsys: pytest.CaptureFixture[str],
+        uninterrupted: Callable,
     ) -> None:
         log = stopped.out / LOG
         log.write_bytes(line + log.read_bytes())
         assert_equal(finish(stopped), uninterrupted(stopped))
         assert "lines that hold no record are left out (1): line 1" in capsys.readouterr().out
         assert [x["step"] for x in read_log(stopped.out) if "loss" in x] == list(range(6))
-
-
-def copied(folder: Path) -> Path:
-    return Path(shutil.copytree(folder, folder.with_name("copy")))
 
 
 class TestContents:
@@ -380,16 +439,25 @@ class TestContents:
         tiny_teacher: Path,
         tmp_path: Path,
         stop_at_first_state: Callable[..., None],
+        once: Callable[..., None],
     ) -> Recipe:
         """A run with a teacher and a start of its own, stopped at step 3 of 6."""
-        teacher, start = tmp_path / "teacher.safetensors", tmp_path / "start"
-        shutil.copy(tiny_teacher, teacher)
-        train(replace(tiny_recipe, out=start, steps=1), progress=False)
-        recipe = replace(tiny_recipe, teacher=teacher, start=start)
-        stop_at_first_state(lambda: train(recipe, progress=False))
+        folder = tmp_path / "distilled"
+        teacher, start = folder / "teacher.safetensors", folder / "start"
+        recipe = replace(tiny_recipe, teacher=teacher, start=start, out=folder / "run")
+
+        def work() -> None:
+            folder.mkdir()
+            shutil.copy(tiny_teacher, teacher)
+            train(replace(tiny_recipe, out=start, steps=1), progress=False)
+            stop_at_first_state(lambda: train(recipe, progress=False))
+
+        once("distilled", folder, work)
         return recipe
 
-    def test_they_may_move(self, distilled: Recipe, tmp_path: Path) -> None:
+    def test_they_may_move(
+        self, distilled: Recipe, tmp_path: Path, uninterrupted: Callable
+    ) -> None:
         expected = uninterrupted(distilled)
         elsewhere = tmp_path / "elsewhere"
         elsewhere.mkdir()
@@ -400,7 +468,7 @@ class TestContents:
         recipe = replace(recipe, data=replace(recipe.data, root=root))
         assert_equal(finish(recipe), expected)
 
-    def test_a_start_is_not_needed_again(self, distilled: Recipe) -> None:
+    def test_a_start_is_not_needed_again(self, distilled: Recipe, uninterrupted: Callable) -> None:
         expected = uninterrupted(distilled)
         shutil.rmtree(distilled.start)
         assert_equal(finish(distilled), expected)
@@ -478,7 +546,7 @@ class TestEvaluationsOnTheWay:
     """What a kill cuts is made up for: the evaluation, its line and its snapshot."""
 
     @pytest.mark.parametrize("place", ["evaluate", "save_detector"])
-    def test_a_kill_in_one(self, tiny_recipe: Recipe, place: str) -> None:
+    def test_a_kill_in_one(self, tiny_recipe: Recipe, place: str, uninterrupted: Callable) -> None:
         recipe = replace(tiny_recipe, evaluate_every=2, checkpoint_every=2)
 
         def kill(*_: object, **__: object) -> None:
@@ -497,7 +565,7 @@ class TestEvaluationsOnTheWay:
         logs = [[{**x, **UNTIMED} for x in read_log(out)] for out in (recipe.out, whole)]
         assert repr(logs[0]) == repr(logs[1])
 
-    def test_equal_runs_are_equal_bytes(self, tiny_recipe: Recipe) -> None:
+    def test_equal_runs_are_equal_bytes(self, tiny_recipe: Recipe, uninterrupted: Callable) -> None:
         finish(tiny_recipe)
         uninterrupted(tiny_recipe)
         found = [tiny_recipe.out / STUDENT, tiny_recipe.out.with_name("uninterrupted") / STUDENT]

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as multiprocessing
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -35,6 +34,7 @@ from bckd.training.student import build_student
 from bckd.training.terms import compute_terms
 from bckd.training.trainer import train
 from bckd.zoo.unfinished import STATE, STUDENT
+from tests.processes import start_processes
 
 TERM = """
 def gap(student, teacher, assignment, batch):
@@ -338,7 +338,7 @@ def test_two_processes_measure_the_pull_of_one(
     teacher = tiny_detector(NAMES, seed=5).requires_grad_(False)
     expected = pull_of(recipe, teacher)
     assert min(expected.values()) > 0
-    multiprocessing.spawn(_process, args=(str(tmp_path), recipe, teacher), nprocs=2)
+    start_processes(_process, (str(tmp_path), recipe, teacher), 2)
     ours, theirs = (torch.load(tmp_path / f"{rank}.pt") for rank in range(2))
     assert ours == theirs
     for found in ours:
