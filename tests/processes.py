@@ -14,7 +14,9 @@ def start_processes(work: Callable[..., None], arguments: tuple[Any, ...], count
     """Call `work(rank, *arguments)` in as many processes; what fails in one is raised here.
 
     They are forks of a server, a process of no threads of its own, which imports what takes
-    seconds once for all tests beside it.
+    seconds once for all tests beside it; on Windows, which has none, each begins anew.
     """
-    multiprocessing.set_forkserver_preload(HEAVY)
-    multiprocessing.start_processes(work, arguments, count, start_method="forkserver")
+    method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
+    if method == "forkserver":
+        multiprocessing.set_forkserver_preload(HEAVY)
+    multiprocessing.start_processes(work, arguments, count, start_method=method)

@@ -63,7 +63,9 @@ def test_formulas_are_drawn_by_the_browser(tmp_path: Path) -> None:
 def test_a_page_holds_the_drawings_of_its_text(tmp_path: Path) -> None:
     (tmp_path / "figures").mkdir()
     (tmp_path / "figures" / "a.svg").write_text("<svg xmlns='http://www.w3.org/2000/svg'/>")
-    (tmp_path / "README.md").write_text("# Title\n\n![a drawing](figures/a.svg)\n\n![none](absent.svg)\n")
+    (tmp_path / "README.md").write_text(
+        "# Title\n\n![a drawing](figures/a.svg)\n\n![none](absent.svg)\n"
+    )
     page = index_page(tmp_path / "README.md")
     assert 'src="data:image/svg+xml;base64,' in page and "figures/a.svg" not in page
     assert 'src="absent.svg"' in page
