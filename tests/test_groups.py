@@ -16,7 +16,7 @@ from torch import Tensor
 
 from bckd.datasets.batches import TrainingBatches
 from bckd.datasets.coco import CocoDataset, collate
-from bckd.groups import group_count, sum_in_group
+from bckd.groups import group_count, group_divisor, sum_in_group
 from bckd.models.detector import Detector, HeadName
 from bckd.recipes import LossWeights, Recipe
 from bckd.structures import Batch
@@ -173,3 +173,13 @@ def test_a_batch_that_groups_do_not_fill_is_refused() -> None:
         InputError, match="images_per_group is 2; expected a divisor of the batch's 3"
     ):
         sum_in_group(torch.ones(3), 2)
+
+
+def test_a_divisor_is_at_least_so_much_in_the_mean_of_groups() -> None:
+    """One positive in two groups of two images: each would divide by 1 at least, both by 2."""
+    one = torch.tensor(1.0)
+    assert group_divisor(one, 4, 2, least=1.0) == 2
+    assert group_divisor(one, 4, None, least=1.0) == 1
+    assert group_divisor(3 * one, 4, 2, least=1.0) == 3  # what is above it does not ask for groups
+    assert group_divisor(one, 4, 1, least=1.0, added=0.5) == 4
+    assert group_divisor(one, 4, 2, added=0.5) == 2
