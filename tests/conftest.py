@@ -314,7 +314,7 @@ class _Stopped(Exception):
     pass
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def stop_at_first_state() -> Callable[[Callable[[], object]], None]:
     """`stop_at_first_state(work)`: do what trains, until its first resume state is on disk."""
 

@@ -5,13 +5,11 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 import torch
@@ -84,24 +82,7 @@ class Imitation(nn.Module):
 """
 
 
-# One command after another in the same processes: starting these takes longer than the runs.
-ONE_AFTER_ANOTHER = """
-import json, os, sys
-from bckd.commands.main import main
-
-os.environ["TORCHELASTIC_USE_AGENT_STORE"] = "False"  # which knows where they met before
-for port, arguments in json.loads(sys.argv[1]):
-    os.environ["MASTER_PORT"] = str(port)
-    sys.argv = ["bckd", *arguments]
-    try:
-        main()
-    except SystemExit as ended:
-        if ended.code != 0:
-            raise
-"""
-
-
-def torchrun(program: list[str], processes: int = 2) -> subprocess.CompletedProcess[str]:
+def torchrun(arguments: list[str], processes: int = 2) -> subprocess.CompletedProcess[str]:
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     environment = {
         **os.environ,
@@ -109,7 +90,7 @@ def torchrun(program: list[str], processes: int = 2) -> subprocess.CompletedProc
         "OMP_NUM_THREADS": "1",
     }
     return subprocess.run(
-        [*launcher, "--nproc-per-node", str(processes), *program],
+        [*launcher, "--nproc-per-node", str(processes), "-m", "bckd", *arguments],
         env=environment,
         capture_output=True,
         text=True,
@@ -164,6 +145,30 @@ def assert_metrics_are_the_students(out: Path, scenes: Path) -> None:
     assert found["per_class"] == pytest.approx(expected.per_class, abs=1e-9)
 
 
+def test_two_processes_train_the_student_of_one(
+    scenes_root: Path, tmp_path: Path, stop_at_first_state: Callable[..., None]
+) -> None:
+    one, two, resumed = (tmp_path / name for name in ("one", "two", "resumed"))
+    source = tmp_path / "imitation_in_two_processes.py"
+    source.write_text(SOURCE, encoding="utf-8")
+    term = ["--term", f"{source}:Imitation=0.5", "--term", "bckd.losses.crosskd:CrossKD=0.1"]
+    run(command(scenes_root, one, *term))
+    done = torchrun(command(scenes_root, two, *term))
+    assert done.returncode == 0, done.stderr
+    assert_same_run(two, one)
+    assert_same_terms(two, one)
+    assert files(two) == files(one)
+    assert done.stdout.count("the student and its log are in") == 1  # said by one of them
+    assert_metrics_are_the_students(two, scenes_root)
+
+    stop_at_first_state(lambda: run(command(scenes_root, resumed, *term)))
+    assert 0 < len(read_log(resumed)) < STEPS
+    done = torchrun(command(scenes_root, resumed, "--resume", *term))
+    assert done.returncode == 0, done.stderr
+    assert_same_run(resumed, one)
+    assert_same_terms(resumed, one)
+
+
 KILLER = """
 import os, signal
 from pathlib import Path
@@ -178,93 +183,28 @@ def killer(student, teacher, assignment, batch):
 """
 
 
-def free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [x.getsockname()[1] for x in sockets]
-    for each in sockets:
-        each.close()
-    return ports
-
-
-class Runs(NamedTuple):
-    """Folders of the same run of four steps, and how those who trained it ended."""
-
-    one: Path  # by one process
-    two: Path  # by two
-    of_one: Path  # begun by one, resumed by two
-    killed: Path  # by two, of whom one is killed in the fourth step; as it was then
-    of_killed: Path  # the same, resumed by two
-    begun: int  # lines of the log when one process had begun
-    kill: subprocess.CompletedProcess[str]
-    done: subprocess.CompletedProcess[str]  # two, of_one and of_killed
-
-
-@pytest.fixture(scope="module")
-def runs(
-    scenes_root: Path,
-    tmp_path_factory: pytest.TempPathFactory,
-    stop_at_first_state: Callable[..., None],
-) -> Runs:
-    folder = tmp_path_factory.mktemp("runs")
-    one, two, of_one, killed, of_killed = (
-        folder / name for name in ("one", "two", "of_one", "killed", "of_killed")
-    )
-    imitation, killer = folder / "imitation_in_two_processes.py", folder / "killer.py"
-    imitation.write_text(SOURCE, encoding="utf-8")
-    killer.write_text(KILLER, encoding="utf-8")
-    terms = [
-        f"{imitation}:Imitation=0.5",
-        "bckd.losses.crosskd:CrossKD=0.1",
-        f"{killer}:killer=1.0",
-    ]
-    options = [x for term in terms for x in ("--term", term)]
-
-    run(command(scenes_root, one, *options))
-    stop_at_first_state(lambda: run(command(scenes_root, of_one, *options)))
-    begun = len(read_log(of_one))
-    armed = folder / "killer.py.armed"
-    armed.touch()
-    kill = torchrun(["-m", "bckd", *command(scenes_root, killed, *options)])
-    armed.unlink()
-    shutil.copytree(killed, of_killed)
-    commands = [
-        command(scenes_root, two, *options),
-        command(scenes_root, of_one, "--resume", *options),
-        command(scenes_root, of_killed, "--resume", *options),
-    ]
-    program = folder / "one_after_another.py"
-    program.write_text(ONE_AFTER_ANOTHER, encoding="utf-8")
-    done = torchrun([str(program), json.dumps(list(zip(free_ports(3), commands, strict=True)))])
-    assert done.returncode == 0, done.stderr
-    return Runs(one, two, of_one, killed, of_killed, begun, kill, done)
-
-
-def test_two_processes_train_the_student_of_one(runs: Runs, scenes_root: Path) -> None:
-    assert_same_run(runs.two, runs.one)
-    assert_same_terms(runs.two, runs.one)
-    assert files(runs.two) == files(runs.one)
-    assert runs.done.stdout.count("the student and its log are in") == 3  # said by one of them
-    assert_metrics_are_the_students(runs.two, scenes_root)
-
-
-def test_two_processes_go_on_with_the_run_of_one(runs: Runs) -> None:
-    assert 0 < runs.begun < STEPS
-    assert_same_run(runs.of_one, runs.one)
-    assert_same_terms(runs.of_one, runs.one)
-
-
-def test_a_process_that_is_killed_takes_no_step_with_it_that_was_saved(runs: Runs) -> None:
+def test_a_process_that_is_killed_takes_no_step_with_it_that_was_saved(
+    scenes_root: Path, tmp_path: Path
+) -> None:
     """By the system for want of memory, say; the other one says so, and both go on later."""
-    said = runs.kill.stderr
-    assert runs.kill.returncode != 0 and "Signal 9 (SIGKILL)" in said
+    source, one, two = tmp_path / "killer.py", tmp_path / "one", tmp_path / "two"
+    source.write_text(KILLER, encoding="utf-8")
+    term = ["--term", f"{source}:killer=1.0"]
+    armed = tmp_path / "killer.py.armed"
+    armed.touch()
+    done = torchrun(command(scenes_root, two, *term))
+    assert done.returncode != 0 and "Signal 9 (SIGKILL)" in done.stderr
     # The other one says why it ended, unless torchrun ends it before.
-    assert any(x in said for x in ("another process of the run is gone", "Signal 15"))
-    assert "[rank0]" not in said  # which torch puts before a traceback's lines
-    with safe_open(runs.killed / STATE, "pt") as file:
+    assert any(x in done.stderr for x in ("another process of the run is gone", "Signal 15"))
+    assert "[rank0]" not in done.stderr  # which torch puts before a traceback's lines
+    with safe_open(two / STATE, "pt") as file:
         assert file.metadata()["step"] == "3"
-    assert_same_run(runs.of_killed, runs.one)
-    assert_same_terms(runs.of_killed, runs.one)
-    assert files(runs.of_killed) == files(runs.one)
+    armed.unlink()
+    done = torchrun(command(scenes_root, two, "--resume", *term))
+    assert done.returncode == 0, done.stderr
+    run(command(scenes_root, one, *term))
+    assert_same_run(two, one)
+    assert files(two) == files(one)
 
 
 def test_a_batch_that_the_processes_can_not_share_is_refused(
