@@ -12,7 +12,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-from bckd.datasets.to_label import images_to_label
 from bckd.system.files import read_json, write_text
 
 DATA = Path("data/voc2007")
@@ -70,7 +69,8 @@ def keeping_labels(content: dict[str, Any], count: int) -> dict[str, Any]:
 
 
 def _with_teachers_boxes(marked: Path, teacher: str, data: Path) -> dict[str, Any]:
-    # Late: to list studies needs no detector.
+    # Late: to list studies needs neither images nor detectors.
+    from bckd.datasets.to_label import images_to_label
     from bckd.teachers.matching import matched
     from bckd.teachers.pseudo_labels import pseudo_labels
     from bckd.zoo.checkpoints import load_detector
