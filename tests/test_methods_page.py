@@ -79,6 +79,8 @@ def test_milliseconds_are_those_of_the_bench() -> None:
             value = sum(found[name] for name in terms)
             assert row["ms more of a step"] == (f"{value:.0f}" if value >= 10 else f"{value:.1f}")
     assert told == TERMS.keys() - {"crosskd_bckd"}  # our own combination
+    whole = next(x for x in read_results(bench).lines if x.name == "whole step")
+    assert f"{1e3 * whole.seconds.median:,.0f} ms there" in PAGE
 
 
 def test_what_is_ours_is_not_there_before_its_runs() -> None:

@@ -96,7 +96,7 @@ def _pair(subject: Subject) -> _Pair:
     supervision = supervision_of(student, recipe)
     assignment = supervision.assign(ours, batch.ground_truth, batch.padded_sizes, rules)
     leaf: dict[str, Any] = {name: x.requires_grad_() for name, x in ours.per_location().items()}
-    maps = tuple(x.float().requires_grad_() for x in ours.features)
+    maps = tuple(x.requires_grad_() for x in ours.features)  # in what the student computes in
     pair = compared(replace(ours, **leaf, features=maps), theirs, assignment)
     return _Pair(*pair, batch, CrossedHeads(student, teacher))
 

@@ -132,6 +132,7 @@ def _fetch_image(entry: dict[str, Any], folder: Path, server: str) -> None:
     name, listed = entry["file_name"], f"{entry['width']}x{entry['height']}"
 
     def fault(part: Path) -> str | None:
+        """What is wrong with the image in a file; None: nothing."""
         try:
             header = header_of(part)  # before its pixels, which it can claim any number of
             if (found := f"{header.width}x{header.height}") != listed:

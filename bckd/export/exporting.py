@@ -117,6 +117,7 @@ class _Forms:
         print(f"{path}: {export_official(self.checkpoint, path)}")
 
     def onnx(self, path: Path) -> Verification | None:
+        """Write an ONNX file; None where no onnxruntime can try it."""
         require_onnx()
         content = onnx_bytes(self.graph, self.checkpoint, self.preprocess)
         if importlib.util.find_spec("onnxruntime") is None:

@@ -129,6 +129,7 @@ def compare(checkpoint: Checkpoint, detect: Detect) -> Verification:
     detector = copy.deepcopy(checkpoint.detector).cpu().eval()
 
     def both(index: int) -> tuple[Detections, Detections]:
+        """What the file and PyTorch find in a scene."""
         images, sizes = _test_image(checkpoint, index)
         with torch.no_grad():
             (expected,) = detector.detect(images, sizes)

@@ -69,6 +69,7 @@ def _of_pair(function: Callable[..., Tensor], **options: str) -> Callable[[LossO
     """
 
     def make(given: LossOptions) -> TermFunction:
+        """The term with a recipe's options."""
         chosen = {keyword: getattr(given, field) for keyword, field in options.items()}
 
         def term(

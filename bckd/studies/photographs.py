@@ -182,6 +182,7 @@ def studies(methods: Mapping[str, Method]) -> tuple[Study, ...]:
     """The grid for two cores: 224 pixels, going on from students that learnt without a teacher."""
 
     def study(labels: Labels, title: str, **settings: Any) -> Study:
+        """A regime of the MobileNetV2, by its labels."""
         suffix = "" if labels == "all" else f"-{labels}"
         return regime(
             f"photographs{suffix}",
@@ -214,6 +215,7 @@ def gpu_studies(methods: Mapping[str, Method]) -> tuple[Study, ...]:
     """The grid for a GPU: 320 pixels, from ImageNet weights, twelve epochs, more seeds."""
 
     def study(student: Student, labels: Labels, title: str) -> Study:
+        """A regime of a student, by its labels."""
         return regime(
             f"photographs-gpu-{student}" + ("" if labels == "all" else f"-{labels}"),
             f"{title}, 320 pixels, {_EPOCHS} steps",

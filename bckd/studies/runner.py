@@ -139,6 +139,7 @@ def chosen_scales(study: Study, results: Path, names: Iterable[str]) -> dict[str
     lines = read_lines(path, KINDS)
 
     def scale(method: Method) -> float:
+        """Of a method: its sweep's best, once that sweep is whole."""
         name = method.scale_of or (method.name if method.swept else None)
         if not method.distils or name is None or not source.scales:
             return 1.0

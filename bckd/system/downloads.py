@@ -53,6 +53,7 @@ def download(
     """
 
     def fill(part: Path) -> None:
+        """Fetch into a file beside the one that it will be, and check it."""
         try:
             _save(url, part, most, tqdm(desc=path.name, disable=not progress, **_BAR))
             fault = check(part)

@@ -53,6 +53,7 @@ class RunLog:
         self.board.write(step, _flat(values))
 
     def write_picture(self, step: int, name: str, picture: Image.Image) -> None:
+        """A picture for TensorBoard, at a step."""
         """Record a picture for TensorBoard alone."""
         self.board.write_picture(step, name, picture)
 

@@ -40,6 +40,7 @@ class ReadableFigure(Figure):
     """See `figure`."""
 
     def draw(self, renderer: RendererBase) -> None:
+        """As matplotlib does, with names in a font that has their letters."""
         for text in self.findobj(Text):
             if not text.get_text().isascii():
                 words, families = readable(text.get_text(), text.get_fontfamily())

@@ -48,6 +48,7 @@ class MobileNetV2(Backbone):
         self.freeze([self.features[:last]] if last else [], norm_eval)
 
     def forward(self, images: Tensor) -> list[Tensor]:
+        """Maps of C3 to C5, (N, C, H, W) each, of normalised images (N, 3, H, W)."""
         maps, x = [], images
         for first, last in self._stages:
             for block in self.features[first:last]:

@@ -61,6 +61,7 @@ class SwinT(Backbone):
                 yield part.relative_position_bias_table
 
     def forward(self, images: Tensor) -> list[Tensor]:
+        """Maps of C3 to C5, (N, C, H, W) each, of normalised images (N, 3, H, W)."""
         height, width = images.shape[-2:]
         x, maps = F.pad(images, (0, -width % PATCH, 0, -height % PATCH)), []
         for stage in self.stages:
