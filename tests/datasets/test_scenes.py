@@ -12,15 +12,17 @@ import pytest
 from PIL import Image
 from pycocotools.coco import COCO
 
-from bckd.datasets import scene_drawing, scenes
+from bckd.datasets import scene_drawing, scene_painting, scenes
 from bckd.datasets.scene_drawing import (
     IMAGE_SIZE,
     MAX_OBJECTS,
     TAIL_RATIO,
     class_frequencies,
     class_names,
+    describe_scene,
     draw_scene,
 )
+from bckd.datasets.scene_painting import Polygon, picture_of, shape_of
 from bckd.datasets.scenes import write_scenes
 from bckd.system.errors import InputError
 from bckd.system.files import one_maker
@@ -62,6 +64,15 @@ def test_scene_is_a_function_of_its_arguments(variant: scene_drawing.Variant) ->
     assert objects == objects_again
 
 
+def test_a_description_holds_every_choice() -> None:
+    for index in range(6):
+        scene = describe_scene(3, index, "val")
+        picture, objects = draw_scene(3, index, "val")
+        assert np.array_equal(picture_of(scene), picture)
+        labels = [layer.label for layer in scene.layers if layer.label is not None]
+        assert labels == [item.label for item in objects]
+
+
 @pytest.mark.parametrize(
     "other", [(4, 5, "val", "standard"), (3, 6, "val", "standard"), (3, 5, "train", "standard")]
 )
@@ -88,7 +99,7 @@ def test_box_is_tight_around_the_painted_shape() -> None:
     for outline in ("square", "circle", "triangle", "pentagon", "star", "cross"):
         for _ in range(10):
             points = scene_drawing._object_points(rng, outline)
-            shape = scene_drawing._object_shape(points, None)
+            shape = shape_of(Polygon(points))
             rows, columns = np.nonzero(scene_drawing._mask(shape.window, shape.distance))
             painted = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
             box = np.clip([points.min(axis=0), points.max(axis=0)], 0, IMAGE_SIZE).ravel()
@@ -101,7 +112,7 @@ def test_box_is_tight_around_the_painted_shape() -> None:
 def test_hole_lies_inside_the_outline_and_is_seen() -> None:
     rng = np.random.default_rng(1)
     shapes = [
-        scene_drawing._object_shape(scene_drawing._object_points(rng, outline), 0.5)
+        shape_of(Polygon(scene_drawing._object_points(rng, outline), 0.5))
         for outline in ("square", "circle", "triangle", "star")
         for _ in range(10)
     ]
@@ -119,7 +130,7 @@ def test_an_object_is_never_mostly_hidden() -> None:
         scene = scene_drawing._Scene(rng, scene_drawing._background(rng), light=0.0)
         for _ in range(40):
             points = scene_drawing._object_points(rng, "circle")
-            scene.add_object(0, points, scene_drawing._object_shape(points, None))
+            scene.add(Polygon(points), 0)
         shares = [seen.sum() / full for seen, full in scene.guarded]
         assert 1 < len(shares) < 40
         assert min(shares) >= scene_drawing.MIN_VISIBLE
@@ -151,18 +162,16 @@ def test_drawn_classes_follow_the_declared_frequencies(drawn: list) -> None:
 def test_colour_says_nothing_of_the_class(monkeypatch: pytest.MonkeyPatch) -> None:
     """The mean colour of the painted pixels is alike for every class."""
     colours: dict[int, list[np.ndarray]] = {label: [] for label in range(6)}
-    add_object = scene_drawing._Scene.add_object
+    annotate = scene_drawing._Scene._annotate
 
     def record(
-        scene: scene_drawing._Scene, label: int, points: object, shape: scene_drawing._Shape
-    ) -> bool:
-        placed = add_object(scene, label, points, shape)
-        if placed:
-            mask = scene_drawing._mask(shape.window, shape.distance)
-            colours[label].append(scene.canvas[:, mask].mean(axis=1))
-        return placed
+        scene: scene_drawing._Scene, label: int, points: np.ndarray, shape: scene_painting.Shape
+    ) -> None:
+        annotate(scene, label, points, shape)
+        mask = scene_drawing._mask(shape.window, shape.distance)
+        colours[label].append(scene.canvas[:, mask].mean(axis=1))
 
-    monkeypatch.setattr(scene_drawing._Scene, "add_object", record)
+    monkeypatch.setattr(scene_drawing._Scene, "_annotate", record)
     for index in range(50):
         draw_scene(11, index)
     everything = np.concatenate([np.array(rows) for rows in colours.values()])
