@@ -113,6 +113,12 @@ def _unit_outline(outline: str) -> Array:
     return np.resize(radii, corners)[:, None] * np.stack([np.cos(angles), np.sin(angles)], axis=1)
 
 
+def unit_shape(label: int, variant: Variant = "standard") -> Polygon:
+    """The outline of a class about the origin, about 1 wide, even; a ring's hole is half of it."""
+    outline, ring = _classes(variant)[label]
+    return Polygon(_unit_outline(outline), 0.5 if ring else None)
+
+
 def _object_points(rng: Generator, outline: str) -> Array:
     """(V, 2) corners of an object: random size, proportions, turn, corners and place."""
     points = _unit_outline(outline).copy()

@@ -187,7 +187,16 @@ def shape_of(outline: Outline) -> Shape | None:
     return _stroke_shape(outline) if isinstance(outline, Stroke) else _blob_shape(outline)
 
 
-def window_around(points: Array, margin: float) -> Window:
+def window_of(outline: Outline) -> Window:
+    """Rows and columns of the image that painting the outline changes."""
+    if isinstance(outline, Polygon):
+        return _window(outline.points, MARGIN)
+    if isinstance(outline, Stroke):
+        return _window(outline.points, outline.half_width + MARGIN)
+    return _window(outline.centre[None], 1.6 * outline.radius + MARGIN)
+
+
+def _window(points: Array, margin: float) -> Window:
     """Rows and columns of the image within `margin` pixels of the points (V, 2)."""
     low = np.clip(np.floor(points.min(axis=0) - margin), 0, IMAGE_SIZE - 2).astype(int)
     high = np.clip(np.ceil(points.max(axis=0) + margin), low + 2, IMAGE_SIZE).astype(int)
@@ -211,8 +220,7 @@ def _segment_distance(starts: Array, ends: Array, window: Window) -> Array:
 
 
 def _polygon_shape(outline: Polygon) -> Shape | None:
-    points = outline.points
-    window = window_around(points, MARGIN)
+    points, window = outline.points, window_of(outline)
     ends = np.roll(points, -1, axis=0)
     distance = _segment_distance(points, ends, window)
     x, y = PIXELS[window[1]], PIXELS[window[0]]
@@ -232,14 +240,12 @@ def _polygon_shape(outline: Polygon) -> Shape | None:
 
 
 def _stroke_shape(outline: Stroke) -> Shape:
-    points, half_width = outline.points, outline.half_width
-    window = window_around(points, half_width + MARGIN)
-    return Shape(window, _segment_distance(points[:-1], points[1:], window) - half_width)
+    points, window = outline.points, window_of(outline)
+    return Shape(window, _segment_distance(points[:-1], points[1:], window) - outline.half_width)
 
 
 def _blob_shape(outline: Blob) -> Shape:
-    centre, radius = outline.centre, outline.radius
-    window = window_around(centre[None], 1.6 * radius + MARGIN)
+    centre, radius, window = outline.centre, outline.radius, window_of(outline)
     x = PIXELS[window[1]][None, :] - centre[0]
     y = PIXELS[window[0]][:, None] - centre[1]
     angle, reach = np.arctan2(y, x), np.float32(1.0)

@@ -1,0 +1,279 @@
+// Live lab: a teacher and its students at work on a scene that the reader makes.
+
+const ROLE_TEXTS = {
+  teacher: { name: "teacher", what: "0.9 million parameters" },
+  none: { name: "labels alone", what: "student without a teacher" },
+  softmax: { name: "softmax KD", what: "student" },
+  BCKD: { name: "BCKD", what: "student" },
+};
+const STUDENTS = ["none", "softmax", "BCKD"];
+const ROLES = ["teacher", ...STUDENTS];
+const INVITATION = "Drag a shape, or choose one of the five steps; with the Tab key a shape takes the focus, "
+  + "then arrows move it, R turns it, + and \u2212 scale it, C colours it and Delete removes it.";
+const MAP_OPACITY = 0.62;
+const TILE_SIDE = 256; // canvas pixels of a map, shown at any size
+
+// ---- one map: the picture, a map over it, boxes on top -------------------------------------------
+
+function makeTile(key, title, note) {
+  const canvas = make("canvas", { width: TILE_SIDE, height: TILE_SIDE, role: "img" });
+  const caption = make("div", { class: "caption small" });
+  return {
+    element: make("figure", { class: `tile role-${key.toLowerCase()}`, "data-tile": key },
+      make("figcaption", {}, make("span", { class: "key" }), make("strong", {}, title), " ", make("span", { class: "quiet small" }, note)),
+      canvas, caption),
+    // cells: values of the finest level's map; boxes: [{ box, dashed }].
+    draw(root, picture, cells, [, rows, columns], boxes, text) {
+      const context = canvas.getContext("2d");
+      context.globalAlpha = 1;
+      context.imageSmoothingEnabled = false;
+      context.drawImage(picture, 0, 0, TILE_SIDE, TILE_SIDE);
+      context.globalAlpha = MAP_OPACITY;
+      context.drawImage(mapPicture(cells, rows, columns, colourScale("viridis")), 0, 0, TILE_SIDE, TILE_SIDE);
+      context.globalAlpha = 1;
+      const zoom = TILE_SIDE / PICTURE_SIDE;
+      for (const [colour, width] of [["#000", 5], ["#fff", 2.5]]) {
+        context.strokeStyle = colour;
+        context.lineWidth = width;
+        for (const { box: [x, y, right, bottom], dashed } of boxes) {
+          context.setLineDash(dashed ? [6, 6] : []);
+          context.strokeRect(x * zoom, y * zoom, (right - x) * zoom, (bottom - y) * zoom);
+        }
+      }
+      caption.textContent = text;
+      canvas.setAttribute("aria-label", `${title}: score map. ${text}`);
+    },
+  };
+}
+
+// ---- the line that stays in view -------------------------------------------------------------------
+
+function makeScoreboard() {
+  const cells = Object.fromEntries(ROLES.map((role) => {
+    const found = make("output", { class: "found" });
+    const gap = make("output", { class: "gap" });
+    const element = make("div", { class: `score role-${role.toLowerCase()}`, "data-role": role },
+      make("div", { class: "name" }, make("span", { class: "key" }), ROLE_TEXTS[role].name), found, gap);
+    return [role, { element, found, gap }];
+  }));
+  const legend = make("div", { class: "quiet small legend" });
+  return {
+    element: make("div", { class: "sticky" }, make("div", { class: "scores" }, ...ROLES.map((role) => cells[role].element)), legend),
+    draw(shown, reading) {
+      for (const role of ROLES) {
+        const { found, gap } = cells[role];
+        found.textContent = shown ? `${shown[role].found} of ${shown.objects} found` : "\u2026";
+        gap.textContent = role === "teacher" ? "" : shown ? `gap ${fixed(shown[role].gap, 4)}` : "";
+      }
+      legend.textContent = `gap: mean difference to the teacher\u2019s ${reading} scores, all places and classes`;
+    },
+  };
+}
+
+// What a screen reader is told once a scene is judged.
+const spoken = (shown) => ROLES.map((role) =>
+  `${ROLE_TEXTS[role].name}: ${shown[role].found} of ${shown.objects} found`
+  + `${shown[role].false_alarms ? `, ${shown[role].false_alarms} false` : ""}`
+  + `${role === "teacher" ? "" : `, gap ${fixed(shown[role].gap, 4)}`}`).join("; ");
+
+// ---- the explorer -------------------------------------------------------------------------------------
+
+function pictureCanvas(bytes) {
+  const canvas = make("canvas", { width: PICTURE_SIDE, height: PICTURE_SIDE });
+  const pixels = new ImageData(PICTURE_SIDE, PICTURE_SIDE);
+  for (let n = 0; n < PICTURE_SIDE * PICTURE_SIDE; n++) {
+    pixels.data.set([bytes[3 * n], bytes[3 * n + 1], bytes[3 * n + 2], 255], 4 * n);
+  }
+  canvas.getContext("2d").putImageData(pixels, 0, 0);
+  return canvas;
+}
+
+// Packed arrays anywhere inside, decoded.
+function decoded(value) {
+  if (Array.isArray(value)) return value.map(decoded);
+  if (value === null || typeof value !== "object") return value;
+  if (value.dtype) return decode(value);
+  return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, decoded(item)]));
+}
+
+function render({ model, el }) {
+  const data = decoded(model.get("data"));
+  const { classes, levels, scenes } = data;
+  const networks = Object.fromEntries(Object.entries(data.networks).map(([name, network]) =>
+    [name, { ...network, weights: network.weights.values }]));
+  const change = stateChanger(model);
+  const read = () => model.get("state");
+  const edit = (patch) => change({ preset: "", ...patch });
+  const sceneOf = (name) => scenes.find((scene) => scene.name === name);
+
+  // ---- controls ------------------------------------------------------------------------------------
+
+  const guide = makeGuide(LAB_STEPS, {
+    label: "guided steps", invitation: INVITATION,
+    onStep: (key) => change({ ...LAB_STEPS[key].make(data), preset: key }),
+  });
+  const scene = makeSelect({
+    label: "scene", options: scenes.map(({ name }) => [name, name]),
+    onChange: (name) => edit({ scene: name, items: sceneOf(name).items, blur: 0, selected: null }),
+  });
+  const reading = makeRadios({
+    label: "reading", options: [["sigmoid", "sigmoid"], ["softmax", "softmax"]],
+    onChange: (value) => change({ reading: value }),
+  });
+  const classOf = makeSelect({
+    label: "map of", options: [[null, "the highest class"], ...classes.map((name) => [name, name])],
+    onChange: (value) => change({ class_name: value }),
+  });
+  const threshold = makeSlider({
+    label: "detections over", min: 0.05, max: 0.95, step: 0.05, format: (value) => fixed(value, 2),
+    onChange: (value) => change({ threshold: value }),
+  });
+  const blur = makeSlider({
+    label: "blur", min: 0, max: 3, step: 0.25, format: (value) => `${fixed(value, 2)} px`,
+    onChange: (value) => edit({ blur: value }),
+  });
+
+  const editor = makeSceneEditor(classes, read, edit);
+  const addClutter = () => {
+    const { items } = read();
+    edit({ items: [...items, newClutter(items.length)], selected: items.length });
+  };
+  const addObject = (label) => {
+    const { items } = read();
+    const roll = makeDice(items.length + 1);
+    const place = { x: 30 + 68 * roll(), y: 30 + 68 * roll(), side: 34, turn: roll(), colour: items.length % COLOURS.length };
+    edit({ items: [...items, newObject(label, data.units[label], place)], selected: items.length });
+  };
+  const addMenu = makeSelect({
+    label: "add", options: [[-1, "a shape \u2026"], ...classes.map((name, label) => [label, name])],
+    onChange(label) { if (label >= 0) addObject(label); addMenu.set(-1); },
+  });
+  addMenu.set(-1);
+  const onSelected = (act) => () => act(read().selected);
+  const itemButtons = [
+    ["\u21ba", "turn left", (n) => editor.change.turn(n, -KEY_TURN)], ["\u21bb", "turn right", (n) => editor.change.turn(n, KEY_TURN)],
+    ["\u2212", "smaller", (n) => editor.change.scale(n, 1 / KEY_SCALE)], ["+", "larger", (n) => editor.change.scale(n, KEY_SCALE)],
+    ["colour", "next colour", (n) => editor.change.colour(n)], ["to front", "to the front", (n) => editor.change.front(n)],
+    ["delete", "delete", (n) => editor.change.remove(n)],
+  ].map(([text, label, act]) => makeButton(text, onSelected(act), { "aria-label": `${label}: selected shape`, title: label }));
+
+  const words = make("p", {},
+    "Read the maps by ", makeWord("sigmoid", () => change({ reading: "sigmoid" })), " or by ",
+    makeWord("softmax", () => change({ reading: "softmax" })), "; ",
+    makeWord("take all shapes away", () => edit({ items: read().items.filter((item) => !isObject(item)), selected: null })), ", ",
+    makeWord("add clutter", addClutter), ", ",
+    makeWord("blur the picture", () => edit({ blur: 1.5 })), " or ",
+    makeWord("start this scene again", () => edit({ ...givenScene({ scenes: [sceneOf(read().scene)] }, 0) })), ".");
+
+  const board = makeScoreboard();
+  const tiles = {
+    teacher: makeTile("teacher", "teacher", ROLE_TEXTS.teacher.what),
+    labels: makeTile("labels", "labels", "what they ask for"),
+    ...Object.fromEntries(STUDENTS.map((role) => [role, makeTile(role, ROLE_TEXTS[role].name, ROLE_TEXTS[role].what)])),
+  };
+  const bar = makeColourBar();
+  const speed = make("p", { class: "quiet small speed" });
+  const fault = make("p", { class: "fault", role: "alert", hidden: true });
+  const live = make("p", { class: "visually-hidden", "aria-live": "polite" });
+
+  const root = makeRoot(el, "bckd-live-lab", "Live lab",
+    make("h3", {}, "Live lab: the real networks, on a scene of yours"),
+    guide.buttons, guide.reading, words, fault, board.element,
+    make("div", { class: "layout" },
+      make("div", { class: "edit" }, editor.element,
+        make("div", { class: "row tools", role: "group", "aria-label": "selected shape" }, ...itemButtons),
+        make("div", { class: "row" }, addMenu.element, makeButton("add clutter", addClutter), blur.element),
+        make("div", { class: "row" }, scene.element)),
+      make("div", { class: "maps" },
+        make("div", { class: "row" }, reading.element, classOf.element, threshold.element),
+        make("div", { class: "tiles" }, tiles.teacher.element, tiles.labels.element,
+          make("div", { class: "how small" }, bar.element,
+            make("p", {}, "Boxes: detections over the threshold; dashed: a false alarm (no object of that class there, or one that is found already)."), speed),
+          ...STUDENTS.map((role) => tiles[role].element)))),
+    live);
+
+  // ---- computing and drawing ----------------------------------------------------------------------
+
+  let sent = { scene: null, key: null, id: 0 };
+  let latest = null; // look of the students
+  let whole = null; // look that the teacher has answered too
+  let painted = null; // its picture
+  function onLook(look) {
+    if (look.teacher === null) {
+      latest = look;
+      painted = pictureCanvas(look.picture);
+      editor.drawPicture(painted);
+    } else whole = look;
+    draw();
+  }
+  function onFault(message) {
+    fault.hidden = false;
+    fault.textContent = `The networks can\u2019t run here, because the page may not start a worker (${message}).`;
+  }
+  const lookers = makeLookers({ networks, detection: data.detection }, onLook, onFault);
+
+  function request({ scene: name, items, blur: deviation }) {
+    if (name !== sent.scene) lookers.setScene(sceneOf(name));
+    const key = JSON.stringify([name, items, deviation]);
+    if (key === sent.key) return;
+    const objects = items.filter(isObject).map(objectOf);
+    sent = { scene: name, key, id: lookers.look({ items, blur: deviation, objects }) };
+  }
+
+  function drawTiles(state) {
+    const { objects } = latest.request;
+    const label = state.class_name === null ? null : classes.indexOf(state.class_name);
+    const show = (role, scores, boxes, text) =>
+      tiles[role].draw(root, painted, mapOf(scores, classes.length, label, levels), levels[0], boxes, text);
+    show("labels", labelTargets(objects, levels, data.anchor_scale, classes.length),
+      objects.map(({ box }) => ({ box, dashed: false })), `${objects.length} objects`);
+    const outputs = { ...latest.students, ...(whole ? { teacher: whole.teacher } : {}) };
+    for (const [role, { logits, detections }] of Object.entries(outputs)) {
+      const of = role === "teacher" ? whole.request.objects : objects;
+      const found = judged(detections, of, state.threshold);
+      const alarms = found.filter(({ finds }) => finds === null).length;
+      const text = `${found.length - alarms} of ${of.length} found, ${alarms} false`;
+      show(role, readLogits(logits, state.reading, classes.length), found.map(({ box, finds }) => ({ box, dashed: finds === null })), text);
+    }
+  }
+
+  let said = 0;
+  function speak(shown) {
+    clearTimeout(said);
+    said = setTimeout(() => { live.textContent = spoken(shown); }, 700);
+  }
+
+  function draw() {
+    const state = read();
+    const shown = whole && labFindings({ teacher: whole.teacher, ...whole.students }, whole.request.objects, state, classes.length);
+    if (whole && JSON.stringify(shown) !== JSON.stringify(state.shown)) {
+      change({ shown });
+      speak(shown);
+      return; // the change draws
+    }
+    request(state);
+    root.setAttribute("aria-busy", whole === null || whole.id < sent.id);
+    guide.set(state.preset);
+    scene.set(state.scene);
+    reading.set(state.reading);
+    classOf.set(state.class_name);
+    threshold.set(state.threshold);
+    blur.set(state.blur);
+    for (const button of itemButtons) button.disabled = state.selected === null;
+    editor.draw(state);
+    board.draw(shown, state.reading);
+    bar.set("viridis", state.reading === "sigmoid" ? "score (sigmoid)" : "share (softmax)");
+    if (latest) drawTiles(state);
+    if (whole) {
+      speed.textContent = `Computed in this page: scene and three students in ${Math.round(whole.studentTime)} ms, `
+        + `the teacher in ${Math.round(whole.teacherTime)} ms.`;
+    }
+  }
+
+  model.on("change:state", draw);
+  draw();
+  return () => {
+    model.off("change:state", draw);
+    lookers.stop();
+  };
+}
