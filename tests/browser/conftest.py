@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -42,12 +43,27 @@ def open_page(chromium: Any, tmp_path: Path) -> Iterator[Callable[..., Any]]:
     `open_page(*fragments, width=1200, dark=False, still=False)` returns a playwright page;
     `still` asks for reduced motion. Requests that leave the file fail the test too.
     """
+    with opening_pages(chromium, tmp_path) as open_:
+        yield open_
+
+
+@pytest.fixture(scope="module")
+def open_page_of_module(
+    chromium: Any, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[..., Any]]:
+    """`open_page` for a page that the tests of a file share."""
+    with opening_pages(chromium, tmp_path_factory.mktemp("pages")) as open_:
+        yield open_
+
+
+@contextmanager
+def opening_pages(chromium: Any, folder: Path) -> Iterator[Callable[..., Any]]:
     contexts, faults = [], []
 
     def open_(
         *fragments: str, width: int = 1200, dark: bool = False, still: bool = False, **options: Any
     ) -> Any:
-        path = tmp_path / f"page-{len(contexts)}.html"
+        path = folder / f"page-{len(contexts)}.html"
         path.write_text(PAGE.format(fragment="\n".join(fragments)), encoding="utf-8")
         context = chromium.new_context(
             viewport={"width": width, "height": 1000},
@@ -65,7 +81,7 @@ def open_page(chromium: Any, tmp_path: Path) -> Iterator[Callable[..., Any]]:
             "request",
             lambda r: (
                 None
-                if r.url == path.as_uri() or r.url.startswith("data:")
+                if r.url == path.as_uri() or r.url.startswith(("data:", "blob:"))
                 else faults.append(f"request: {r.url}")
             ),
         )

@@ -10,7 +10,8 @@ put one after the other, and the last line says what becomes of `render`:
 
 Parts are scripts that some explorers share, and that the class names: `parts = ("losses",)`.
 What a worker runs is named as `worker_parts`: their text stands before the parts as one string,
-`WORKER_SOURCE`, from which the page makes a worker without asking any server.
+`WORKER_SOURCE`, from which the page makes a worker without asking any server; shared.js is not
+among them, since a worker has no document.
 
 The style sheets are put together in the same way: colours of `bckd.viz.style`, theme.css,
 NAME.css. Every rule of NAME.css starts with `.bckd-NAME` (underscores as hyphens): other

@@ -14,7 +14,7 @@ function denseOutput(levels) {
     decodeBoxes(level, boxes, first);
     first += counts[n];
   });
-  return { logits, scores: logits.map(sigmoid), boxes, counts, labels };
+  return { logits, scores: logits.map((logit) => 1 / (1 + Math.exp(-logit))), boxes, counts, labels };
 }
 
 // A side's distance is the mean of its distribution, in strides.
@@ -67,7 +67,7 @@ function detectionsOf({ scores, boxes, counts, labels }, { threshold, perLevel, 
   for (const n of candidates) {
     if (kept.length === most) break;
     const start = 4 * Math.floor(n / labels);
-    const box = Array.from(boxes.subarray(start, start + 4), (at) => clamp(at, 0, side));
+    const box = Array.from(boxes.subarray(start, start + 4), (at) => Math.min(Math.max(at, 0), side));
     const label = n % labels;
     if (!kept.some((other) => other.label === label && boxOverlap(other.box, box) > overlap)) {
       kept.push({ box, score: scores[n], label });

@@ -8,8 +8,11 @@ const ROLE_TEXTS = {
 };
 const STUDENTS = ["none", "softmax", "BCKD"];
 const ROLES = ["teacher", ...STUDENTS];
-const INVITATION = "Drag a shape, or choose one of the five steps; with the Tab key a shape takes the focus, "
-  + "then arrows move it, R turns it, + and \u2212 scale it, C colours it and Delete removes it.";
+const INVITATION = "Drag a shape: the maps follow, computed here by the very networks of the course. Or choose a step.";
+const KEYS = "Keys, once a shape has the focus (Tab): arrows move it (Shift: further), R and Shift R turn, + and \u2212 "
+  + "scale, C colours, F brings to the front, Delete removes.";
+const BOXES = "Boxes: detections over the threshold; dashed: a false alarm (no object of that class is there, or it "
+  + "is found already).";
 const MAP_OPACITY = 0.62;
 const TILE_SIDE = 256; // canvas pixels of a map, shown at any size
 
@@ -19,7 +22,7 @@ function makeTile(key, title, note) {
   const canvas = make("canvas", { width: TILE_SIDE, height: TILE_SIDE, role: "img" });
   const caption = make("div", { class: "caption small" });
   return {
-    element: make("figure", { class: `tile role-${key.toLowerCase()}`, "data-tile": key },
+    element: make("figure", { class: `tile role-${key}`, "data-tile": key },
       make("figcaption", {}, make("span", { class: "key" }), make("strong", {}, title), " ", make("span", { class: "quiet small" }, note)),
       canvas, caption),
     // cells: values of the finest level's map; boxes: [{ box, dashed }].
@@ -52,7 +55,7 @@ function makeScoreboard() {
   const cells = Object.fromEntries(ROLES.map((role) => {
     const found = make("output", { class: "found" });
     const gap = make("output", { class: "gap" });
-    const element = make("div", { class: `score role-${role.toLowerCase()}`, "data-role": role },
+    const element = make("div", { class: `score role-${role}`, "data-role": role },
       make("div", { class: "name" }, make("span", { class: "key" }), ROLE_TEXTS[role].name), found, gap);
     return [role, { element, found, gap }];
   }));
@@ -62,10 +65,10 @@ function makeScoreboard() {
     draw(shown, reading) {
       for (const role of ROLES) {
         const { found, gap } = cells[role];
-        found.textContent = shown ? `${shown[role].found} of ${shown.objects} found` : "\u2026";
+        found.textContent = shown ? `${shown[role].found} of ${shown.objects}` : "\u2026";
         gap.textContent = role === "teacher" ? "" : shown ? `gap ${fixed(shown[role].gap, 4)}` : "";
       }
-      legend.textContent = `gap: mean difference to the teacher\u2019s ${reading} scores, all places and classes`;
+      legend.textContent = `Objects found; gap: mean difference to the teacher\u2019s ${reading} scores, all places and classes.`;
     },
   };
 }
@@ -81,8 +84,9 @@ const spoken = (shown) => ROLES.map((role) =>
 function pictureCanvas(bytes) {
   const canvas = make("canvas", { width: PICTURE_SIDE, height: PICTURE_SIDE });
   const pixels = new ImageData(PICTURE_SIDE, PICTURE_SIDE);
-  for (let n = 0; n < PICTURE_SIDE * PICTURE_SIDE; n++) {
-    pixels.data.set([bytes[3 * n], bytes[3 * n + 1], bytes[3 * n + 2], 255], 4 * n);
+  for (let from = 0, to = 0; from < bytes.length; to++) {
+    for (let channel = 0; channel < 3; channel++) pixels.data[to++] = bytes[from++];
+    pixels.data[to] = 255;
   }
   canvas.getContext("2d").putImageData(pixels, 0, 0);
   return canvas;
@@ -103,7 +107,6 @@ function render({ model, el }) {
     [name, { ...network, weights: network.weights.values }]));
   const change = stateChanger(model);
   const read = () => model.get("state");
-  const edit = (patch) => change({ preset: "", ...patch });
   const sceneOf = (name) => scenes.find((scene) => scene.name === name);
 
   // ---- controls ------------------------------------------------------------------------------------
@@ -114,7 +117,7 @@ function render({ model, el }) {
   });
   const scene = makeSelect({
     label: "scene", options: scenes.map(({ name }) => [name, name]),
-    onChange: (name) => edit({ scene: name, items: sceneOf(name).items, blur: 0, selected: null }),
+    onChange: (name) => change({ ...givenScene({ scenes: [sceneOf(name)] }, 0), preset: "" }),
   });
   const reading = makeRadios({
     label: "reading", options: [["sigmoid", "sigmoid"], ["softmax", "softmax"]],
@@ -130,19 +133,19 @@ function render({ model, el }) {
   });
   const blur = makeSlider({
     label: "blur", min: 0, max: 3, step: 0.25, format: (value) => `${fixed(value, 2)} px`,
-    onChange: (value) => edit({ blur: value }),
+    onChange: (value) => change({ blur: value }),
   });
 
-  const editor = makeSceneEditor(classes, read, edit);
+  const editor = makeSceneEditor(classes, read, change);
   const addClutter = () => {
     const { items } = read();
-    edit({ items: [...items, newClutter(items.length)], selected: items.length });
+    change({ items: [...items, newClutter(items.length)], selected: items.length });
   };
   const addObject = (label) => {
     const { items } = read();
     const roll = makeDice(items.length + 1);
     const place = { x: 30 + 68 * roll(), y: 30 + 68 * roll(), side: 34, turn: roll(), colour: items.length % COLOURS.length };
-    edit({ items: [...items, newObject(label, data.units[label], place)], selected: items.length });
+    change({ items: [...items, newObject(label, data.units[label], place)], selected: items.length });
   };
   const addMenu = makeSelect({
     label: "add", options: [[-1, "a shape \u2026"], ...classes.map((name, label) => [label, name])],
@@ -153,17 +156,17 @@ function render({ model, el }) {
   const itemButtons = [
     ["\u21ba", "turn left", (n) => editor.change.turn(n, -KEY_TURN)], ["\u21bb", "turn right", (n) => editor.change.turn(n, KEY_TURN)],
     ["\u2212", "smaller", (n) => editor.change.scale(n, 1 / KEY_SCALE)], ["+", "larger", (n) => editor.change.scale(n, KEY_SCALE)],
-    ["colour", "next colour", (n) => editor.change.colour(n)], ["to front", "to the front", (n) => editor.change.front(n)],
+    ["colour", "next colour", (n) => editor.change.colour(n)], ["front", "to the front", (n) => editor.change.front(n)],
     ["delete", "delete", (n) => editor.change.remove(n)],
   ].map(([text, label, act]) => makeButton(text, onSelected(act), { "aria-label": `${label}: selected shape`, title: label }));
 
   const words = make("p", {},
     "Read the maps by ", makeWord("sigmoid", () => change({ reading: "sigmoid" })), " or by ",
     makeWord("softmax", () => change({ reading: "softmax" })), "; ",
-    makeWord("take all shapes away", () => edit({ items: read().items.filter((item) => !isObject(item)), selected: null })), ", ",
+    makeWord("take all shapes away", () => change({ items: read().items.filter((item) => !isObject(item)), selected: null })), ", ",
     makeWord("add clutter", addClutter), ", ",
-    makeWord("blur the picture", () => edit({ blur: 1.5 })), " or ",
-    makeWord("start this scene again", () => edit({ ...givenScene({ scenes: [sceneOf(read().scene)] }, 0) })), ".");
+    makeWord("blur the picture", () => change({ blur: 1.5 })), " or ",
+    makeWord("start this scene again", () => change(givenScene({ scenes: [sceneOf(read().scene)] }, 0))), ".");
 
   const board = makeScoreboard();
   const tiles = {
@@ -181,15 +184,16 @@ function render({ model, el }) {
     guide.buttons, guide.reading, words, fault, board.element,
     make("div", { class: "layout" },
       make("div", { class: "edit" }, editor.element,
-        make("div", { class: "row tools", role: "group", "aria-label": "selected shape" }, ...itemButtons),
-        make("div", { class: "row" }, addMenu.element, makeButton("add clutter", addClutter), blur.element),
-        make("div", { class: "row" }, scene.element)),
+        make("div", { class: "row tools", role: "group", "aria-label": "selected shape" }, ...itemButtons)),
       make("div", { class: "maps" },
         make("div", { class: "row" }, reading.element, classOf.element, threshold.element),
         make("div", { class: "tiles" }, tiles.teacher.element, tiles.labels.element,
-          make("div", { class: "how small" }, bar.element,
-            make("p", {}, "Boxes: detections over the threshold; dashed: a false alarm (no object of that class there, or one that is found already)."), speed),
-          ...STUDENTS.map((role) => tiles[role].element)))),
+          make("div", { class: "how small" }, bar.element, make("p", {}, BOXES), speed),
+          ...STUDENTS.map((role) => tiles[role].element))),
+      make("div", { class: "more" },
+        make("div", { class: "row" }, addMenu.element, makeButton("add clutter", addClutter), blur.element),
+        make("div", { class: "row" }, scene.element),
+        make("p", { class: "quiet small" }, KEYS))),
     live);
 
   // ---- computing and drawing ----------------------------------------------------------------------
@@ -262,7 +266,7 @@ function render({ model, el }) {
     for (const button of itemButtons) button.disabled = state.selected === null;
     editor.draw(state);
     board.draw(shown, state.reading);
-    bar.set("viridis", state.reading === "sigmoid" ? "score (sigmoid)" : "share (softmax)");
+    bar.set("viridis", state.reading === "sigmoid" ? "score (sigmoid)" : "share (softmax)", 1);
     if (latest) drawTiles(state);
     if (whole) {
       speed.textContent = `Computed in this page: scene and three students in ${Math.round(whole.studentTime)} ms, `

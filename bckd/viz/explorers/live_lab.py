@@ -38,7 +38,7 @@ class LiveLab(Explorer):
         "scene_editor",
         "lab_steps",
     )
-    worker_parts = ("shared", "network", "detections", "scene_drawing", "live_lab_worker")
+    worker_parts = ("network", "detections", "scene_drawing", "live_lab_worker")
 
     def __init__(
         self, networks: Mapping[str, Detector], scenes: Mapping[str, SceneDescription]
@@ -81,7 +81,7 @@ class LiveLab(Explorer):
             "class_name": None,
             "threshold": THRESHOLD,
             "selected": None,
-            "preset": "",
+            "preset": "ordinary",
             "shown": None,
         }
         super().__init__(state=state, data=data)

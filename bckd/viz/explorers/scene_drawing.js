@@ -5,6 +5,8 @@ const SIDE = 128;
 const MARGIN = 3; // pixels around a shape that its soft edge and its halo need
 const MIN_HOLE_INRADIUS = 1.9;
 
+const within = (value, low, high) => Math.min(high, Math.max(low, value));
+
 // scene: as `scene_data` packs it, arrays decoded; gives (items, blur) -> (side x side x 3 bytes).
 // blur: deviation in pixels of a Gaussian that the lab adds to the generator's own; 0 for none.
 function makePainter(scene) {
@@ -24,7 +26,7 @@ const smooth = (share) => share * share * (3 - 2 * share);
 function gridReader(values, cells, start) {
   const scale = (cells - 1) / SIDE;
   const place = (at) => {
-    const position = clamp(at * scale, 0, cells - 1);
+    const position = within(at * scale, 0, cells - 1);
     const below = Math.min(Math.floor(position), cells - 2);
     return [below, smooth(position - below)];
   };
@@ -49,7 +51,7 @@ function backgroundCanvas({ colour, octaves }) {
       const x = (n % SIDE) + 0.5;
       const y = Math.floor(n / SIDE) + 0.5;
       const value = readers.reduce((total, read) => total + read(x, y), colour[channel]);
-      canvas[channel * SIDE * SIDE + n] = clamp(value, 0.02, 0.98);
+      canvas[channel * SIDE * SIDE + n] = within(value, 0.02, 0.98);
     }
   }
   return canvas;
@@ -60,8 +62,8 @@ function backgroundCanvas({ colour, octaves }) {
 function windowAround(points, margin) {
   const [left, right, top, bottom] = [0, 1].flatMap((axis) => {
     const along = points.map((point) => point[axis]);
-    const low = clamp(Math.floor(Math.min(...along) - margin), 0, SIDE - 2);
-    return [low, clamp(Math.ceil(Math.max(...along) + margin), low + 2, SIDE)];
+    const low = within(Math.floor(Math.min(...along) - margin), 0, SIDE - 2);
+    return [low, within(Math.ceil(Math.max(...along) + margin), low + 2, SIDE)];
   });
   return { left, top, width: right - left, height: bottom - top };
 }
@@ -156,9 +158,9 @@ function textureReader({ kind, turn, phase, rate, values, corner, frame }, { lef
     const least = Math.min(...ends), reach = Math.max(...ends) - least;
     return (x, y) => (along(x, y) - least) / reach;
   }
-  if (kind === "stripes") return (x, y) => clamp(0.5 + 1.5 * Math.sin(rate * along(x, y) + phase), 0, 1);
+  if (kind === "stripes") return (x, y) => within(0.5 + 1.5 * Math.sin(rate * along(x, y) + phase), 0, 1);
   const aside = framed((x, y) => y * cosine - x * sine);
-  return (x, y) => clamp(0.5 + 2 * Math.sin(rate * along(x, y) + phase) * Math.sin(rate * aside(x, y) + phase), 0, 1);
+  return (x, y) => within(0.5 + 2 * Math.sin(rate * along(x, y) + phase) * Math.sin(rate * aside(x, y) + phase), 0, 1);
 }
 
 // Halo, two colours, bevel and soft edge of a shape.
@@ -170,7 +172,7 @@ function paintItem(canvas, { window, distance }, { paint, texture }, { light, te
     for (let column = 0; column < width; column++, at++) {
       const here = distance[at];
       const halo = 1 - paint.halo * Math.exp(-Math.max(here, 0) / paint.halo_width);
-      const alpha = paint.opacity * clamp(0.5 - here / paint.edge, 0, 1);
+      const alpha = paint.opacity * within(0.5 - here / paint.edge, 0, 1);
       const pixel = (top + row) * SIDE + left + column;
       if (alpha === 0) { // most of a stroke's window
         for (let n = pixel; n < 3 * SIDE * SIDE; n += SIDE * SIDE) canvas[n] *= halo;
@@ -231,7 +233,7 @@ function developed(canvas, { across, down, blur: ownBlur, grain, grain_strength:
   const picture = new Uint8ClampedArray(3 * pixels);
   for (let n = 0; n < 3 * pixels; n++) {
     const value = soft[n] + strength * (grain.values[n] / 255 - 0.5);
-    picture[(n % pixels) * 3 + Math.floor(n / pixels)] = Math.floor(clamp(value, 0, 1) * 255 + 0.5);
+    picture[(n % pixels) * 3 + Math.floor(n / pixels)] = Math.floor(within(value, 0, 1) * 255 + 0.5);
   }
   return picture;
 }
