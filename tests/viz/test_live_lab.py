@@ -98,7 +98,9 @@ def test_weights_are_sent_once_in_two_bytes_each(detectors: dict[str, Detector])
         assert packed["weights"].dtype == np.uint16
         assert len(packed["weights"]) == pytest.approx(count, rel=0.01)
         places = {step["at"] for step in packed["steps"] if step["kind"] == "convolution"}
-        assert len(places) == len([m for m in detectors[role].modules() if isinstance(m, nn.Conv2d)])
+        assert len(places) == len(
+            [m for m in detectors[role].modules() if isinstance(m, nn.Conv2d)]
+        )
 
 
 def test_other_detectors_are_refused() -> None:
