@@ -149,7 +149,7 @@ class _Packer:
         )
 
     def _normalisation(self, norm: nn.GroupNorm, source: str, target: str) -> None:
-        """A GroupNorm with the ReLU behind it; a factor a channel is sent, then a bias a channel."""
+        """A GroupNorm and the ReLU behind it: a factor a channel is sent, then a bias a channel."""
         at = self._place(norm, norm.weight, norm.bias)
         self._step("group norm", source, target, at=at, groups=norm.num_groups, epsilon=norm.eps)
 
