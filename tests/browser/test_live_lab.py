@@ -14,17 +14,19 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from bckd.assigners.atss import assign_atss
-from bckd.course.live_lab import committed_detectors, live_lab
+from bckd.course.lesson import Lesson
+from bckd.course.live_lab import live_lab
 from bckd.datasets.scene_drawing import class_names, describe_scene, draw_scene
 from bckd.datasets.scene_painting import Polygon, picture_of
 from bckd.geometry import box_similarity, grid, with_anchors
-from bckd.models.detector import Detector
+from bckd.models.dense import DenseDetector
 from bckd.structures import Detections, GroundTruth
 from bckd.viz.explorers import live_lab as live_lab_module
 from bckd.viz.explorers.live_lab import ROLES, LiveLab
 from bckd.viz.explorers.network_weights import in_half_precision
 
 DATA = Path(__file__).parents[2] / "data"
+LESSON = Lesson(DATA / "scenes-quickstart", DATA / "weights")
 EXPLORERS = Path(live_lab_module.__file__).parent
 STUDENTS = ROLES[1:]
 # Keeps what the lab's workers answer: { picture, outputs } by the detectors' names.
@@ -45,7 +47,7 @@ window.Worker = class extends Worker {
 
 @pytest.fixture(scope="module")
 def html() -> str:
-    return live_lab(DATA).static_html()
+    return live_lab(LESSON).static_html()
 
 
 @pytest.fixture(scope="module")
@@ -68,8 +70,9 @@ def lab(opened: Any) -> Any:
 
 
 @pytest.fixture(scope="module")
-def detectors() -> dict[str, Detector]:
-    found = {role: in_half_precision(one) for role, one in committed_detectors(DATA).items()}
+def detectors() -> dict[str, DenseDetector]:
+    ours = {"teacher": LESSON.teacher, **LESSON.students}
+    found = {role: in_half_precision(one) for role, one in ours.items()}
     assert tuple(found) == ROLES
     return found
 
@@ -167,7 +170,7 @@ def given(page: Any, number: int) -> dict[str, Any]:
     )
 
 
-def test_networks_say_what_pytorch_says(lab: Any, detectors: dict[str, Detector]) -> None:
+def test_networks_say_what_pytorch_says(lab: Any, detectors: dict[str, DenseDetector]) -> None:
     """Scores, box sides in pixels and detections of the same picture and weights, to 1e-3."""
     state = change(lab, **given(lab, 2))
     objects = truth(state["scene"])

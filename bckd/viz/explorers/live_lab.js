@@ -229,7 +229,7 @@ function render({ model, el }) {
     const label = state.class_name === null ? null : classes.indexOf(state.class_name);
     const show = (role, scores, boxes, text) =>
       tiles[role].draw(root, painted, mapOf(scores, classes.length, label, levels), levels[0], boxes, text);
-    show("labels", labelTargets(objects, levels, data.anchor_scale, classes.length),
+    show("labels", labelTargets(objects, levels, networks.teacher.anchor_scale, classes.length),
       objects.map(({ box }) => ({ box, dashed: false })), `${objects.length} objects`);
     const outputs = { ...latest.students, ...(whole ? { teacher: whole.teacher } : {}) };
     for (const [role, { logits, detections }] of Object.entries(outputs)) {

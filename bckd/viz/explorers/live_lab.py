@@ -7,7 +7,7 @@ from typing import Any
 
 from bckd.datasets.scene_drawing import class_names, unit_shape
 from bckd.datasets.scene_painting import IMAGE_SIZE, SceneDescription
-from bckd.models.detector import Detector
+from bckd.models.dense import DenseDetector
 from bckd.system.errors import InputError
 from bckd.viz.explorers.base import Explorer
 from bckd.viz.explorers.network_weights import packed_network
@@ -41,7 +41,7 @@ class LiveLab(Explorer):
     worker_parts = ("network", "detections", "scene_drawing", "live_lab_worker")
 
     def __init__(
-        self, networks: Mapping[str, Detector], scenes: Mapping[str, SceneDescription]
+        self, networks: Mapping[str, DenseDetector], scenes: Mapping[str, SceneDescription]
     ) -> None:
         """Pack networks and scenes; the page begins with the first scene.
 
@@ -56,11 +56,14 @@ class LiveLab(Explorer):
         _check(networks, scenes)
         teacher = networks["teacher"]
         settings = teacher.settings
+        given: list[dict[str, Any]] = [
+            {"name": name, "items": scene_items(scene), **scene_data(scene)}
+            for name, scene in scenes.items()
+        ]
         data = {
             "networks": {role: packed_network(networks[role]) for role in ROLES},
             "classes": list(teacher.class_names),
             "levels": [[s, IMAGE_SIZE // s, IMAGE_SIZE // s] for s in teacher.strides],
-            "anchor_scale": teacher.config.anchor_scale,
             "detection": {
                 "threshold": settings.score_threshold,
                 "perLevel": settings.candidates_per_level,
@@ -68,14 +71,11 @@ class LiveLab(Explorer):
                 "most": settings.max_detections,
             },
             "units": [_unit(label) for label in range(len(class_names()))],
-            "scenes": [
-                {"name": name, "items": scene_items(scene), **scene_data(scene)}
-                for name, scene in scenes.items()
-            ],
+            "scenes": given,
         }
         state: dict[str, Any] = {
-            "scene": next(iter(scenes)),
-            "items": data["scenes"][0]["items"],
+            "scene": given[0]["name"],
+            "items": given[0]["items"],
             "blur": 0.0,
             "reading": "sigmoid",
             "class_name": None,
@@ -87,7 +87,7 @@ class LiveLab(Explorer):
         super().__init__(state=state, data=data)
 
 
-def _check(networks: Mapping[str, Detector], scenes: Mapping[str, SceneDescription]) -> None:
+def _check(networks: Mapping[str, DenseDetector], scenes: Mapping[str, SceneDescription]) -> None:
     if set(networks) != set(ROLES):
         found = ", ".join(networks) or "none"
         raise InputError(f"the live lab shows the networks {', '.join(ROLES)}; found {found}")

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from bckd.models.backbones.small_resnet import SmallResNet
+from bckd.models.dense import DenseDetector
 from bckd.models.detector import Detector
 from bckd.models.folding import folded
 from bckd.models.heads.gfl import GFLHead
@@ -18,7 +19,7 @@ Step = dict[str, Any]
 
 
 @torch.no_grad()
-def in_half_precision(detector: Detector) -> Detector:
+def in_half_precision(detector: DenseDetector) -> Detector:
     """A copy whose weights are those that half precision keeps, held and computed in float32.
 
     BatchNorms are folded into the convolutions before them first, as `packed_network` sends them.
@@ -27,8 +28,7 @@ def in_half_precision(detector: Detector) -> Detector:
         InputError: it is not a GFL detector on the small ResNet, or a weight is beyond 65504,
             the largest number of half precision.
     """
-    _check_parts(detector)
-    result = folded(detector, torch.zeros(1, 3, 64, 64))
+    result = folded(_known(detector), torch.zeros(1, 3, 64, 64))
     for name, weights in result.named_parameters():
         weights.copy_(weights.half())
         if not weights.isfinite().all():
@@ -36,45 +36,51 @@ def in_half_precision(detector: Detector) -> Detector:
     return result
 
 
-def packed_network(detector: Detector) -> dict[str, Any]:
+def packed_network(detector: DenseDetector) -> dict[str, Any]:
     """A detector as `network.js` reads it: plain JSON but for one array.
 
     Returns:
         "steps": what is computed, in order. Each has a "kind", the maps it reads ("from") and
         the one it makes ("to"), by name, "image" being the first. Weights of a step start at "at".
         "levels": of each level its "stride", the maps of "classes" and "boxes" and the "scale"
-        of the latter. "weights": (W,) uint16, the bits of half precision. "mean" and
-        "deviation": of the image's channels, in 0 to 1.
+        of the latter. "anchor_scale": side of an anchor, in strides. "weights": (W,) uint16, the
+        bits of half precision. "mean" and "deviation": of the image's channels, in 0 to 1.
 
     Raises:
         InputError: as `in_half_precision`.
     """
     packer = _Packer()
-    detector = in_half_precision(detector)
-    maps = packer.backbone(detector.backbone)
-    packer.pyramid(detector.neck, maps)
-    head = detector.head
+    rounded = in_half_precision(detector)
+    maps = packer.backbone(rounded.backbone)
+    packer.pyramid(rounded.neck, maps)
+    head: Any = rounded.head  # a GFL head: see `_known`
     levels = []
-    for stride, scale in zip(detector.strides, head.scales, strict=True):
+    for stride, scale in zip(rounded.strides, head.scales, strict=True):
         names = packer.head(head, f"pyramid {stride}", stride)
         levels.append({"stride": stride, **names, "scale": scale.scale.item()})
     return {
         "steps": packer.steps,
         "levels": levels,
+        "anchor_scale": head.anchor_scale,
         "weights": np.concatenate(packer.weights).view(np.uint16),
-        "mean": list(detector.normalisation.mean),
-        "deviation": list(detector.normalisation.deviation),
+        "mean": list(rounded.normalisation.mean),
+        "deviation": list(rounded.normalisation.deviation),
     }
 
 
-def _check_parts(detector: Detector) -> None:
-    backbone, head = getattr(detector, "backbone", None), getattr(detector, "head", None)
-    if not (isinstance(backbone, SmallResNet) and isinstance(head, GFLHead)):
-        found = " with ".join(type(part).__name__ for part in (head, backbone))
-        raise InputError(
-            f"a browser runs GFL detectors on the small ResNet; expected a GFLHead with a "
-            f"SmallResNet, found {found}"
-        )
+def _known(detector: DenseDetector) -> Detector:
+    """The detector, if it is one that a browser runs."""
+    if isinstance(detector, Detector):
+        parts = (detector.head, detector.backbone)
+        if isinstance(parts[0], GFLHead) and isinstance(parts[1], SmallResNet):
+            return detector
+        found = "a {} with a {}".format(*(type(part).__name__ for part in parts))
+    else:
+        found = f"a {type(detector).__name__}"
+    raise InputError(
+        "a browser runs GFL detectors on the small ResNet; expected a Detector of a GFLHead with "
+        f"a SmallResNet, found {found}"
+    )
 
 
 class _Packer:
