@@ -142,6 +142,18 @@ def report():
 """,
 )
 
+LIVE = Part(
+    "16_live_lab.ipynb",
+    "live_lab",
+    (),
+    """
+def report():
+    state = next(x for x in Out.values() if type(x).__name__ == "LiveLab").state
+    objects = [item["label"] for item in state["items"] if item["label"] is not None]
+    print(json.dumps({"state": state, "labels": objects}))
+""",
+)
+
 
 # ---- a server, a browser and what a reader does with them ---------------------------------------
 
@@ -152,7 +164,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("course")
     for part in ("data/weights", "notebooks/results"):
         shutil.copytree(REPOSITORY / part, root / part)
-    for each in (LAB, MAPS, REPLAY):
+    for each in (LAB, MAPS, REPLAY, LIVE):
         write_part(each, root / "notebooks")
     return root
 
@@ -602,3 +614,28 @@ def test_training_replay(reader: Reader, chart_brightness: Callable) -> None:
         ink, paper = chart_brightness(place)
         assert (ink - paper if theme == "Dark" else paper - ink) > 100
         reader.picture(f"replay_{theme.lower()}")
+
+
+def test_live_lab(reader: Reader) -> None:
+    """Its workers start here too; the kernel hears of each change and of what the page found."""
+    place = reader.open_and_run(LIVE)
+
+    def shows(report: dict[str, Any]) -> None:
+        """The page has judged the kernel's scene, and says of it what the kernel was told."""
+        assert place.get_attribute("aria-busy") == "false"
+        shown = report["state"]["shown"]
+        assert shown["objects"] == len(report["labels"])
+        for role in ("teacher", "none", "softmax", "BCKD"):
+            texts = place.locator(f"[data-role={role}] output").all_inner_texts()
+            gap = "" if role == "teacher" else f"gap {shown[role]['gap']:.4f}"
+            assert texts == [f"{shown[role]['found']} of {shown['objects']}", gap]
+
+    report = reader.agreed(shows, scene="validation picture 1", preset="ordinary")
+    assert report["labels"] == [0, 1, 0, 0, 0]
+    place.locator(".handle").last.focus()
+    press_shortcuts(reader)
+    reader.page.keyboard.press("Delete")
+    assert reader.agreed(shows, selected=9)["labels"] == [0, 1, 0, 0], "the next one has the focus"
+    place.get_by_role("button", name="nothing there").click()
+    assert reader.agreed(shows, preset="empty", reading="softmax")["labels"] == []
+    reader.picture("live_lab")
