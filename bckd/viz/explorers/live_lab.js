@@ -1,14 +1,13 @@
 // Live lab: a teacher and its students at work on a scene that the reader makes.
 
 const ROLE_TEXTS = {
-  teacher: { name: "teacher", what: "0.9 million parameters" },
-  none: { name: "labels alone", what: "student without a teacher" },
+  teacher: { name: "teacher", what: "the large network" },
+  none: { name: "labels alone", what: "student, no teacher" },
   softmax: { name: "softmax KD", what: "student" },
   BCKD: { name: "BCKD", what: "student" },
 };
 const STUDENTS = ["none", "softmax", "BCKD"];
 const ROLES = ["teacher", ...STUDENTS];
-const INVITATION = "Drag a shape: the maps follow, computed here by the very networks of the course. Or choose a step.";
 const KEYS = "Keys, once a shape has the focus (Tab): arrows move it (Shift: further), R and Shift R turn, + and \u2212 "
   + "scale, C colours, F brings to the front, Delete removes.";
 const BOXES = "Boxes: detections over the threshold; dashed: a false alarm (no object of that class is there, or it "
@@ -23,7 +22,7 @@ function makeTile(key, title, note) {
   const caption = make("div", { class: "caption small" });
   return {
     element: make("figure", { class: `tile role-${key}`, "data-tile": key },
-      make("figcaption", {}, make("span", { class: "key" }), make("strong", {}, title), " ", make("span", { class: "quiet small" }, note)),
+      make("figcaption", {}, make("span", { class: "key" }), make("strong", {}, title), make("span", { class: "note quiet small" }, note)),
       canvas, caption),
     // cells: values of the finest level's map; boxes: [{ box, dashed }].
     draw(root, picture, cells, [, rows, columns], boxes, text) {
@@ -92,6 +91,16 @@ function pictureCanvas(bytes) {
   return canvas;
 }
 
+// The last result of `compute`, kept until `key` is another.
+function keptFor(compute) {
+  let last = { key: null };
+  return (key, ...given) => {
+    const text = JSON.stringify(key);
+    if (last.key !== text) last = { key: text, result: compute(...given) };
+    return last.result;
+  };
+}
+
 // Packed arrays anywhere inside, decoded.
 function decoded(value) {
   if (Array.isArray(value)) return value.map(decoded);
@@ -102,76 +111,17 @@ function decoded(value) {
 
 function render({ model, el }) {
   const data = decoded(model.get("data"));
-  const { classes, levels, scenes } = data;
+  const { classes, levels } = data;
   const networks = Object.fromEntries(Object.entries(data.networks).map(([name, network]) =>
     [name, { ...network, weights: network.weights.values }]));
   const change = stateChanger(model);
   const read = () => model.get("state");
-  const sceneOf = (name) => scenes.find((scene) => scene.name === name);
-
-  // ---- controls ------------------------------------------------------------------------------------
-
-  const guide = makeGuide(LAB_STEPS, {
-    label: "guided steps", invitation: INVITATION,
-    onStep: (key) => change({ ...LAB_STEPS[key].make(data), preset: key }),
-  });
-  const scene = makeSelect({
-    label: "scene", options: scenes.map(({ name }) => [name, name]),
-    onChange: (name) => change({ ...givenScene({ scenes: [sceneOf(name)] }, 0), preset: "" }),
-  });
-  const reading = makeRadios({
-    label: "reading", options: [["sigmoid", "sigmoid"], ["softmax", "softmax"]],
-    onChange: (value) => change({ reading: value }),
-  });
-  const classOf = makeSelect({
-    label: "map of", options: [[null, "the highest class"], ...classes.map((name) => [name, name])],
-    onChange: (value) => change({ class_name: value }),
-  });
-  const threshold = makeSlider({
-    label: "detections over", min: 0.05, max: 0.95, step: 0.05, format: (value) => fixed(value, 2),
-    onChange: (value) => change({ threshold: value }),
-  });
-  const blur = makeSlider({
-    label: "blur", min: 0, max: 3, step: 0.25, format: (value) => `${fixed(value, 2)} px`,
-    onChange: (value) => change({ blur: value }),
-  });
-
   const editor = makeSceneEditor(classes, read, change);
-  const addClutter = () => {
-    const { items } = read();
-    change({ items: [...items, newClutter(items.length)], selected: items.length });
-  };
-  const addObject = (label) => {
-    const { items } = read();
-    const roll = makeDice(items.length + 1);
-    const place = { x: 30 + 68 * roll(), y: 30 + 68 * roll(), side: 34, turn: roll(), colour: items.length % COLOURS.length };
-    change({ items: [...items, newObject(label, data.units[label], place)], selected: items.length });
-  };
-  const addMenu = makeSelect({
-    label: "add", options: [[-1, "a shape \u2026"], ...classes.map((name, label) => [label, name])],
-    onChange(label) { if (label >= 0) addObject(label); addMenu.set(-1); },
-  });
-  addMenu.set(-1);
-  const onSelected = (act) => () => act(read().selected);
-  const itemButtons = [
-    ["\u21ba", "turn left", (n) => editor.change.turn(n, -KEY_TURN)], ["\u21bb", "turn right", (n) => editor.change.turn(n, KEY_TURN)],
-    ["\u2212", "smaller", (n) => editor.change.scale(n, 1 / KEY_SCALE)], ["+", "larger", (n) => editor.change.scale(n, KEY_SCALE)],
-    ["colour", "next colour", (n) => editor.change.colour(n)], ["front", "to the front", (n) => editor.change.front(n)],
-    ["delete", "delete", (n) => editor.change.remove(n)],
-  ].map(([text, label, act]) => makeButton(text, onSelected(act), { "aria-label": `${label}: selected shape`, title: label }));
-
-  const words = make("p", {},
-    "Read the maps by ", makeWord("sigmoid", () => change({ reading: "sigmoid" })), " or by ",
-    makeWord("softmax", () => change({ reading: "softmax" })), "; ",
-    makeWord("take all shapes away", () => change({ items: read().items.filter((item) => !isObject(item)), selected: null })), ", ",
-    makeWord("add clutter", addClutter), ", ",
-    makeWord("blur the picture", () => change({ blur: 1.5 })), " or ",
-    makeWord("start this scene again", () => change(givenScene({ scenes: [sceneOf(read().scene)] }, 0))), ".");
-
+  const controls = makeLabControls(data, read, change, editor);
   const board = makeScoreboard();
   const tiles = {
     teacher: makeTile("teacher", "teacher", ROLE_TEXTS.teacher.what),
-    labels: makeTile("labels", "labels", "what they ask for"),
+    labels: makeTile("labels", "labels", "what is asked for"),
     ...Object.fromEntries(STUDENTS.map((role) => [role, makeTile(role, ROLE_TEXTS[role].name, ROLE_TEXTS[role].what)])),
   };
   const bar = makeColourBar();
@@ -179,21 +129,17 @@ function render({ model, el }) {
   const fault = make("p", { class: "fault", role: "alert", hidden: true });
   const live = make("p", { class: "visually-hidden", "aria-live": "polite" });
 
+  const { guide, words, tools, views, additions, scene } = controls;
   const root = makeRoot(el, "bckd-live-lab", "Live lab",
     make("h3", {}, "Live lab: the real networks, on a scene of yours"),
     guide.buttons, guide.reading, words, fault, board.element,
     make("div", { class: "layout" },
-      make("div", { class: "edit" }, editor.element,
-        make("div", { class: "row tools", role: "group", "aria-label": "selected shape" }, ...itemButtons)),
-      make("div", { class: "maps" },
-        make("div", { class: "row" }, reading.element, classOf.element, threshold.element),
+      make("div", { class: "edit" }, editor.element, tools),
+      make("div", { class: "maps" }, views,
         make("div", { class: "tiles" }, tiles.teacher.element, tiles.labels.element,
           make("div", { class: "how small" }, bar.element, make("p", {}, BOXES), speed),
           ...STUDENTS.map((role) => tiles[role].element))),
-      make("div", { class: "more" },
-        make("div", { class: "row" }, addMenu.element, makeButton("add clutter", addClutter), blur.element),
-        make("div", { class: "row" }, scene.element),
-        make("p", { class: "quiet small" }, KEYS))),
+      make("div", { class: "more" }, additions, scene, make("p", { class: "quiet small" }, KEYS))),
     live);
 
   // ---- computing and drawing ----------------------------------------------------------------------
@@ -217,7 +163,7 @@ function render({ model, el }) {
   const lookers = makeLookers({ networks, detection: data.detection }, onLook, onFault);
 
   function request({ scene: name, items, blur: deviation }) {
-    if (name !== sent.scene) lookers.setScene(sceneOf(name));
+    if (name !== sent.scene) lookers.setScene(data.scenes.find((each) => each.name === name));
     const key = JSON.stringify([name, items, deviation]);
     if (key === sent.key) return;
     const objects = items.filter(isObject).map(objectOf);
@@ -247,9 +193,14 @@ function render({ model, el }) {
     said = setTimeout(() => { live.textContent = spoken(shown); }, 700);
   }
 
+  // What was found and what was drawn stay as they are until these change.
+  const findings = keptFor((state) => whole && labFindings(
+    { teacher: whole.teacher, ...whole.students }, whole.request.objects, state, classes.length));
+  const tilesOf = keptFor(drawTiles);
+
   function draw() {
     const state = read();
-    const shown = whole && labFindings({ teacher: whole.teacher, ...whole.students }, whole.request.objects, state, classes.length);
+    const shown = findings([whole?.id, state.reading, state.threshold], state);
     if (whole && JSON.stringify(shown) !== JSON.stringify(state.shown)) {
       change({ shown });
       speak(shown);
@@ -257,17 +208,11 @@ function render({ model, el }) {
     }
     request(state);
     root.setAttribute("aria-busy", whole === null || whole.id < sent.id);
-    guide.set(state.preset);
-    scene.set(state.scene);
-    reading.set(state.reading);
-    classOf.set(state.class_name);
-    threshold.set(state.threshold);
-    blur.set(state.blur);
-    for (const button of itemButtons) button.disabled = state.selected === null;
+    controls.draw(state);
     editor.draw(state);
     board.draw(shown, state.reading);
     bar.set("viridis", state.reading === "sigmoid" ? "score (sigmoid)" : "share (softmax)", 1);
-    if (latest) drawTiles(state);
+    if (latest) tilesOf([latest.id, whole?.id, state.reading, state.class_name, state.threshold], state);
     if (whole) {
       speed.textContent = `Computed in this page: scene and three students in ${Math.round(whole.studentTime)} ms, `
         + `the teacher in ${Math.round(whole.teacherTime)} ms.`;

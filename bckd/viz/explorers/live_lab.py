@@ -37,6 +37,7 @@ class LiveLab(Explorer):
         "scene_items",
         "scene_editor",
         "lab_steps",
+        "lab_controls",
     )
     worker_parts = ("network", "detections", "scene_drawing", "live_lab_worker")
 

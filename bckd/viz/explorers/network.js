@@ -70,11 +70,17 @@ function convolution(map, kernel, { outputs, size, stride, relu }) {
   return found;
 }
 
-// The size x size neighbourhood of each output pixel, one after another; 0 beyond the border.
+// Room for the patches of one convolution at a time: megabytes that need not be made anew.
+let room = new Float64Array(0);
+
+// The size x size neighbourhood of each output pixel, one after another; 0 beyond the border. They are
+// good until the next call.
 function patchesOf({ values, height, width, channels }, { height: rows, width: columns }, size, stride) {
   const margin = size >> 1;
   const run = size * channels; // a row of a patch lies together in the map
-  const patches = new Float64Array(rows * columns * size * run);
+  const length = rows * columns * size * run;
+  if (room.length < length) room = new Float64Array(length);
+  const patches = room.subarray(0, length).fill(0);
   for (let row = 0; row < rows; row++) {
     for (let column = 0; column < columns; column++) {
       const left = column * stride - margin;
