@@ -319,11 +319,13 @@ def test_a_changed_scene_is_drawn_as_python_draws_it(lab: Any) -> None:
     assert gaps.mean() < 0.02
 
 
+# A painter of single items on grey, without light and grain.
+BARE = """makePainter({ ...scene, background: { colour: [0.5, 0.5, 0.5], octaves: [] },
+    development: { ...scene.development, across: 0, down: 0, grain_strength: 0 } })"""
 # [kind of texture, largest difference] of each item that lies well inside, before and after a move
-# by 5 and -3 pixels, alone on grey without light and grain.
+# by 5 and -3 pixels.
 MOVES = f"""{SCENES}.flatMap((scene) => {{
-  const paint = makePainter({{ ...scene, background: {{ colour: [0.5, 0.5, 0.5], octaves: [] }},
-    development: {{ ...scene.development, across: 0, down: 0, grain_strength: 0 }} }});
+  const paint = {BARE};
   const inside = ({{ outline }}) => boundsOf(outline).every((side) => side > 12 && side < 116);
   return scene.items.filter(inside).map((item) => {{
     const [first, second] = [item, moved(item, 5, -3)].map((one) => paint([one], 0));
@@ -342,6 +344,30 @@ def test_a_texture_goes_along_with_its_shape(opened: Any) -> None:
     assert max(apart for _, apart in found) <= 1
 
 
+# [kind of outline, largest difference] of each item, not too large, in the picture's middle: turned
+# by a quarter there, and in the picture.
+TURNS = f"""{SCENES}.flatMap((scene) => {{
+  const paint = {BARE};
+  return scene.items.filter(({{ outline }}) => longerSide(boundsOf(outline)) < 80).map((item) => {{
+    const [x, y] = pivotOf(item.outline);
+    const flat = moved({{ ...item, paint: {{ ...item.paint, bevel: 0 }} }}, 64 - x, 64 - y);
+    const [first, second] = [flat, turned(flat, Math.PI / 2)].map((one) => paint([one], 0));
+    let apart = 0;
+    for (let y = 0; y < 128; y++) for (let x = 0; x < 128; x++) for (let k = 0; k < 3; k++) {{
+      const there = second[384 * x + 3 * (127 - y) + k];
+      apart = Math.max(apart, Math.abs(first[384 * y + 3 * x + k] - there));
+    }}
+    return [item.outline.kind, apart];
+  }});
+}})"""
+
+
+def test_a_quarter_turn_turns_the_picture_of_a_shape(opened: Any) -> None:
+    found = call(opened, TURNS)
+    assert {kind for kind, _ in found} == {"polygon", "stroke", "blob"}
+    assert max(apart for _, apart in found) <= 1
+
+
 def test_keys_add_and_remove(lab: Any) -> None:
     state = change(lab, **given(lab, 3))
     handle = lab.locator(".handle").last
@@ -351,6 +377,7 @@ def test_keys_add_and_remove(lab: Any) -> None:
     handle.press("Delete")
     fewer = settled(lab)
     assert len(fewer["items"]) == len(state["items"]) - 1
+    assert lab.evaluate("document.activeElement.className") == "handle selected"
     lab.locator("label", has_text="add").locator("select").select_option(label="triangle ring")
     more = settled(lab)
     added = more["items"][-1]
@@ -449,3 +476,11 @@ def test_a_phone(open_page: Callable[..., Any], html: str, dark: bool) -> None:
         "(all) => all.map((one) => one.scrollWidth - one.parentElement.clientWidth)"
     )
     assert max(texts) <= 0, "no number is cut off"
+
+
+def test_a_page_that_may_not_start_workers_says_so(
+    open_page: Callable[..., Any], html: str
+) -> None:
+    forbid = "<script>window.Worker = class { constructor() { throw new Error('no'); } };</script>"
+    page = open_page(forbid, html)
+    page.get_by_role("alert").get_by_text("the page may not start a worker (no)").wait_for()

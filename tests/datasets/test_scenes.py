@@ -21,6 +21,7 @@ from bckd.datasets.scene_drawing import (
     class_names,
     describe_scene,
     draw_scene,
+    unit_shape,
 )
 from bckd.datasets.scene_painting import Polygon, picture_of, shape_of
 from bckd.datasets.scenes import write_scenes
@@ -107,6 +108,15 @@ def test_box_is_tight_around_the_painted_shape() -> None:
             assert np.abs(np.array(painted) - box).max() < 3.0
             assert np.all(box[:2] <= np.array(painted[:2]) + 0.5)
             assert np.all(box[2:] >= np.array(painted[2:]) - 0.5)
+
+
+def test_unit_shapes_are_even_and_about_one_wide() -> None:
+    for label, name in enumerate(class_names("twelve")):
+        shape = unit_shape(label, "twelve")
+        assert (shape.hole is not None) == name.endswith(" ring")
+        lengths = np.linalg.norm(np.roll(shape.points, -1, axis=0) - shape.points, axis=1)
+        assert len(np.unique(lengths.round(6))) <= 2  # a cross has two
+        assert 0.9 <= np.ptp(shape.points, axis=0).max() <= 1.3
 
 
 def test_hole_lies_inside_the_outline_and_is_seen() -> None:

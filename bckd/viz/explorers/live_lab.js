@@ -160,9 +160,15 @@ function render({ model, el }) {
     fault.hidden = false;
     fault.textContent = `The networks can\u2019t run here, because the page may not start a worker (${message}).`;
   }
-  const lookers = makeLookers({ networks, detection: data.detection }, onLook, onFault);
+  let lookers = null;
+  try {
+    lookers = makeLookers({ networks, detection: data.detection }, onLook, onFault);
+  } catch (error) { // some frames around a page forbid workers
+    onFault(error.message);
+  }
 
   function request({ scene: name, items, blur: deviation }) {
+    if (lookers === null) return;
     if (name !== sent.scene) lookers.setScene(data.scenes.find((each) => each.name === name));
     const key = JSON.stringify([name, items, deviation]);
     if (key === sent.key) return;
@@ -223,6 +229,6 @@ function render({ model, el }) {
   draw();
   return () => {
     model.off("change:state", draw);
-    lookers.stop();
+    lookers?.stop();
   };
 }
