@@ -639,3 +639,7 @@ def test_live_lab(reader: Reader) -> None:
     place.get_by_role("button", name="nothing there").click()
     assert reader.agreed(shows, preset="empty", reading="softmax")["labels"] == []
     reader.picture("live_lab")
+    place.locator(".more").evaluate("(controls) => controls.scrollIntoView({ block: 'end' })")
+    place.locator(".tiles").evaluate("(maps) => maps.scrollIntoView({ block: 'start' })")
+    board, maps = (place.locator(name).bounding_box() for name in (".sticky", ".tiles"))
+    assert board["y"] + board["height"] > maps["y"], "the line of numbers stays in view"

@@ -58,7 +58,7 @@ function makeViewControls(classes, change) {
     onChange: (value) => change({ threshold: value }),
   });
   return {
-    views: make("div", { class: "row" }, reading.element, classOf.element, threshold.element),
+    views: make("div", { class: "row views" }, reading.element, classOf.element, threshold.element),
     drawViews(state) {
       reading.set(state.reading);
       classOf.set(state.class_name);

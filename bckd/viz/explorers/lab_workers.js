@@ -1,12 +1,25 @@
 // The live lab's two workers: one draws the scene and runs the students, one runs the teacher.
 // A worker that is busy when the scene changes goes on and then takes the latest scene.
 
-function makeLooker(address, networks, detection, onAnswer, onFault) {
+// Milliseconds from one look of the teacher's to the next: it must not take the time of the students,
+// which follow the hand, where there are few cores.
+const TEACHER_PACE = 300;
+
+function makeLooker(address, pace, networks, detection, onAnswer, onFault) {
   const worker = new Worker(address);
   let busy = false;
   let waiting = null;
+  let earliest = 0;
+  let timer = 0;
   const next = () => {
     if (busy || waiting === null) return;
+    clearTimeout(timer);
+    const now = performance.now();
+    if (now < earliest) {
+      timer = setTimeout(next, earliest - now);
+      return;
+    }
+    earliest = now + pace;
     busy = true;
     worker.postMessage({ look: waiting });
     waiting = null;
@@ -24,7 +37,10 @@ function makeLooker(address, networks, detection, onAnswer, onFault) {
       waiting = request;
       next();
     },
-    stop() { worker.terminate(); },
+    stop() {
+      clearTimeout(timer);
+      worker.terminate();
+    },
   };
 }
 
@@ -35,13 +51,13 @@ function makeLookers({ networks, detection }, onLook, onFault) {
   const { teacher: teachers, ...others } = networks;
   const looks = new Map(); // by id, those that the teacher may still answer
   let asked = 0;
-  const students = makeLooker(address, others, detection, ({ id, picture, outputs, milliseconds }) => {
+  const students = makeLooker(address, 0, others, detection, ({ id, picture, outputs, milliseconds }) => {
     const look = { ...looks.get(id), id, picture, students: outputs, studentTime: milliseconds, teacher: null };
     looks.set(id, look);
     teacher.look({ id, picture });
     onLook(look);
   }, onFault);
-  const teacher = makeLooker(address, { teacher: teachers }, detection, ({ id, outputs, milliseconds }) => {
+  const teacher = makeLooker(address, TEACHER_PACE, { teacher: teachers }, detection, ({ id, outputs, milliseconds }) => {
     const look = { ...looks.get(id), teacher: outputs.teacher, teacherTime: milliseconds };
     for (const other of looks.keys()) if (other <= id) looks.delete(other);
     onLook(look);
