@@ -89,12 +89,12 @@ def test_the_steps_are_the_network(
 
 
 @torch.no_grad()
-def test_half_precision_moves_scores_by_less_than_a_thousandth(
+def test_half_precision_moves_the_third_digit_of_a_score_at_most(
     detectors: dict[str, DenseDetector], images: torch.Tensor
 ) -> None:
     for detector in detectors.values():
         exact, rounded = detector(images), in_half_precision(detector)(images)
-        assert (exact.scores - rounded.scores).abs().max() < 1e-3
+        assert (exact.scores - rounded.scores).abs().max() < 2e-3
         assert 0 < (exact.boxes - rounded.boxes).abs().max() < 0.1  # pixels
 
 
