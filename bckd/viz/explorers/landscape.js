@@ -58,15 +58,23 @@ function contour({ at, side, losses }, value) {
   return pieces;
 }
 
-// Where on its way from the teacher towards the farther corner the loss passes a value, or null.
-function labelPlace(teacher, reach, lossOf, value) {
-  const side = teacher[1] < teacher[0] ? 1 : -1;
-  for (let way = 0; way < 2 * reach; way += 0.05) {
-    const point = [teacher[0] - side * way, teacher[1] + side * way];
-    if (point.some((logit) => Math.abs(logit) > reach - 0.6)) return null;
-    if (lossOf(point) >= value) return point;
+// Where the contour lines have their numbers: along the diagonal from the teacher that climbs
+// highest, one point a value that the loss reaches there.
+function labelPlaces(teacher, reach, lossOf) {
+  const edge = reach - 0.6; // a number needs room
+  const ways = [[-1, 1], [1, -1], [1, 1], [-1, -1]].map((sides) => {
+    const length = Math.max(0, Math.min(...sides.map((side, n) => edge - side * teacher[n])));
+    return { length, at: (part) => teacher.map((logit, n) => logit + part * sides[n]) };
+  });
+  const climb = ({ at, length }) => lossOf(at(length));
+  const way = ways.reduce((best, other) => (climb(other) > climb(best) ? other : best));
+  const places = [];
+  for (let part = 0; part < way.length; part += 0.05) {
+    const value = CONTOURS[places.length];
+    if (value === undefined) break;
+    if (lossOf(way.at(part)) >= value) places.push({ value, point: way.at(part) });
   }
-  return null;
+  return places;
 }
 
 // [red, green, blue] of any colour that CSS knows.
@@ -180,11 +188,10 @@ function makeLandscape(loss, names, reach, read, move) {
     context.textBaseline = "middle";
     context.lineJoin = "round";
     let last = toY(teacher[1]);
-    for (const value of CONTOURS) {
-      const where = labelPlace(teacher, reach, lossOf, value);
-      if (!where || Math.abs(toY(where[1]) - last) < LABEL_GAP) continue;
-      last = toY(where[1]);
-      haloText(context, String(value), toX(where[0]), last, ink, paper);
+    for (const { value, point: [x, y] } of labelPlaces(teacher, reach, lossOf)) {
+      if (Math.abs(toY(y) - last) < LABEL_GAP) continue;
+      last = toY(y);
+      haloText(context, String(value), toX(x), last, ink, paper);
     }
     ground = { key, canvas: surface };
     return surface;

@@ -161,7 +161,8 @@ function render({ model, el }) {
       `page keys both logits by 1. The thin line in the bars is the score from which a class counts as detected, ${threshold}. ` +
       `\u201cTrain both\u201d is plain gradient descent on the two logits, ${descent.steps} steps; each moves by rate \u00d7 published weight ` +
       `\u00d7 gradient, the rate falls from ${descent.first_rate} to 0, softmax KD (temperature ${read().temperature}) weighs K/8, here ` +
-      `${softmaxWeight}, and L_cls ${binaryWeight}; the arrows are 3 \u00d7 weight \u00d7 gradient. In a real run all logits come from shared weights, and ` +
+      `${softmaxWeight}, and L_cls ${binaryWeight}; the arrows are 3 \u00d7 weight \u00d7 gradient. Scores are called right within ` +
+      `${RIGHT_WITHIN} of the teacher\u2019s. In a real run all logits come from shared weights, and ` +
       "labels pull as well."));
 
   function describe(role) {
