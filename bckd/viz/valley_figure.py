@@ -73,7 +73,7 @@ def valley_figure(
     check_logits(teacher, student, names)
     descent = descend(teacher, student)
     axis, softmax, binary = loss_landscapes(teacher)
-    drawing = figure(9.5, 3.5)
+    drawing = figure(8.6, 3.2)
     valley, bowl, scores = drawing.subplots(1, 3)
     _landscape(valley, axis, softmax, "softmax", "softmax KD: a valley", names)
     _landscape(bowl, axis, binary, "BCKD", "L_cls: a bowl", names)
