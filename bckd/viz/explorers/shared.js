@@ -40,6 +40,24 @@ function makeButton(text, onPress, attributes = {}) {
   return make("button", { type: "button", onclick: onPress, ...attributes }, text);
 }
 
+// A word of a sentence that sets the figure.
+const makeWord = (text, onPress) => makeButton(text, onPress, { class: "word" });
+
+// Guided steps: buttons, and one sentence on what to see. steps: { key: { text, reading } }.
+function makeGuide(steps, { label, invitation, onStep }) {
+  const buttons = Object.entries(steps).map(([key, { text }]) =>
+    makeButton(text, () => onStep(key), { "data-preset": key }));
+  const reading = make("p", { class: "reading", "aria-live": "polite" });
+  return {
+    buttons: make("div", { class: "row", role: "group", "aria-label": label }, ...buttons), reading,
+    set(current) {
+      buttons.forEach((button) => button.setAttribute("aria-pressed", button.dataset.preset === current));
+      const sentence = steps[current]?.reading ?? invitation;
+      if (reading.textContent !== sentence) reading.textContent = sentence; // read aloud when it changes
+    },
+  };
+}
+
 function makeSlider({ label, min, max, step, format = String, onChange }) {
   const shown = make("output", { class: "small" });
   const input = make("input", {
