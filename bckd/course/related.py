@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -125,7 +126,7 @@ def over_picture(pull: Sequence[Tensor], pair: Pair, image: int) -> np.ndarray:
 
 
 def _held_still(output: DenseOutput) -> DenseOutput:
-    fields = {name: x.detach() for name, x in output.per_location().items()}
+    fields: dict[str, Any] = {name: x.detach() for name, x in output.per_location().items()}
     return replace(output, features=tuple(x.detach() for x in output.features), **fields)
 
 

@@ -29,8 +29,8 @@ from bckd.structures import Batch, GroundTruth
 def detector(channels: int) -> Detector:
     torch.manual_seed(0)
     config = DetectorConfig(
-        backbone="small_resnet", pretrained=False, width=8, frozen_stages=0, channels=channels, strides=(8, 16),
-        head_convs=1, head_groups=4, reg_max=4, anchor_scale=3.0,
+        backbone="small_resnet", pretrained=False, frozen_stages=0, width=8, channels=channels,
+        strides=(8, 16), head_convs=1, head_groups=4, reg_max=4, anchor_scale=3.0,
     )  # fmt: skip
     return Detector(config, ("a", "b")).eval()
 
@@ -70,8 +70,11 @@ def test_what_has_no_closed_form_learns_and_the_student_does_not() -> None:
     mgd, crosskd = terms["mgd"], terms["crosskd"]
     assert isinstance(mgd, MaskedGeneration)
     before = pair().of(mgd).item(), pair().of(crosskd).item()
+    generators = [x.clone() for x in mgd.generators.parameters()]
     fit(terms, pair())
     assert pair().of(mgd).item() < before[0] and pair().of(crosskd).item() < before[1]
+    learnt = zip(generators, mgd.generators.parameters(), strict=True)
+    assert not any(torch.equal(one, other) for one, other in learnt)
     assert all(torch.equal(x, weights[name]) for name, x in detector(8).state_dict().items())
 
 
