@@ -14,7 +14,14 @@ import sys
 from pathlib import Path
 
 from bckd.course.book_links import page_address
-from bckd.course.book_page import Way, body_of, page_of, text_notebook
+from bckd.course.book_page import (
+    STYLE_SHEET,
+    Way,
+    body_of,
+    page_of,
+    style_sheet,
+    text_notebook,
+)
 from bckd.course.book_print import without_explorers, write_print_page
 from bckd.course.book_search import SearchedPage, search_page
 from bckd.course.book_sections import sections_of
@@ -53,26 +60,24 @@ def write_book(notebooks: Path, out: Path) -> list[Path]:
     if not any(path.suffix == ".ipynb" for path in [*chapters, *solutions]):
         raise InputError(f"{notebooks} holds no notebook; expected the course's folder")
     pages = {_address(path, notebooks): path for path in [*chapters, *solutions]}
+    known = [*pages, SEARCH, ALL]
     searched, lessons = [], []
     for address, path in pages.items():
         print(path.relative_to(notebooks))
         notebook, title = _cells(path, address), title_of(path)
-        others = {"page": address, "pages": [*pages, SEARCH, ALL]}
-        html = page_of(
-            notebook,
-            title,
-            path.parent,
-            ways=_ways(path, solutions if path in solutions else chapters),
-            **others,
-        )
+        ways = _ways(path, solutions if path in solutions else chapters)
+        html = page_of(notebook, title, path.parent, page=address, pages=known, ways=ways)
         write_text(out / address, html)
         searched.append(SearchedPage(address, title, sections_of(body_of(html))))
         if path.suffix == ".ipynb" and path in chapters:
-            printed = page_of(without_explorers(notebook), title, path.parent, **others)
-            lessons.append((address, title, printed))
+            still = without_explorers(notebook)
+            lessons.append(
+                (address, title, page_of(still, title, path.parent, page=address, pages=known))
+            )
+    write_text(out / STYLE_SHEET, style_sheet())
     write_text(out / SEARCH, search_page(searched))
     write_print_page(out / ALL, "All lessons", lessons)
-    return [out / address for address in [*pages, SEARCH, ALL]]
+    return [out / address for address in known]
 
 
 def executed(path: Path) -> NotebookNode:

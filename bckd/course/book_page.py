@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,9 @@ with extra("notebooks", "the book"):
     from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 CONTENTS = "<!-- contents -->"
+STYLE_SHEET = "style.css"  # of all pages, beside them: a quarter of a megabyte
 STYLE = Path(__file__).with_suffix(".css").read_text(encoding="utf-8")
+STYLE_ELEMENT = re.compile(r"<style[^>]*>(.*?)</style>", re.DOTALL)
 
 # nbconvert's page without the scripts that it loads from elsewhere. The contents are open where
 # there is room beside the text, else folded.
@@ -25,7 +28,6 @@ TEMPLATE = """
 {%- block html_head_js -%}{%- endblock -%}
 {%- block html_head_js_mathjax -%}{%- endblock -%}
 {%- block html_head_js_mermaidjs -%}{%- endblock -%}
-{%- block html_head_css -%}<style>{{ resources.style }}</style>{%- endblock -%}
 {%- block body_header -%}
 <body class="jp-Notebook book" data-jp-theme-light="true" data-jp-theme-name="JupyterLab Light">
 {{ self.ways() }}
@@ -88,7 +90,7 @@ def page_of(
     pages: Collection[str] = (),
     ways: Sequence[Way] = (),
 ) -> str:
-    """A notebook's HTML page, which asks no server for anything.
+    """A notebook's HTML page, which asks no server for anything; `style_sheet` is its style.
 
     Args:
         title: of the browser's tab.
@@ -101,10 +103,25 @@ def page_of(
     exporter = HTMLExporter(raw_template=TEMPLATE)
     exporter.register_filter("markdown2html", PageText(folder, page, pages).html)
     root = "../" * page.count("/")
-    html, _ = exporter.from_notebook_node(
-        notebook, {"ways": list(ways), "root": root, "style": STYLE}
-    )
-    return html.replace(CONTENTS, contents_list(sections_of(body_of(html))), 1)
+    html, _ = exporter.from_notebook_node(notebook, {"ways": list(ways), "root": root})
+    html = html.replace(CONTENTS, contents_list(sections_of(body_of(html))), 1)
+    head, end, body = html.partition("</head>")
+    return f"{STYLE_ELEMENT.sub('', head)}{link_to_style(root)}{end}{body}"
+
+
+def style_sheet() -> str:
+    """The style of all pages: nbconvert's and the book's own."""
+    html, _ = HTMLExporter(raw_template=TEMPLATE).from_notebook_node(new_notebook())
+    return "\n".join([*STYLE_ELEMENT.findall(html.partition("</head>")[0]), STYLE])
+
+
+def link_to_style(root: str = "") -> str:
+    """The element by which a page takes its style.
+
+    Args:
+        root: the book's folder as the page sees it.
+    """
+    return f'<link rel="stylesheet" href="{root}{STYLE_SHEET}">'
 
 
 def body_of(page: str) -> str:

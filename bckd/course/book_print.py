@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
-from bckd.course.book_page import STYLE, body_of
+from bckd.course.book_page import body_of, link_to_style
 from bckd.system.extras import extra
 from bckd.system.files import write_text
 
@@ -50,10 +50,10 @@ def write_print_page(path: Path, title: str, lessons: Sequence[tuple[str, str, s
         f'<section id="{_stem(address)}">{_anchored(body_of(page), address, addresses)}</section>\n'
         for address, _, page in lessons
     )
-    head = lessons[0][2].partition("</head>")[0] if lessons else f"<style>{STYLE}</style>"
-    head = re.sub(r"<title>.*?</title>", f"<title>{escape(title)}</title>", head)
     html = (
-        f"{head}<style>.book section {{ break-before: page; }}</style></head>\n"
+        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{escape(title)}</title>{link_to_style()}</head>\n"
         '<body class="jp-Notebook book" data-jp-theme-light="true">\n'
         '<nav class="book-ways"><a href="index.html">The course</a></nav>\n'
         f"<main><h1>{escape(title)}</h1><ol>{entries}</ol>\n{bodies}</main></body></html>\n"

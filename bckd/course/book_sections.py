@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from html import escape
 from html.parser import HTMLParser
 
@@ -32,8 +32,7 @@ def sections_of(page: str) -> list[Section]:
     reader = _Reader()
     reader.feed(page)
     return [
-        Section(level, anchor, _line(heading), _line(text))
-        for level, anchor, heading, text in reader.found
+        Section(one.level, one.anchor, _line(one.heading), _line(one.text)) for one in reader.found
     ]
 
 
@@ -51,12 +50,22 @@ def _line(parts: list[str]) -> str:
     return " ".join("".join(parts).split())
 
 
+@dataclass
+class _Found:
+    """A section whose texts are being read."""
+
+    level: int
+    anchor: str
+    heading: list[str] = field(default_factory=list)
+    text: list[str] = field(default_factory=list)
+
+
 class _Reader(HTMLParser):
     """Collects the texts, but for scripts, styles and the signs beside cells and headings."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.found: list[tuple[int, str, list[str], list[str]]] = []
+        self.found: list[_Found] = []
         self._skipped: str | None = None  # the element that is passed over
         self._in_heading = False
 
@@ -65,7 +74,7 @@ class _Reader(HTMLParser):
         if tag in ("script", "style", "noscript") or PASSED_OVER.search(values.get("class") or ""):
             self._skipped = tag
         elif HEADING.fullmatch(tag) and values.get("id"):
-            self.found.append((int(tag[1]), str(values["id"]), [], []))
+            self.found.append(_Found(int(tag[1]), str(values["id"])))
             self._in_heading = True
 
     def handle_endtag(self, tag: str) -> None:
@@ -74,8 +83,9 @@ class _Reader(HTMLParser):
         elif HEADING.fullmatch(tag):
             self._in_heading = False
         elif self.found and tag in ("p", "li", "td", "th", "div", "pre"):
-            self.found[-1][3].append(" ")  # words of two paragraphs stay two
+            self.found[-1].text.append(" ")  # words of two paragraphs stay two
 
     def handle_data(self, data: str) -> None:
         if self.found and self._skipped is None:
-            self.found[-1][2 if self._in_heading else 3].append(data)
+            one = self.found[-1]
+            (one.heading if self._in_heading else one.text).append(data)

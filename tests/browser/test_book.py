@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from bckd.course.book_page import Way, page_of, text_notebook
+from bckd.course.book_page import STYLE_SHEET, Way, page_of, style_sheet, text_notebook
 from bckd.course.book_search import SearchedPage, search_page
 from bckd.course.book_sections import sections_of
 
@@ -22,6 +22,7 @@ def book(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("book")
     page = page_of(text_notebook(TEXT), "Losses", folder, ways=[Way("a.html", "The course")])
     (folder / "index.html").write_text(page, encoding="utf-8")
+    (folder / STYLE_SHEET).write_text(style_sheet(), encoding="utf-8")
     found = [SearchedPage("index.html", "Losses", sections_of(page))]
     (folder / "search.html").write_text(search_page(found), encoding="utf-8")
     return folder

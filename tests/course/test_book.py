@@ -15,7 +15,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from bckd.course.book import write_book
 from bckd.course.book_links import address_in_book
 from bckd.course.book_markdown import PageText
-from bckd.course.book_page import page_of, text_notebook
+from bckd.course.book_page import page_of, style_sheet, text_notebook
 from bckd.course.book_sections import Section, sections_of
 from bckd.system.errors import InputError
 
@@ -104,6 +104,17 @@ def test_every_link_of_the_book_leads_somewhere(book: dict[str, str]) -> None:
             target = name if not path else target
             assert target in book, address
             assert not anchor or f'id="{anchor}"' in book[target], address
+
+
+def test_pages_share_a_style_and_ask_no_server(book: dict[str, str]) -> None:
+    for name, page in book.items():
+        sheet = "../style.css" if "/" in name else "style.css"
+        linked = re.findall(r'<link [^>]*href="([^"]*)"', page)
+        assert linked == ([] if name == "search.html" else [sheet])
+        assert not re.search(r"""(src|action)=["'](https?:)?//|@import|url\(["']?http""", page)
+    assert len(book["02_b.html"]) < 10_000
+    sheet = style_sheet()
+    assert ".jp-Cell" in sheet and ".book-contents" in sheet
 
 
 def test_set_up_is_folded(book: dict[str, str]) -> None:
