@@ -49,5 +49,5 @@ def test_a_word_is_found_from_any_page(chromium: Any, book: Path) -> None:
     assert contents.get_attribute("open") is not None
     page.get_by_role("link", name="Shifts", exact=True).click()
     assert page.evaluate("scrollY") > 100
-    assert contents.bounding_box()["y"] < 100  # stays in view
+    assert 0 <= contents.bounding_box()["y"] < 100  # stays in view
     page.close()
