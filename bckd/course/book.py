@@ -29,7 +29,7 @@ from bckd.system.errors import InputError
 from bckd.system.extras import extra
 from bckd.system.files import write_text
 from bckd.viz.explorers.base import Explorer
-from bckd.viz.explorers.protocol_lab import ProtocolLab
+from bckd.viz.explorers.valley_and_bowl import ValleyAndBowl
 
 with extra("notebooks", "the book"):
     import nbformat
@@ -42,7 +42,7 @@ INDEX, SEARCH, ALL = "index.html", "search.html", "all.html"
 
 def opening() -> Explorer:
     """The explorer that the book opens with, at the top of its index."""
-    return ProtocolLab()
+    return ValleyAndBowl()
 
 
 def write_book(notebooks: Path, out: Path) -> list[Path]:
