@@ -259,8 +259,13 @@ class _Scene:
         What has a label is annotated.
         """
         shape = shape_of(outline)
-        if shape is None or self._hides(shape):
+        if shape is None:
             return False
+        free = ~_mask(shape.window, shape.distance)
+        if self._hidden(free):
+            return False
+        for seen, _ in self.guarded:
+            seen &= free
         behind = self.canvas[:, *shape.window].mean(axis=(1, 2))
         paint = _paint(self.rng, behind, shape.window)
         paint_shape(self.canvas, shape, paint, self.light)
@@ -270,14 +275,9 @@ class _Scene:
             self._annotate(label, outline.points, shape)
         return True
 
-    def _hides(self, shape: Shape) -> bool:
-        """Whether too little of an object, or of its hole, would be seen; else it covers some."""
-        free = ~_mask(shape.window, shape.distance)
-        if any(np.count_nonzero(seen & free) < MIN_VISIBLE * n for seen, n in self.guarded):
-            return True
-        for seen, _ in self.guarded:
-            seen &= free
-        return False
+    def _hidden(self, free: Array) -> bool:
+        """Whether too little of an object, or of its hole, is among the pixels left free."""
+        return any(np.count_nonzero(seen & free) < MIN_VISIBLE * n for seen, n in self.guarded)
 
     def _annotate(self, label: int, points: Array, shape: Shape) -> None:
         masks = [_mask(shape.window, d) for d in (shape.distance, shape.hole) if d is not None]
