@@ -18,10 +18,13 @@ from bckd.correspondence import per_cell
 from bckd.structures import DenseOutput, Level
 from bckd.system.errors import InputError
 from bckd.system.nearest import expected
+from bckd.viz.location_losses import binary_pull, softmax_pull
 
 Protocol = Literal["sigmoid", "softmax"]
-Kind = Literal["score", "difference", "weight"]
+Kind = Literal["score", "difference", "pull"]
 TOP_CLASSES = 5  # of a location
+QUIET = 0.05  # no detection has a lower score
+LITTLE = 0.1  # below it the teacher sees next to nothing
 HALF = np.finfo(np.float16)
 
 
@@ -67,23 +70,62 @@ class PictureOutputs:
         logits = torch.from_numpy(self.logits[name]).double()
         return (logits.sigmoid() if protocol == "sigmoid" else logits.softmax(dim=-1)).numpy()
 
+    def pulls(self, name: str, protocol: Protocol) -> np.ndarray:
+        """(A, K) gradient of a loss on a student's logits, each location by itself.
+
+        Args:
+            name: a student's.
+            protocol: "sigmoid" for L_cls, "softmax" for softmax distillation, both unweighted
+                and not divided by the positives (`bckd.viz.location_losses`).
+        """
+        student, teacher = (torch.from_numpy(self.logits[n]) for n in (name, self.names[0]))
+        pull = binary_pull if protocol == "sigmoid" else softmax_pull
+        return pull(student, teacher)[1].numpy()
+
     def values(
         self, kind: Kind, name: str, protocol: Protocol = "sigmoid", label: int | None = None
     ) -> np.ndarray:
         """(A,) what a map shows at every location.
 
         Args:
-            kind: "score"; "difference", of a detector's score to the reference's; "weight",
-                that of L_loc, max_j |p_t - p_s| of sigmoid scores whatever the protocol and
-                the class.
-            label: one class, or None for the highest of all classes.
+            kind: "score"; "difference", of a detector's score to the reference's; "pull", the
+                size of the loss's gradient there (`pulls`).
+            label: one class, or None for all: the highest score or difference, the sum of the
+                gradient's sizes.
         """
-        if kind == "weight":
-            protocol, label = "sigmoid", None
+        if kind == "pull":
+            found = np.abs(self.pulls(name, protocol))
+            return found.sum(axis=1) if label is None else found[:, label]
         found = self.scores(name, protocol)
-        if kind != "score":
+        if kind == "difference":
             found = np.abs(found - self.scores(self.names[0], protocol))
         return found.max(axis=1) if label is None else found[:, label]
+
+    def background_location(self) -> int:
+        """Where all detectors say no, and the reference's softmax is surest of a class.
+
+        Where none is as quiet, the location at which the loudest detector says least.
+        """
+        loudest = np.max([self.scores(name).max(axis=1) for name in self.names], axis=0)
+        quiet = loudest <= QUIET
+        if not quiet.any():
+            return int(loudest.argmin())
+        surest = self.scores(self.names[0], "softmax").max(axis=1)
+        return int(np.where(quiet, surest, -1).argmax())
+
+    def object_location(self) -> int:
+        """Where the reference's score is highest."""
+        return int(self.scores(self.names[0]).max(axis=1).argmax())
+
+    def haze_location(self) -> int:
+        """Where the reference sees next to nothing, on any level, and another differs most."""
+        top = self.values("score", self.names[0])
+        at_cell = top[self.stack].max(axis=0)
+        seen = np.zeros_like(top)  # by the loudest location of any level in each one's cell
+        for level in self.stack:
+            np.maximum.at(seen, level, at_cell)
+        gaps = np.max([self.values("difference", name) for name in self.names[1:]], axis=0)
+        return int(np.where(seen <= max(LITTLE, seen.min()), gaps, -1).argmax())
 
     def speakers(self, values: np.ndarray, level: int | None = None) -> np.ndarray:
         """(h, w) the location that speaks for each cell of the finest level.
@@ -115,6 +157,23 @@ class PictureOutputs:
             raise InputError(f"point ({x}, {y}) is outside the picture, {width} x {height} pixels")
         side = self.levels[0].stride
         return int(self.speakers(values, level)[int(y // side), int(x // side)])
+
+    def location(self, cell: Sequence[int]) -> int:
+        """The location of a cell: stride of its level, row and column.
+
+        Raises:
+            InputError: there is no such level, row or column.
+        """
+        stride, row, column = cell
+        place = self.level(stride) or 0
+        level = self.levels[place]
+        if not (0 <= row < level.height and 0 <= column < level.width):
+            raise InputError(
+                f"there is no row {row}, column {column} on the level of stride {stride}, which "
+                f"has {level.height} x {level.width} cells"
+            )
+        before = sum(level.count for level in self.levels[:place])
+        return before + row * level.width + column
 
     def cell(self, location: int) -> tuple[Level, int, int]:
         """The location's level, and its row and column there."""
@@ -218,15 +277,15 @@ def outputs_of_picture(
 def compared_outputs(
     picture: np.ndarray, outputs: dict[str, DenseOutput], class_names: Sequence[str], image: int = 0
 ) -> PictureOutputs:
-    """`outputs_of_picture` of a teacher and one or two students.
+    """`outputs_of_picture` of a teacher and one, two or three students.
 
     Raises:
         InputError: there are more or fewer, or as `outputs_of_picture` says.
     """
-    if len(outputs) not in (2, 3):
+    if len(outputs) not in (2, 3, 4):
         raise InputError(
-            f"there are {len(outputs)} dense outputs; expected a teacher's and those of one or two "
-            "students"
+            f"there are {len(outputs)} dense outputs; expected a teacher's and those of one to "
+            "three students"
         )
     return outputs_of_picture(picture, outputs, class_names, image)
 

@@ -16,6 +16,7 @@ from bckd.reports.colours import PALETTE, SCORES, colour
 __all__ = [
     "DIFFERENCE_COLOURS",
     "PALETTE",
+    "ROLE_COLOURS",
     "SCORE_COLOURS",
     "Style",
     "colour",
@@ -25,6 +26,15 @@ __all__ = [
 Style = dict[str, Any]  # keyword arguments of matplotlib, of many kinds
 SCORE_COLOURS = matplotlib.colormaps[SCORES]
 DIFFERENCE_COLOURS = matplotlib.colormaps["magma"]
+# The roles that return in every figure and explorer (theme.css has the same); a student has a
+# colour of its own where it is not yet said what taught it.
+ROLE_COLOURS = {
+    "teacher": PALETTE[2],
+    "student": PALETTE[5],
+    "labels": PALETTE[7],
+    "softmax": PALETTE[1],
+    "BCKD": PALETTE[0],
+}
 
 
 def figure(width: float, height: float) -> Figure:

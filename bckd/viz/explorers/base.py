@@ -5,8 +5,10 @@ NAME.js defines `function render({ model, el })` and exports nothing; it may use
 function of shared.js. No bundler is needed: the text of shared.js and of NAME.js are
 put one after the other, and the last line says what becomes of `render`:
 
-    widget       shared.js + NAME.js + "export default { render };"
-    static page  shared.js + NAME.js + "mountStatic(NAME, render);"
+    widget       shared.js + parts + NAME.js + "export default { render };"
+    static page  shared.js + parts + NAME.js + "mountStatic(NAME, render);"
+
+Parts are scripts that some explorers share, and that the class names: `parts = ("losses",)`.
 
 The style sheets are put together in the same way: colours of `bckd.viz.style`, theme.css,
 NAME.css. Every rule of NAME.css starts with `.bckd-NAME` (underscores as hyphens): other
@@ -49,18 +51,20 @@ class Explorer(anywidget.AnyWidget):
 
     Attributes:
         stem: name of the subclass's .js and .css file, without the ending.
+        parts: names of further scripts that it uses, without the ending.
         state: settings and shown values, plain JSON; either side may replace it.
         data: what the browser draws, sent once; arrays as `packed` makes them.
     """
 
     stem: ClassVar[str]
+    parts: ClassVar[tuple[str, ...]] = ()
     state = traitlets.Dict().tag(sync=True)
     data = traitlets.Dict().tag(sync=True)
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         # Widgets derive a class of their own when traits are added; that one names no files.
         if "stem" in cls.__dict__:
-            cls._esm = f"{_script(cls.stem)}\nexport default {{ render }};\n"
+            cls._esm = f"{_script(cls)}\nexport default {{ render }};\n"
             cls._css = _style_sheet(cls.stem)
         super().__init_subclass__(**kwargs)
 
@@ -92,7 +96,7 @@ class Explorer(anywidget.AnyWidget):
             f"<style>\n{_style_sheet(self.stem)}</style>\n"
             f'<div data-bckd="{self.stem}"><script type="application/json">{text}</script>'
             "<noscript>This explorer needs JavaScript.</noscript></div>\n"
-            f'<script type="module">\n{_script(self.stem)}\n'
+            f'<script type="module">\n{_script(type(self))}\n'
             f'mountStatic("{self.stem}", render);\n</script>\n'
         )
 
@@ -151,8 +155,8 @@ def _size(value: Any) -> int:
     return len(json.dumps(value))
 
 
-def _script(stem: str) -> str:
-    return f"{_read('shared.js')}\n{_read(f'{stem}.js')}"
+def _script(explorer: type[Explorer]) -> str:
+    return "\n".join(_read(f"{name}.js") for name in ("shared", *explorer.parts, explorer.stem))
 
 
 def _style_sheet(stem: str) -> str:
