@@ -117,14 +117,21 @@ class PictureOutputs:
         """Where the reference's score is highest."""
         return int(self.scores(self.names[0]).max(axis=1).argmax())
 
-    def haze_location(self) -> int:
-        """Where the reference sees next to nothing, on any level, and another differs most."""
+    def haze_location(self, objects: np.ndarray | None = None) -> int:
+        """Where the reference sees next to nothing, on any level, and another differs most.
+
+        Args:
+            objects: (G, 4) annotated boxes, whose places are left out.
+        """
         top = self.values("score", self.names[0])
         at_cell = top[self.stack].max(axis=0)
         seen = np.zeros_like(top)  # by the loudest location of any level in each one's cell
         for level in self.stack:
             np.maximum.at(seen, level, at_cell)
         gaps = np.max([self.values("difference", name) for name in self.names[1:]], axis=0)
+        for left, upper, right, lower in () if objects is None else objects:
+            x, y = self.centres.T
+            gaps[(left <= x) & (x <= right) & (upper <= y) & (y <= lower)] = 0
         return int(np.where(seen <= max(LITTLE, seen.min()), gaps, -1).argmax())
 
     def speakers(self, values: np.ndarray, level: int | None = None) -> np.ndarray:
@@ -139,11 +146,11 @@ class PictureOutputs:
         best = values[self.stack].argmax(axis=0)
         return np.take_along_axis(self.stack, best[None], axis=0)[0]
 
-    def over_picture(self, values: np.ndarray, level: int | None = None) -> np.ndarray:
-        """(H, W) the value of the location that speaks for each pixel, as in `speakers`."""
+    def over_picture(self, values: np.ndarray) -> np.ndarray:
+        """(H, W) the highest value of the locations whose cells hold each pixel."""
         side = self.levels[0].stride
         height, width = self.picture.shape[:2]
-        found = values[self.speakers(values, level)]
+        found = values[self.speakers(values)]
         return found.repeat(side, axis=0).repeat(side, axis=1)[:height, :width]
 
     def at_point(self, values: np.ndarray, point: Sequence[float], level: int | None = None) -> int:
@@ -213,16 +220,15 @@ class PictureOutputs:
             raise InputError(f"there is no level of stride {stride}; expected one of {known}")
         return None if stride is None else strides.index(stride)
 
-    def check_view(self, kind: str, name: str, protocol: str) -> None:
+    def check_view(self, kind: str, protocol: str) -> None:
         """Refuse a map that `values` can't make.
 
         Raises:
-            InputError: no such kind, detector or protocol, or the reference compared with itself.
+            InputError: there is no such kind or protocol.
         """
         for what, value, known in (
             ("kind of map", kind, get_args(Kind)),
             ("protocol", protocol, get_args(Protocol)),
-            (f"detector with a {kind}", name, self.names if kind == "score" else self.names[1:]),
         ):
             if value not in known:
                 raise InputError(f"there is no {what} {value!r}; {expected(value, known)}")

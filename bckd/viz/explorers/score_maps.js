@@ -125,14 +125,6 @@ function makeNumbers(data) {
   };
 }
 
-// Overlap of two boxes over their union.
-function iou(a, b) {
-  const area = ([x, y, right, bottom]) => (right - x) * (bottom - y);
-  const width = Math.max(0, Math.min(a[2], b[2]) - Math.max(a[0], b[0]));
-  const height = Math.max(0, Math.min(a[3], b[3]) - Math.max(a[1], b[1]));
-  return (width * height) / Math.max(area(a) + area(b) - width * height, 1e-6);
-}
-
 // ---- guided steps: settings, and a sentence of the numbers there --------------------------------
 
 const LOSSES = { sigmoid: "L_cls", softmax: "softmax KD" };

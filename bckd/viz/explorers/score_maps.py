@@ -74,10 +74,11 @@ class ScoreMapExplorer(Explorer):
         """
         self.pictured = compared_outputs(picture, outputs, class_names, image)
         names = self.pictured.names
+        truth = None if ground_truth is None else checked_ground_truth(ground_truth, class_names)
         places = {
             "background": self.pictured.background_location(),
             "object": self.pictured.object_location(),
-            "haze": self.pictured.haze_location(),
+            "haze": self.pictured.haze_location(None if truth is None else truth[0]),
         }
         cells = {name: self._cell(location) for name, location in places.items()}
         data = map_data(self.pictured) | {
@@ -91,11 +92,8 @@ class ScoreMapExplorer(Explorer):
             "little": LITTLE,
             "temperature": TEMPERATURE,
             "cells": cells,
-            "objects": None,
+            "objects": None if truth is None else {"boxes": truth[0], "labels": truth[1]},
         }
-        if ground_truth is not None:
-            boxes, labels = checked_ground_truth(ground_truth, class_names)
-            data["objects"] = {"boxes": boxes, "labels": labels}
         state = {
             "kind": get_args(Kind)[0],
             "protocol": get_args(Protocol)[0],
@@ -131,10 +129,7 @@ class ScoreMapExplorer(Explorer):
             listed = expected(unknown[0], sorted(known))
             raise InputError(f"there is no setting {unknown[0]!r}; {listed}")
         state = {**self.state, **settings}
-        for setting, choices in (("kind", get_args(Kind)), ("protocol", get_args(Protocol))):
-            if state[setting] not in choices:
-                listed = expected(state[setting], choices)
-                raise InputError(f"there is no {setting} {state[setting]!r}; {listed}")
+        self.pictured.check_view(state["kind"], state["protocol"])
         self.pictured.label(state["class_name"])
         self.pictured.level(state["stride"])
         location = self.pictured.location(state["cell"])
@@ -182,7 +177,9 @@ def location_values(pictured: PictureOutputs, location: int) -> dict[str, Any]:
     for key, pull in (("binary", binary_pull), ("softmax", softmax_pull)):
         pulls = {name: pull(logits[name], logits[names[0]]) for name in names[1:]}
         found[f"{key}_loss"] = {name: _round(loss) for name, (loss, _) in pulls.items()}
-        found[f"{key}_sum"] = {name: _round(gradient.sum()) for name, (_, gradient) in pulls.items()}
+        found[f"{key}_sum"] = {
+            name: _round(gradient.sum()) for name, (_, gradient) in pulls.items()
+        }
         for own, label in zip(classes, top, strict=True):
             own[f"{key}_gradient"] = {n: _round(g[0, label]) for n, (_, g) in pulls.items()}
     return found

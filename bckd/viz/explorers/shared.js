@@ -253,9 +253,10 @@ function ticks(low, high, count = 5) {
   return found;
 }
 
-// Axes of a line chart. box: { left, top, width, height } in CSS pixels; x, y: [low, high].
+// Axes of a line chart. box: { left, top, width, height } in CSS pixels; x, y: [low, high];
+// xTicks: [[value, text], ...] in place of round numbers.
 // Returns { toX, toY } from values to pixels.
-function drawAxes(context, root, box, { x, y, xLabel = "", yLabel = "" }) {
+function drawAxes(context, root, box, { x, y, xLabel = "", yLabel = "", xTicks = null }) {
   const toX = (value) => box.left + (box.width * (value - x[0])) / (x[1] - x[0] || 1);
   const toY = (value) => box.top + box.height * (1 - (value - y[0]) / (y[1] - y[0] || 1));
   context.font = `11px ${getComputedStyle(root).fontFamily}`;
@@ -271,9 +272,10 @@ function drawAxes(context, root, box, { x, y, xLabel = "", yLabel = "" }) {
   context.textBaseline = "top";
   context.textAlign = "center";
   const bottom = box.top + box.height;
-  for (const tick of ticks(...x, Math.max(2, Math.round(box.width / 70)))) {
+  const round = () => ticks(...x, Math.max(2, Math.round(box.width / 70))).map((tick) => [tick, tickText(tick)]);
+  for (const [tick, text] of xTicks ?? round()) {
     line(context, [[toX(tick), bottom], [toX(tick), bottom + 4]]);
-    context.fillText(tickText(tick), toX(tick), bottom + 6);
+    context.fillText(text, toX(tick), bottom + 6);
   }
   context.fillText(xLabel, box.left + box.width / 2, bottom + 21);
   context.textAlign = "left";
@@ -418,4 +420,12 @@ function makeBox(ownClass, box) {
   };
   if (box) set(box);
   return { lines, set };
+}
+
+// Overlap of two boxes over their union.
+function iou(a, b) {
+  const area = ([x, y, right, bottom]) => (right - x) * (bottom - y);
+  const width = Math.max(0, Math.min(a[2], b[2]) - Math.max(a[0], b[0]));
+  const height = Math.max(0, Math.min(a[3], b[3]) - Math.max(a[1], b[1]));
+  return (width * height) / Math.max(area(a) + area(b) - width * height, 1e-6);
 }
