@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from bckd.datasets.scene_drawing import draw_scene
 from bckd.structures import DenseOutput, Detections, Locations
 from bckd.system.errors import InputError
 from bckd.weights.tensor_files import read_tensors, save_tensors
@@ -37,6 +38,15 @@ class Replay:
     outputs: dict[str, list[DenseOutput]]
     detections: dict[str, list[list[Detections]]]
     precision: dict[str, list[float]]
+
+
+def drawn_scenes() -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
+    """The 40 scenes as uint8 pixels (40, 3, 128, 128), and boxes and labels of their objects."""
+    drawn = [draw_scene(SCENES_SEED, number, "val") for number in range(SCENES)]
+    pixels = torch.stack([torch.from_numpy(picture) for picture, _ in drawn]).permute(0, 3, 1, 2)
+    boxes = [torch.tensor([each.box for each in objects]).float() for _, objects in drawn]
+    labels = [torch.tensor([each.label for each in objects]) for _, objects in drawn]
+    return pixels, list(zip(boxes, labels, strict=True))
 
 
 def save_replay(path: Path, replay: Replay) -> None:

@@ -16,9 +16,8 @@ from pathlib import Path
 
 import torch
 
-from bckd.course.replay_data import SCENES, SCENES_SEED, Replay, save_replay
+from bckd.course.replay_data import Replay, drawn_scenes, save_replay
 from bckd.datasets.coco import CocoDataset
-from bckd.datasets.scene_drawing import draw_scene
 from bckd.datasets.scenes import write_scenes
 from bckd.evaluation.average_precision import evaluate
 from bckd.models.dense import DenseDetector
@@ -85,10 +84,9 @@ def frame(
     detector: DenseDetector, judged: CocoDataset
 ) -> tuple[DenseOutput, list[Detections], float]:
     """A student's dense output of the scene, its detections on all scenes, its AP."""
-    pictures = [draw_scene(SCENES_SEED, number, "val")[0] for number in range(SCENES)]
-    pixels = torch.stack([torch.from_numpy(picture) for picture in pictures]).permute(0, 3, 1, 2)
+    pixels, _ = drawn_scenes()
     output = detector(detector.normalisation.apply(pixels / 255))
-    sizes = torch.tensor([picture.shape[:2] for picture in pictures])
+    sizes = torch.tensor(pixels.shape[2:]).expand(len(pixels), 2)
     settings = replace(detector.settings, score_threshold=THRESHOLD)
     one = DenseOutput(output.cls_logits[[SCENE]], output.boxes[[SCENE]], output.locations)
     metrics, _ = evaluate(detector, judged, 16, progress=False)

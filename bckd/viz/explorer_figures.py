@@ -190,10 +190,8 @@ def replay_strip(
         _picture(grid[1, -1], frames.pictured)
         for box in boxes:
             _box(grid[1, -1], box, "white", MODEL_DASHES[1])
-    words = (
-        f"score, highest of all classes and levels; above: of {len(boxes)} objects, found, named"
-    )
-    _colour_bar(top, grid, SCORE_COLOURS, words)
+    words = f"highest score of all classes and levels; above: of {len(boxes)} objects, found, named"
+    _colour_bar(top, grid, SCORE_COLOURS, words, REPLAY_REACH)
     if bottom is not None:
         _curves(bottom, curves, shown, ["teacher", *students])
     return drawing
@@ -220,9 +218,11 @@ def _box(axes: Axes, box: Sequence[float], colour: str, dashes: Any) -> None:
         axes.add_patch(Rectangle((x, y), right - x, bottom - y, **style))
 
 
-def _colour_bar(drawing: Figure | SubFigure, panels: np.ndarray, c: Colormap, words: str) -> None:
+def _colour_bar(
+    drawing: Figure | SubFigure, panels: np.ndarray, c: Colormap, words: str, reach: float = 1
+) -> None:
     place: Style = {"location": "bottom", "aspect": 40, "shrink": 0.9, "pad": 0.02}
-    scale = ScalarMappable(Normalize(0, 1), c)
+    scale = ScalarMappable(Normalize(0, reach), c)
     bar = drawing.colorbar(scale, ax=panels.ravel().tolist(), **place)
     bar.set_label(words, fontsize=8)
     bar.ax.tick_params(labelsize=8)

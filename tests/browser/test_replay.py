@@ -114,11 +114,11 @@ def test_first_sight_and_the_slider(
 ) -> None:
     assert state_of(page)["step"] == 0
     check(page, replay, parts, state_of(page))
-    assert page.locator(".chart output").all_inner_texts() == ["0.6", "none yet", "0", "0", "0"]
+    assert page.locator(".chart output").all_inner_texts() == ["0.60", "none yet", "0.00", "0.00", "0.00"]
     slider = page.get_by_label("frame")
     slider.focus()
     for key, step, value in (
-        ("ArrowRight", 20, "0.1"),
+        ("ArrowRight", 20, "0.10"),
         ("End", 80, "0.25"),
         ("ArrowLeft", 40, "0.15"),
     ):
@@ -129,7 +129,7 @@ def test_first_sight_and_the_slider(
         assert page.locator(".chart output").nth(1).inner_text() == value
         check(page, replay, parts, state)
     label = page.locator(".chart canvas").first.get_attribute("aria-label")
-    assert label == "AP after 40 steps: teacher 0.6, labels 0.15"
+    assert label == "AP after 40 steps: teacher 0.60, labels 0.15"
 
 
 def test_words_keys_and_menus_set_the_figure(

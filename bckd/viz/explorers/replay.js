@@ -97,7 +97,8 @@ function makeColumn(data, name, role, objects) {
       make("div", { class: "head" }, make("span", { class: "role-key" }), make("b", {}, name), " ", what),
       map.element, picture.element, verdict),
     // Right ones whole and with a tick, those with a wrong name dashed, those on no object dotted.
-    drawBoxes(detections) {
+    drawBoxes(found) {
+      const detections = [...found].reverse(); // the surest on top
       const kindOf = ({ met, right }) => (right.some(Boolean) ? "right" : met.some(Boolean) ? "wrong" : "stray");
       const marks = { right: "\u2713", wrong: "\u2717", stray: "?" };
       boxes.replaceChildren(...detections.flatMap((each) => makeBox(`detection ${kindOf(each)}`, each.box).lines));
@@ -126,7 +127,7 @@ function makeChart({ title, lines }, { models, roles, steps }) {
   return {
     element: make("div", { class: "panel chart" }, make("h4", { class: "head" }, title), shown, canvas),
     draw(root, step, values) {
-      const texts = names.map((name) => [name, values[name] === null ? "none yet" : curveText(values[name])]);
+      const texts = names.map((name) => [name, values[name] === null ? "none yet" : fixed(values[name], 2)]);
       shown.replaceChildren(...texts.map(([name, text]) => make("span", { class: `role-${roleOf(name)}` },
         make("span", { class: "role-key" }), make("span", {}, name), " ", make("output", {}, text))));
       canvas.setAttribute("aria-label", `${title} after ${step} steps: ${texts.map(([name, text]) => `${name} ${text}`).join(", ")}`);
@@ -155,9 +156,6 @@ function makeChart({ title, lines }, { models, roles, steps }) {
     },
   };
 }
-
-// Three digits that count.
-const curveText = (value) => Number(value.toPrecision(3)).toString().replace("-", "\u2212");
 
 // ---- the explorer -------------------------------------------------------------------------------
 
