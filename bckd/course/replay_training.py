@@ -4,8 +4,8 @@
 
 It draws the benchmark into data/scenes, trains the students of `METHODS` by the preset `scenes`
 (seed 0, one thread) in runs/replay, where a training that was broken off goes on, and judges every
-frame on the 400 validation scenes: about twenty minutes on one core. On another machine the
-digits differ, and with them the weights.
+frame on the 400 validation scenes: 25 minutes on one core of a busy machine. On another machine
+the last digits differ, and with them the weights.
 """
 
 from __future__ import annotations

@@ -114,7 +114,13 @@ def test_first_sight_and_the_slider(
 ) -> None:
     assert state_of(page)["step"] == 0
     check(page, replay, parts, state_of(page))
-    assert page.locator(".chart output").all_inner_texts() == ["0.60", "none yet", "0.00", "0.00", "0.00"]
+    assert page.locator(".chart output").all_inner_texts() == [
+        "0.60",
+        "none yet",
+        "0.00",
+        "0.00",
+        "0.00",
+    ]
     slider = page.get_by_label("frame")
     slider.focus()
     for key, step, value in (
