@@ -34,7 +34,7 @@ from bckd.zoo.checkpoints import load_detector
 
 # As the committed students: weights of the distillation terms.
 METHODS = {"labels": {}, "softmax": {"softmax": 0.75}, "BCKD": {"binary": 4.0, "iou": 16.0}}
-SCENE = 7
+SCENE = 3
 EVERY = 10
 WATCHED = 20  # validation scenes that a training is judged on while copies are kept
 # Maps are born in the first 200 steps, so half of the frames are there.

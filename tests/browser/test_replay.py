@@ -169,12 +169,12 @@ def test_guided_steps_follow_the_training(page: Any, state_of: Callable) -> None
     buttons = page.get_by_role("group", name="guided steps").get_by_role("button")
     assert buttons.all_inner_texts() == ["1 dark", "2 haze", "3 objects"]
     reading = page.locator(".reading")
-    assert reading.inner_text() == "From step 0: nothing stands out"
+    assert reading.inner_text() == "At step 0: nothing stands out"
     buttons.nth(1).click()
     assert state_of(page)["step"] == 20
     page.get_by_label("frame").press("ArrowRight")
     assert state_of(page)["step"] == 40
-    assert reading.inner_text() == "From step 20: everything rises", "until the next phase"
+    assert reading.inner_text() == "At step 20: everything rises", "until the next phase"
     assert buttons.nth(1).get_attribute("aria-pressed") == "true"
 
 

@@ -173,7 +173,7 @@ function render({ model, el }) {
   const keyOf = (n) => `phase-${n}`;
   const guide = makeGuide(
     Object.fromEntries(phases.map(({ step, title, caption }, n) =>
-      [keyOf(n), { text: `${n + 1} ${title}`, reading: `From step ${step}: ${caption}`, step }])),
+      [keyOf(n), { text: `${n + 1} ${title}`, reading: `At step ${step}: ${caption}`, step }])),
     { label: "guided steps", invitation: "Move the slider, or press play.", onStep: (key) => goTo(phases[Number(key.slice(6))].step) });
   const phaseAt = (step) => phases.reduce((found, phase, n) => (phase.step <= step ? n : found), -1);
 
