@@ -370,14 +370,19 @@ def test_one_student_and_a_picture_that_ends_within_a_cell(
 
 
 @pytest.mark.parametrize("dark", [False, True])
-def test_a_phone(scene: dict[str, Any], open_explorer: Callable, dark: bool) -> None:
-    page = open_explorer(ScoreMapExplorer(**scene), width=390, dark=dark)
+def test_a_phone(
+    scene: dict[str, Any], open_explorer: Callable, state_of: Callable, dark: bool
+) -> None:
+    page = open_explorer(ScoreMapExplorer(**scene, stride=16), width=390, dark=dark, has_touch=True)
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     wide = "(tables) => tables.map((table) => table.scrollWidth - table.parentElement.clientWidth)"
     assert max(page.locator("table").evaluate_all(wide)) <= 0
     frames = [frame.bounding_box() for frame in page.locator(".map-frame").all()]
     (_, *maps) = [(round(frame["x"]), round(frame["y"])) for frame in frames]
     assert len({x for x, _ in maps}) == 2 and len({y for _, y in maps}) == 2, "two by two"
+    page.locator(".map-frame").nth(4).scroll_into_view_if_needed()
+    page.touchscreen.tap(*at(page, 4, 70, 40))
+    assert state_of(page)["cell"] == [16, 2, 4]
     page.locator(".pulls").scroll_into_view_if_needed()
     line = page.locator(".sticky").bounding_box()
     assert 0 <= line["y"] < 5, "the scores of the cell stay in view"

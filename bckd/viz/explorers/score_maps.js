@@ -307,12 +307,12 @@ function render({ model, el }) {
     const take = (event) => edit({ cell: cellUnder(event, name) });
     return {
       onpointerdown(event) {
-        if (event.pointerType === "touch" || event.button) return; // a finger may want to scroll
+        if (event.pointerType === "touch" || event.button) return; // a finger may want to scroll; its tap clicks
         event.currentTarget.setPointerCapture(event.pointerId);
         take(event);
       },
       onpointermove(event) { if (event.currentTarget.hasPointerCapture(event.pointerId)) take(event); },
-      onclick(event) { if (event.pointerType === "touch") take(event); },
+      onclick: take,
     };
   };
   const listen = ({ element }, name) => {
