@@ -61,8 +61,12 @@ function makeNumbers(data) {
   const speakersFor = remembered((kind, name, protocol, label, level) =>
     speakersOf(mapOf(kind, name, protocol, label), stack, level));
   // The value of the last colour: the students' highest, of a difference under either protocol.
-  const reachOf = remembered((kind, protocol, label) => (kind === "score" ? 1 : Math.max(1e-9,
-    ...students.flatMap((name) => (kind === "pull" ? [protocol] : PROTOCOLS).flatMap((each) => mapOf(kind, name, each, label))))));
+  const reachOf = remembered((kind, protocol, label) => {
+    if (kind === "score") return 1;
+    const shown = kind === "pull" ? [protocol] : PROTOCOLS;
+    const maps = students.flatMap((name) => shown.map((each) => mapOf(kind, name, each, label)));
+    return maps.flat().reduce((top, value) => Math.max(top, value), 1e-9); // too many for arguments
+  });
 
   const labelOf = (className) => (className === null ? null : classes.indexOf(className));
   const placeOf = (stride) => (stride === null ? null : levels.findIndex(([each]) => each === stride));
