@@ -51,10 +51,11 @@ check: env ## lint, format, types and the direction of imports, in a minute
 	$(BIN)/python -m mypy
 	$(BIN)/python -m pytest -q tests/test_rooms.py
 
-# Each notebook writes to folders of its own, and data that several draw are drawn once, behind a
-# lock: two run side by side, a thread each.
+# A thread each: what runs side by side, and the processes that tests start, would wait for one
+# another. Each notebook writes to folders of its own, and data that several draw are drawn once,
+# behind a lock.
 test: check ## run the tests, on all cores, and the notebooks
-	$(BIN)/python -m pytest -n auto --dist worksteal tests
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile $(NBVAL) notebooks
 
 gpu: env ## check what runs on a CUDA GPU, in some minutes, and time it (without one, tests skip)

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 
+from bckd.course.lesson import drawn
 from bckd.datasets.coco import CocoDataset
 from bckd.datasets.photographs import fetch_photographs
-from bckd.datasets.scenes import write_scenes
 from bckd.models.dense import DenseDetector
 from bckd.recipes import DataConfig
-from bckd.recipes.presets import PRESETS
 from bckd.system.errors import InputError
 from bckd.training.data import validation_data
 from bckd.weights.published import PRETRAINED, fetch
@@ -24,7 +22,6 @@ REAL_DETECTOR = "nanodet_m"
 COCO_VARIABLE = "BCKD_COCO"  # environment variable: the folder of COCO, if it is another
 PHOTOGRAPHS = "coco-photographs"  # below the data folder, where downloaded ones go
 IMAGES = 128  # photographs, the first by id
-SCENES: dict[str, Any] = {"train": 160, "val": 40, "seed": 7}  # the small data set of the notebooks
 
 
 class Examples(NamedTuple):
@@ -63,12 +60,9 @@ def real_or_scenes(data: Path = Path("../data"), download: bool = False) -> Exam
         detector = checkpoint.detector
         dataset = validation_data(coco, detector.normalisation)
         return Examples(detector, dataset, f"NanoDet-m on {len(dataset)} photographs of COCO")
-    root = data / "scenes-quickstart"
-    write_scenes(root, **SCENES, progress=False)
-    detector = load_detector(data / "weights" / "scenes_teacher.safetensors").detector
-    dataset = validation_data(replace(PRESETS["scenes"][1].data, root=root))
-    name = f"the scenes' teacher on {len(dataset)} scenes (NanoDet-m or COCO is absent)"
-    return Examples(detector, dataset, name)
+    lesson = drawn(data)
+    name = f"the scenes' teacher on {len(lesson.images)} scenes (NanoDet-m or COCO is absent)"
+    return Examples(lesson.teacher, lesson.images, name)
 
 
 def _coco_root(data: Path) -> Path | None:

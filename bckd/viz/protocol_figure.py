@@ -16,9 +16,10 @@ from bckd.geometry import grid
 from bckd.losses import binary_classification, softmax_classification
 from bckd.structures import Assignment, DenseOutput
 from bckd.system.errors import InputError
-from bckd.viz.style import colour, figure
+from bckd.viz.style import ROLE_COLOURS, figure
 
 MAX_CLASSES = 8  # as many as the palette has colours, and bars a reader can compare
+THRESHOLD = 0.3  # a class whose score reaches it is detected, as `LoadedDetector.predict` shows it
 # Short enough to stand below a bar.
 CLASS_NAMES = ("cat", "dog", "car", "bus", "bird", "boat", "cow", "kite")
 
@@ -67,10 +68,10 @@ def protocol_values(
     check_logits(teacher, student)
     if not (math.isfinite(temperature) and temperature > 0):
         raise InputError(f"the temperature is {temperature}; expected a positive number")
-    target = _one_location(teacher)
-    learner = _one_location(student)
+    target = one_location(teacher)
+    learner = one_location(student)
     learner = replace(learner, cls_logits=learner.cls_logits.requires_grad_())
-    place = _one_positive(target)
+    place = one_positive(target)
     softmax = softmax_classification(learner, target, place, temperature=temperature)
     binary = binary_classification(learner, target, place, detach_weight=detach_weight)
     (softmax_gradient,) = torch.autograd.grad(softmax, learner.cls_logits)
@@ -160,13 +161,13 @@ def _pairs(
 ) -> None:
     """Two bars a class, in the roles' colours."""
     places = np.arange(len(names))
-    axes.bar(places - 0.2, teacher, width=0.38, color=colour(0), label="teacher")
-    axes.bar(places + 0.2, student, width=0.38, color=colour(5), label="student")
+    axes.bar(places - 0.2, teacher, width=0.38, color=ROLE_COLOURS["teacher"], label="teacher")
+    axes.bar(places + 0.2, student, width=0.38, color=ROLE_COLOURS["student"], label="student")
     _label_classes(axes, names)
 
 
 def _signed(axes: Axes, names: Sequence[str], gradient: Sequence[float]) -> None:
-    axes.bar(np.arange(len(names)), gradient, width=0.5, color=colour(5))
+    axes.bar(np.arange(len(names)), gradient, width=0.5, color=ROLE_COLOURS["student"])
     axes.axhline(0, color="0.5", linewidth=0.8)
     _label_classes(axes, names)
 
@@ -179,7 +180,7 @@ def _label_classes(axes: Axes, names: Sequence[str]) -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _one_location(logits: Sequence[float]) -> DenseOutput:
+def one_location(logits: Sequence[float]) -> DenseOutput:
     """A dense output of one image with one location; its box plays no part."""
     return DenseOutput(
         cls_logits=torch.tensor([[list(logits)]], dtype=torch.float64),
@@ -188,7 +189,7 @@ def _one_location(logits: Sequence[float]) -> DenseOutput:
     )
 
 
-def _one_positive(output: DenseOutput) -> Assignment:
+def one_positive(output: DenseOutput) -> Assignment:
     """The location is positive, so both losses are divided by 1."""
     everywhere = torch.ones(1, 1, dtype=torch.bool)
     return Assignment(

@@ -24,6 +24,8 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell
 
+from bckd.viz.descent import STEPS
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 PATIENCE = 180  # seconds; a machine may be busy with the tests beside
 
@@ -41,6 +43,27 @@ class Part(NamedTuple):
     report: str
 
 
+VALLEY = Part(
+    "00_quickstart.ipynb",
+    "ValleyAndBowl",
+    (),
+    """
+from dataclasses import asdict
+
+from bckd.viz.descent import descend
+from bckd.viz.protocol_figure import protocol_values
+
+
+def report():
+    state = explorer().state
+    settings = {key: state[key] for key in ("teacher", "student")}
+    now, ends = state["trained"], {}
+    if now:
+        ways = descend(**settings)
+        ends = {"by_softmax": ways.softmax[now], "by_binary": ways.binary[now]}
+    print(json.dumps({"state": state, **ends, **asdict(protocol_values(**settings))}))
+""",
+)
 LAB = Part(
     "02_two_protocols.ipynb",
     "ProtocolLab",
@@ -135,7 +158,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("course")
     for part in ("data/weights", "notebooks/results"):
         shutil.copytree(REPOSITORY / part, root / part)
-    for each in (LAB, MAPS, REPLAY):
+    for each in (VALLEY, LAB, MAPS, REPLAY):
         write_part(each, root / "notebooks")
     return root
 
@@ -404,6 +427,38 @@ def press_shortcuts(reader: Reader) -> None:
 
 
 # ---- the explorers -------------------------------------------------------------------------------
+
+
+def test_valley_and_bowl(reader: Reader) -> None:
+    place = reader.open_and_run(VALLEY)
+    page = reader.page
+
+    def shows(report: dict[str, Any]) -> None:
+        """The page shows the report's losses and scores, the copies' once they train."""
+        losses = report["softmax_loss"], report["binary_loss"]
+        found = numbers(re.findall(r"(?:KD|cls) (\d+\.\d+)", place.locator(".losses").inner_text()))
+        assert found == pytest.approx(losses, abs=6e-3)
+        for key in ("by_softmax", "by_binary"):
+            expected = report.get(key, report["state"]["student"])
+            assert report["state"][key] == pytest.approx(expected, abs=1e-6)
+        rows = place.locator(".scores tbody tr")
+        shown = numbers(rows.nth(1).locator(".score").all_inner_texts())
+        assert shown == pytest.approx(report["student_scores"], abs=6e-3)
+
+    reader.agreed(shows, teacher=[2, -2], student=[3, 3], trained=0)
+    reader.picture("valley_and_bowl")
+    point = place.locator(".point.student").nth(1)
+    drag(page, point, right=-40, up=20)
+    page.keyboard.press("PageDown")  # what was dragged has the focus
+    press_shortcuts(reader)
+    report = reader.agreed(shows)
+    assert report["state"]["student"][1] - report["state"]["student"][0] > 1
+    place.get_by_role("button", name="2. A shift").click()
+    place.get_by_role("button", name="Train both", exact=True).click()
+    report = reader.agreed(shows, preset="shifted", trained=STEPS)
+    assert report["by_softmax"] == pytest.approx([5, 1], abs=1e-6)
+    assert report["by_binary"] == pytest.approx([2, -2], abs=1e-2)
+    reader.picture("valley_and_bowl_trained")
 
 
 def test_protocol_lab(reader: Reader) -> None:

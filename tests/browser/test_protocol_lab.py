@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from bckd.viz.descent import STEPS, descend
 from bckd.viz.explorers.protocol_lab import ProtocolLab
 from bckd.viz.protocol_figure import ProtocolValues, protocol_values
 
@@ -148,17 +149,22 @@ def test_of_all_keys_a_notebook_hears_those_with_ctrl(lab: Any) -> None:
     assert lab.evaluate("window.heard") == ["Control", "b", "b"]
 
 
-@pytest.mark.parametrize("temperature", [1, 2, 4])
 @pytest.mark.parametrize("preset", PRESETS)
-def test_presets(lab: Any, state_of: Callable[[Any], dict], preset: str, temperature: int) -> None:
-    lab.get_by_role("radio", name=str(temperature)).check()
-    button = lab.locator(f"[data-preset={preset}]")
-    button.click()
-    state = state_of(lab)
-    assert state["preset"] == preset
-    assert state["temperature"] == temperature
-    assert button.get_attribute("aria-pressed") == "true"
-    values = check_page(lab, state)
+def test_presets(lab: Any, state_of: Callable[[Any], dict], preset: str) -> None:
+    for temperature in (1, 2, 4):
+        lab.get_by_role("radio", name=str(temperature)).check()
+        button = lab.locator(f"[data-preset={preset}]")
+        button.click()
+        state = state_of(lab)
+        assert (state["preset"], state["temperature"]) == (preset, temperature)
+        assert button.get_attribute("aria-pressed") == "true"
+        check_preset(preset, temperature, state, check_page(lab, state))
+
+
+def check_preset(
+    preset: str, temperature: int, state: dict[str, Any], values: ProtocolValues
+) -> None:
+    """The preset shows what its sentence says."""
     gap = [s - t for s, t in zip(state["student"], state["teacher"], strict=True)]
     if preset == "shifted":
         assert gap == [3, 3, 3, 3]
@@ -214,17 +220,92 @@ def test_classes_come_and_go(lab: Any, state_of: Callable[[Any], dict]) -> None:
     assert len(set(state["names"])) == 8
     assert state["student"] == [*STUDENT, -3, -3, -3, -3]
     check_page(lab, state)
-    for _ in range(6):
+    for _ in range(7):
         remove.click()
     assert remove.is_disabled()
     state = state_of(lab)
-    assert (state["teacher"], state["student"]) == (TEACHER[:2], STUDENT[:2])
-    check_page(lab, state)
+    assert (state["teacher"], state["student"]) == (TEACHER[:1], STUDENT[:1])
+    values = check_page(lab, state)
+    assert values.softmax_loss == 0 and values.binary_loss > 0
     lab.locator("[data-preset=single]").click()
     assert remove.is_disabled()
     add.click()
     assert len(state_of(lab)["names"]) == 2
     check_page(lab, state_of(lab))
+
+
+def train(page: Any) -> None:
+    page.get_by_role("button", name="Train both").click()
+    page.locator(".ends", has_text="At the end").wait_for()
+
+
+@pytest.mark.parametrize("preset", ["shifted", "single"])
+def test_trained_by_softmax_the_scores_stay_wrong(
+    open_explorer: Callable[..., Any], state_of: Callable[[Any], dict], preset: str
+) -> None:
+    page = open_explorer(ProtocolLab(TEACHER, STUDENT), still=True)
+    page.locator(f"[data-preset={preset}]").click()
+    detected = page.locator(".sticky").inner_text()
+    train(page)
+    state = state_of(page)
+    assert state["trained"] == STEPS
+    descent = descend(state["teacher"], state["student"])
+    assert state["by_softmax"] == pytest.approx(descent.softmax[-1], abs=1e-6)
+    assert state["by_binary"] == pytest.approx(descent.binary[-1], abs=1e-6)
+    assert state["by_softmax"] == pytest.approx(state["student"], abs=1e-6), "nothing to see"
+    right = protocol_values(state["teacher"], state["by_binary"])
+    assert right.student_scores == pytest.approx(right.teacher_scores, abs=0.02)
+    said = page.locator(".ends").inner_text()
+    if preset == "shifted":  # 5, 1, -1, 0 have scores of .99, .73, .27 and .5
+        assert "detected: T 1, S 3 of 4" in detected
+        assert "softmax KD (square): 3 of 4 detected, scores wrong" in said
+        assert "L_cls (triangle): 1 of 4 detected, scores right" in said
+    else:
+        assert "detected: T 1, S 0 of 1" in detected
+        assert "softmax KD (square): 0 of 1 detected, scores wrong" in said
+    check_page(page, state)
+    # The marks stand at the copies' logits: 240 pixels are 20 of them.
+    track = page.locator(".track").nth(1).bounding_box()
+    for key in ("by_softmax", "by_binary"):
+        mark = page.locator(f".copy.{key}").first.bounding_box()
+        middle = mark["y"] + mark["height"] / 2 - track["y"]
+        assert middle == pytest.approx(120 - 12 * state[key][0], abs=1.5)
+    page.get_by_role("button", name="2 up").click()
+    state = state_of(page)
+    assert state["trained"] == 0 and state["by_binary"] == state["student"]
+    assert page.locator(".ends").inner_text() == ""
+    assert not page.locator(".copy").first.is_visible()
+
+
+def test_bars_of_gradients_have_the_published_weights(lab: Any) -> None:
+    """K / 8 on softmax distillation, 1 on L_cls; the numbers beside them are unweighted."""
+    widths = {}
+    for card, weight in (("softmax KD", 4 / 8), ("L_cls", 1)):
+        panel = lab.locator(".card", has_text=card)
+        for pull, text in zip(
+            panel.locator(".pull").all(), panel.locator(".gradient").all_inner_texts(), strict=True
+        ):
+            widths[card, text] = pull.bounding_box()["width"] / (weight * abs(number(text)))
+    expected = max(widths.values())
+    assert len(widths) == 8
+    for (card, text), scale in widths.items():
+        if abs(number(text)) > 0.02:
+            assert scale == pytest.approx(expected, rel=0.05), (card, text)
+    assert "K/8 = 0.5 and 1" in lab.locator(".small", has_text="published weight").inner_text()
+
+
+def test_on_a_phone_the_losses_stay_in_view(
+    open_explorer: Callable[..., Any], state_of: Callable[[Any], dict]
+) -> None:
+    page = open_explorer(ProtocolLab(TEACHER, STUDENT), width=390)
+    page.set_viewport_size({"width": 390, "height": 500})
+    drag(page, page.locator(".grip.student").nth(3), pixels_up=24)
+    values = check_page(page, state_of(page))
+    line = page.locator(".sticky")
+    assert f"KD {values.softmax_loss:.2f} | L_cls {values.binary_loss:.2f}" in line.inner_text()
+    page.locator(".card").last.scroll_into_view_if_needed()
+    box = line.bounding_box()
+    assert page.evaluate("scrollY") > 500 and 0 <= box["y"] < 5 and box["height"] < 100
 
 
 def test_large_logits_widen_the_axis(

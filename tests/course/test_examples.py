@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from bckd.course import examples
+from bckd.course import examples, lesson
 from bckd.course.examples import real_or_scenes
 from bckd.datasets.coco_classes import COCO_CLASSES
 from bckd.system.errors import InputError
@@ -25,7 +25,7 @@ TEACHER = Path(__file__).resolve().parents[2] / "data" / "weights" / "scenes_tea
 def empty_torch_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch_home"))
     monkeypatch.delenv("BCKD_COCO", raising=False)
-    monkeypatch.setattr(examples, "SCENES", {"train": 1, "val": 2, "seed": 7})
+    monkeypatch.setattr(lesson, "SCENES", {"train": 1, "val": 2, "seed": 7})
 
 
 @pytest.fixture

@@ -145,30 +145,6 @@ def assert_metrics_are_the_students(out: Path, scenes: Path) -> None:
     assert found["per_class"] == pytest.approx(expected.per_class, abs=1e-9)
 
 
-def test_two_processes_train_the_student_of_one(
-    scenes_root: Path, tmp_path: Path, stop_at_first_state: Callable[..., None]
-) -> None:
-    one, two, resumed = (tmp_path / name for name in ("one", "two", "resumed"))
-    source = tmp_path / "imitation_in_two_processes.py"
-    source.write_text(SOURCE, encoding="utf-8")
-    term = ["--term", f"{source}:Imitation=0.5", "--term", "bckd.losses.crosskd:CrossKD=0.1"]
-    run(command(scenes_root, one, *term))
-    done = torchrun(command(scenes_root, two, *term))
-    assert done.returncode == 0, done.stderr
-    assert_same_run(two, one)
-    assert_same_terms(two, one)
-    assert files(two) == files(one)
-    assert done.stdout.count("the student and its log are in") == 1  # said by one of them
-    assert_metrics_are_the_students(two, scenes_root)
-
-    stop_at_first_state(lambda: run(command(scenes_root, resumed, *term)))
-    assert 0 < len(read_log(resumed)) < STEPS
-    done = torchrun(command(scenes_root, resumed, "--resume", *term))
-    assert done.returncode == 0, done.stderr
-    assert_same_run(resumed, one)
-    assert_same_terms(resumed, one)
-
-
 KILLER = """
 import os, signal
 from pathlib import Path
@@ -183,13 +159,17 @@ def killer(student, teacher, assignment, batch):
 """
 
 
-def test_a_process_that_is_killed_takes_no_step_with_it_that_was_saved(
-    scenes_root: Path, tmp_path: Path
-) -> None:
-    """By the system for want of memory, say; the other one says so, and both go on later."""
-    source, one, two = tmp_path / "killer.py", tmp_path / "one", tmp_path / "two"
-    source.write_text(KILLER, encoding="utf-8")
-    term = ["--term", f"{source}:killer=1.0"]
+def test_two_processes_train_the_student_of_one(scenes_root: Path, tmp_path: Path) -> None:
+    """Killed, by the system for want of memory, say, and resumed: by two again, or by one alone.
+
+    The process that is left says why it ends, and no step is lost that was saved.
+    """
+    one, two, alone = (tmp_path / name for name in ("one", "two", "alone"))
+    imitation, killer = tmp_path / "imitation_in_two_processes.py", tmp_path / "killer.py"
+    imitation.write_text(SOURCE, encoding="utf-8")
+    killer.write_text(KILLER, encoding="utf-8")
+    term = ["--term", f"{imitation}:Imitation=0.5", "--term", "bckd.losses.crosskd:CrossKD=0.1"]
+    term += ["--term", f"{killer}:killer=1.0"]
     armed = tmp_path / "killer.py.armed"
     armed.touch()
     done = torchrun(command(scenes_root, two, *term))
@@ -200,11 +180,17 @@ def test_a_process_that_is_killed_takes_no_step_with_it_that_was_saved(
     with safe_open(two / STATE, "pt") as file:
         assert file.metadata()["step"] == "3"
     armed.unlink()
+    shutil.copytree(two, alone)
     done = torchrun(command(scenes_root, two, "--resume", *term))
     assert done.returncode == 0, done.stderr
+    assert done.stdout.count("the student and its log are in") == 1  # said by one of them
     run(command(scenes_root, one, *term))
-    assert_same_run(two, one)
-    assert files(two) == files(one)
+    run(command(scenes_root, alone, "--resume", *term))
+    for resumed in (two, alone):
+        assert_same_run(resumed, one)
+        assert_same_terms(resumed, one)
+        assert files(resumed) == files(one)
+    assert_metrics_are_the_students(two, scenes_root)
 
 
 def test_a_batch_that_the_processes_can_not_share_is_refused(

@@ -63,7 +63,7 @@ def test_too_much_data_is_refused_with_its_size() -> None:
 
 def test_script_and_style_are_put_together_from_the_files() -> None:
     script, style = ProtocolLab()._esm, ProtocolLab()._css
-    for name in ("shared.js", "protocol_lab.js"):
+    for name in ("shared.js", "losses.js", "descent.js", "protocol_lab.js"):
         assert (FOLDER / name).read_text(encoding="utf-8") in script
     assert script.rstrip().endswith("export default { render };")
     assert len(re.findall(r"^\s*export\b", script, flags=re.MULTILINE)) == 1, "the last line's"

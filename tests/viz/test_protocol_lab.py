@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from bckd.system.errors import InputError
 from bckd.viz.explorers.protocol_lab import TEMPERATURES, ProtocolLab
 from bckd.viz.protocol_figure import CLASS_NAMES, MAX_CLASSES, protocol_figure, protocol_values
-from bckd.viz.style import colour
+from bckd.viz.style import ROLE_COLOURS
 
 TEACHER, STUDENT = (2.0, -2.0, -4.0, -3.0), (0.5, -1.0, -2.0, -3.5)
 
@@ -137,7 +137,7 @@ class TestFigure:
         figure_colours = [
             "#{:02X}{:02X}{:02X}".format(*(round(255 * c) for c in h[:3])) for h in handles
         ]
-        assert figure_colours == [colour(0), colour(5)]
+        assert figure_colours == [ROLE_COLOURS["teacher"], ROLE_COLOURS["student"]]
 
 
 class TestLab:
@@ -148,6 +148,8 @@ class TestLab:
         values = protocol_values(TEACHER, STUDENT, temperature=temperature, detach_weight=detach)
         for name, value in vars(values).items():
             assert lab.state[name] == (list(value) if isinstance(value, tuple) else value)
+        assert lab.state["trained"] == 0
+        assert lab.state["by_softmax"] == lab.state["by_binary"] == list(STUDENT)
         assert lab.state["names"] == list(CLASS_NAMES[:4])
         assert (lab.state["teacher"], lab.state["student"]) == (list(TEACHER), list(STUDENT))
         json.dumps(lab.state, allow_nan=False)

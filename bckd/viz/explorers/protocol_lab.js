@@ -1,36 +1,5 @@
 // Protocol lab: one location's logits as bars to drag, read by softmax and by sigmoid.
 
-// ---- the losses, as in bckd/losses/distillation.py with divisor 1 ----------------------------
-
-function protocolValues({ teacher, student, temperature, detach_weight: detachWeight }) {
-  const logTeacher = logSoftmax(teacher, temperature);
-  const logStudent = logSoftmax(student, temperature);
-  const teacherProbabilities = logTeacher.map(Math.exp);
-  const studentProbabilities = logStudent.map(Math.exp);
-  const divergence = sum(teacherProbabilities.map((p, j) => p * (logTeacher[j] - logStudent[j])));
-
-  const teacherScores = teacher.map(sigmoid);
-  const studentScores = student.map(sigmoid);
-  const gaps = studentScores.map((score, j) => score - teacherScores[j]);
-  const bce = student.map((logit, j) => softplus(logit) - logit * teacherScores[j]);
-  // d(|gap| BCE) = |gap| (p_s - p_t) + BCE sign(gap) p_s (1 - p_s); a constant weight has no second part.
-  const binaryGradient = gaps.map((gap, j) => {
-    const throughWeight = bce[j] * Math.sign(gap) * studentScores[j] * sigmoid(-student[j]);
-    return Math.abs(gap) * gap + (detachWeight ? 0 : throughWeight);
-  });
-  return {
-    teacher_probabilities: teacherProbabilities,
-    student_probabilities: studentProbabilities,
-    teacher_scores: teacherScores,
-    student_scores: studentScores,
-    softmax_loss: (temperature ** 2 * divergence) / teacher.length,
-    softmax_gradient: studentProbabilities.map(
-      (p, j) => (temperature * (p - teacherProbabilities[j])) / teacher.length),
-    binary_loss: sum(gaps.map((gap, j) => Math.abs(gap) * bce[j])),
-    binary_gradient: binaryGradient,
-  };
-}
-
 // ---- presets: text of the button, new logits, what to see ------------------------------------
 
 const PRESETS = {
@@ -38,7 +7,7 @@ const PRESETS = {
     text: "shifted student",
     logits: ({ teacher }) => ({ student: teacher.map((logit) => tidy(logit + 3)) }),
     reading: "Every student logit is 3 too high. Softmax KD is 0 and pulls on nothing: it cannot see " +
-      "a shift. L_cls sees the wrong scores and pulls them down.",
+      "a shift. L_cls sees the wrong scores and pulls them down. Press \u201cTrain both\u201d.",
   },
   single: {
     text: "one class",
@@ -82,6 +51,9 @@ function namesFor(count, names, allNames) {
 const tidy = (value) => Math.round(value * 1e4) / 1e4;
 // Two decimals where they say something, else one.
 const logitText = (value) => fixed(value, Math.abs(value * 10 - Math.round(value * 10)) < 1e-6 ? 1 : 2);
+
+// The two copies of the student that "Train both" lets roll: the state's name and ours.
+const COPIES = [["by_softmax", "softmax KD (square)"], ["by_binary", "L_cls (triangle)"]];
 
 // ---- the bars ----------------------------------------------------------------------------------
 
@@ -169,7 +141,9 @@ function makeChart(read, edit) {
       }));
       const numbers = [make("span", { class: "teacher-text" }), make("span", { class: "student-text" })];
       const label = make("div", { class: "foot" }, make("span", { class: "name", title: name }, name), ...numbers);
-      return { bars, numbers, element: make("div", { class: "class" }, ...bars.map((bar) => bar.track)), label };
+      const copies = COPIES.map(([key]) => make("div", { class: `copy ${key}`, "aria-hidden": "true" }));
+      bars[1].track.append(...copies);
+      return { bars, numbers, copies, element: make("div", { class: "class" }, ...bars.map((bar) => bar.track)), label };
     });
     const mean = make("div", { class: "mean" });
     const shiftTrack = make("div", { class: "track shift-track" });
@@ -198,6 +172,10 @@ function makeChart(read, edit) {
           item.bars[n].set(logit, limit);
           item.numbers[n].textContent = logitText(logit);
         });
+        COPIES.forEach(([key], n) => {
+          item.copies[n].hidden = !state.trained;
+          item.copies[n].style.top = `${50 - (50 * clamp(state[key][index], -limit, limit)) / limit}%`;
+        });
       });
       const mean = sum(state.student) / state.student.length;
       parts.shift.set(mean, limit);
@@ -215,7 +193,8 @@ function drawTicks(axis, limit) {
 
 // ---- one protocol: its scores, its loss and gradient, one row a class ---------------------------
 
-function makeCard(title, formula, lossName) {
+// With a threshold, its line crosses the bars.
+function makeCard(title, formula, lossName, threshold = null) {
   const loss = make("output", { class: "loss" });
   const scoreHead = make("th", { scope: "col", colspan: "2" });
   const rows = make("tbody");
@@ -229,10 +208,11 @@ function makeCard(title, formula, lossName) {
       make("thead", {}, make("tr", {}, make("th", { scope: "col" }, "class"), scoreHead,
         make("th", { scope: "col", colspan: "2" }, "gradient, step"))),
       rows));
+  if (threshold !== null) element.style.setProperty("--threshold", threshold);
   let cells = [];
   function build(names) {
     cells = names.map((name) => {
-      const bars = [make("div", { class: "teacher" }), make("div", { class: "student" })];
+      const bars = ["teacher", "student", ...COPIES.map(([key]) => key)].map((kind) => make("div", { class: kind }));
       const numbers = [make("div", { class: "teacher-text" }), make("div", { class: "student-text" })];
       const pull = make("div", { class: "pull" });
       const gradient = make("span", { class: "gradient" });
@@ -241,25 +221,29 @@ function makeCard(title, formula, lossName) {
     });
     rows.replaceChildren(...cells.map((cell) => make("tr", {},
       make("th", { scope: "row", title: cell.name }, cell.name),
-      make("td", { class: "scores" }, ...cell.bars),
+      make("td", { class: threshold === null ? "scores" : "scores lined" }, ...cell.bars),
       make("td", { class: "numbers" }, ...cell.numbers),
       make("td", {}, make("div", { class: "zero" }, cell.pull)),
       make("td", { class: "numbers" }, cell.gradient, cell.step))));
   }
   return {
     element,
-    draw(names, head, scores, lossValue, gradients, reach) {
+    // scores: of teacher, student and, once they train, the copies, [owner][class]; weight: of the
+    // loss, by which the gradient's bar is longer; reach: the longest bar's.
+    draw(names, head, scores, lossValue, gradients, weight, reach) {
       if (JSON.stringify(names) !== JSON.stringify(cells.map((cell) => cell.name))) build(names);
       scoreHead.textContent = head;
       loss.textContent = fixed(lossValue, 4);
       cells.forEach((cell, index) => {
-        scores.forEach((values, n) => {
-          cell.bars[n].style.width = `${100 * values[index]}%`;
-          cell.numbers[n].textContent = fixed(values[index], 3);
+        cell.bars.forEach((bar, n) => {
+          bar.hidden = n >= scores.length;
+          if (n < scores.length) bar.style.width = `${100 * scores[n][index]}%`;
         });
+        cell.numbers.forEach((number, n) => { number.textContent = fixed(scores[n][index], 3); });
         const gradient = gradients[index];
-        cell.pull.style.left = `${50 + Math.min(0, (50 * gradient) / reach)}%`;
-        cell.pull.style.width = `${(50 * Math.abs(gradient)) / reach}%`;
+        const share = (50 * weight * gradient) / reach;
+        cell.pull.style.left = `${50 + Math.min(0, share)}%`;
+        cell.pull.style.width = `${Math.abs(share)}%`;
         cell.gradient.textContent = fixed(gradient, 4);
         // Training goes against the gradient.
         const still = Math.abs(gradient) < 5e-5;
@@ -274,19 +258,28 @@ function makeCard(title, formula, lossName) {
 // ---- the explorer ---------------------------------------------------------------------------
 
 function render({ model, el }) {
-  const allNames = model.get("data").names;
+  const { names: allNames, threshold, descent } = model.get("data");
   const change = stateChanger(model);
   const read = () => model.get("state");
-  // A change by hand is no preset any more.
+  const trailsOf = makeTrails(descent);
+  const valuesOf = (state) => ({ ...protocolValues(state), ...endsOf(trailsOf(state)) });
+  const set = (patch) => {
+    const state = { ...read(), ...patch };
+    change({ ...state, ...valuesOf(state) });
+  };
+  const training = makeTraining(descent.steps, (trained) => set({ trained }));
+  // A change by hand is no preset any more, and ends a training.
   const edit = (patch) => {
-    const state = { ...read(), preset: "", ...patch };
-    change({ ...state, ...protocolValues(state) });
+    training.stop();
+    set({ preset: "", trained: 0, ...patch });
   };
 
   const chart = makeChart(read, edit);
-  const presets = Object.entries(PRESETS).map(([key, { text, logits }]) =>
-    makeButton(text, () => edit({ ...logits(read(), allNames), preset: key }), { "data-preset": key }));
-  const reading = make("p", { class: "reading", "aria-live": "polite" });
+  const guide = makeGuide(PRESETS, {
+    label: "presets", invitation: INVITATION,
+    onStep: (key) => edit({ ...PRESETS[key].logits(read(), allNames), preset: key }),
+  });
+  const train = makeButton("Train both", () => { set({ trained: 0 }); training.start(); });
   const remove = makeButton("\u2212 class", () => {
     const { names, teacher, student } = read();
     edit({ names: names.slice(0, -1), teacher: teacher.slice(0, -1), student: student.slice(0, -1) });
@@ -306,45 +299,76 @@ function render({ model, el }) {
   const softmaxCard = makeCard("Softmax: classes against each other",
     "T\u00b2 \u00b7 mean over classes of KL(teacher \u2016 student)", "softmax KD");
   const sigmoidCard = makeCard("Sigmoid: each class on its own",
-    "sum over classes of |p_t \u2212 p_s| \u00b7 BCE(p_s, p_t)", "L_cls");
+    "sum over classes of |p_t \u2212 p_s| \u00b7 BCE(p_s, p_t)", "L_cls", threshold);
+  const sticky = { losses: make("span", { class: "losses" }), detected: make("span") };
+  const ends = make("p", { class: "ends", "aria-live": "polite" });
+  const weights = make("span");
 
+  const shift = (by) => edit({ student: read().student.map((logit) => tidy(clamp(logit + by, -HALF_RANGE, HALF_RANGE))) });
   makeRoot(el, "bckd-protocol-lab", "Protocol lab",
     make("h3", {}, "Protocol lab: one location, two readings of its logits"),
     make("p", { class: "quiet" }, "Drag the bars, or focus one and use the arrow and page keys. ",
       make("span", { class: "role" }, make("span", { class: "key teacher" }), "teacher (T)"), " ",
-      make("span", { class: "role" }, make("span", { class: "key student" }), "student (S)")),
-    make("div", { class: "row", role: "group", "aria-label": "presets" }, ...presets),
-    reading,
+      make("span", { class: "role" }, make("span", { class: "key student" }), "student (S)"), ". Move the student ",
+      makeWord("2 up", () => shift(2)), " or ", makeWord("2 down", () => shift(-2)), " in all classes, or put it ",
+      makeWord("on the teacher", () => edit({ student: [...read().teacher] })), "."),
+    guide.buttons, guide.reading,
+    make("div", { class: "sticky row" }, sticky.losses, sticky.detected, train),
+    ends,
     make("div", { class: "panel" },
       make("div", { class: "row head" }, make("h4", {}, "Class logits"), remove, add), chart.element),
     make("div", { class: "row" }, temperature.element, throughWeight.element),
     make("div", { class: "panels" }, softmaxCard.element, sigmoidCard.element),
-    make("p", { class: "quiet small" }, "Gradients are those on the student\u2019s logits, both cards to one " +
-      "scale; the arrow says where a training step moves the logit: against the gradient."));
+    make("p", { class: "quiet small" }, `A class is detected from a score of ${threshold} on, the thin line. Gradients are those ` +
+      "on the student\u2019s logits; their bars are longer by the loss\u2019s published weight, ", weights, ", both cards to " +
+      "one scale; the arrow says where a training step moves the logit: against the gradient. \u201cTrain both\u201d splits " +
+      `the student in two copies that go ${descent.steps} such steps, one each loss: rate \u00d7 weight \u00d7 gradient, the rate ` +
+      `falling from ${descent.first_rate} to 0.`));
+
+  const detectedIn = (logits) => logits.filter((logit) => sigmoid(logit) >= threshold).length;
+  function endsText(state) {
+    const said = COPIES.map(([key, name]) => `trained by ${name}: ${detectedIn(state[key])} of ${state.names.length} detected, ` +
+      `scores ${isRight(state.teacher, state[key]) ? "right" : "wrong"}`);
+    return `At the end, ${said.join("; ")} (right: each within ${RIGHT_WITHIN} of the teacher\u2019s).`;
+  }
 
   function draw() {
     const state = read();
-    const values = protocolValues(state);
+    const values = valuesOf(state);
     const full = { ...state, ...values };
     if (JSON.stringify(full) !== JSON.stringify(state)) { // the other side changed settings alone
       change(values);
       return; // the change draws
     }
+    const count = state.names.length;
+    const [softmaxWeight, binaryWeight] = descent.weights[count - 1];
     chart.draw(state);
-    presets.forEach((button) => button.setAttribute("aria-pressed", button.dataset.preset === state.preset));
-    reading.textContent = PRESETS[state.preset]?.reading ?? INVITATION;
-    remove.disabled = state.names.length <= 2;
-    add.disabled = state.names.length >= allNames.length;
+    guide.set(state.preset);
+    sticky.losses.textContent = `softmax KD ${fixed(values.softmax_loss, 2)} | L_cls ${fixed(values.binary_loss, 2)}`;
+    sticky.detected.replaceChildren("detected: ",
+      make("span", { class: "teacher-text" }, `T ${detectedIn(state.teacher)}`), ", ",
+      make("span", { class: "student-text" }, `S ${detectedIn(state.student)}`), ` of ${count}`);
+    const sentence = state.trained === descent.steps ? endsText(state) : "";
+    if (ends.textContent !== sentence) ends.textContent = sentence;
+    weights.textContent = `K/8 = ${softmaxWeight} and ${binaryWeight}`;
+    remove.disabled = count <= 1;
+    add.disabled = count >= allNames.length;
     temperature.set(state.temperature);
     throughWeight.set(!state.detach_weight);
-    const reach = Math.max(0.1, ...[...values.softmax_gradient, ...values.binary_gradient].map(Math.abs));
+    const reach = Math.max(0.1, ...values.softmax_gradient.map((slope) => Math.abs(softmaxWeight * slope)),
+      ...values.binary_gradient.map((slope) => Math.abs(binaryWeight * slope)));
+    const copies = state.trained ? COPIES.map(([key]) => state[key]) : [];
     softmaxCard.draw(state.names, `probability, T = ${state.temperature}`,
-      [values.teacher_probabilities, values.student_probabilities],
-      values.softmax_loss, values.softmax_gradient, reach);
-    sigmoidCard.draw(state.names, "score", [values.teacher_scores, values.student_scores],
-      values.binary_loss, values.binary_gradient, reach);
+      [values.teacher_probabilities, values.student_probabilities, ...copies.map((logits) => softmax(logits, state.temperature))],
+      values.softmax_loss, values.softmax_gradient, softmaxWeight, reach);
+    sigmoidCard.draw(state.names, "score",
+      [values.teacher_scores, values.student_scores, ...copies.map((logits) => logits.map(sigmoid))],
+      values.binary_loss, values.binary_gradient, binaryWeight, reach);
   }
   model.on("change:state", draw);
   draw();
-  return () => model.off("change:state", draw);
+  return () => {
+    training.stop();
+    model.off("change:state", draw);
+  };
 }

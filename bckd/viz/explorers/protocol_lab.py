@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 from bckd.system.errors import InputError
+from bckd.viz.descent import descent_rules
 from bckd.viz.explorers.base import Explorer
-from bckd.viz.protocol_figure import CLASS_NAMES, check_logits, protocol_values
+from bckd.viz.protocol_figure import CLASS_NAMES, THRESHOLD, check_logits, protocol_values
 
 TEMPERATURES = (1.0, 2.0, 4.0)
 
@@ -15,13 +16,15 @@ TEMPERATURES = (1.0, 2.0, 4.0)
 class ProtocolLab(Explorer):
     """Teacher's and student's logits of one location as bars to drag, and both losses of them.
 
-    The browser computes what `bckd.viz.protocol_figure.protocol_values` computes here.
-    `state` holds the settings, "names", "teacher", "student" (logits), "temperature",
-    "detach_weight" and "preset" (the last one pressed, or ""), and every value shown, under
-    the names of `ProtocolValues`.
+    The browser computes what `bckd.viz.protocol_figure.protocol_values` computes here, and
+    "Train both" what `bckd.viz.descent.descend` does. `state` holds the settings, "names",
+    "teacher", "student" (logits), "temperature", "detach_weight", "preset" (the last one pressed,
+    or "") and "trained" (steps that the two copies have taken), every value shown, under the
+    names of `ProtocolValues`, and the copies' present logits, "by_softmax" and "by_binary".
     """
 
     stem = "protocol_lab"
+    parts = ("losses", "descent")
 
     def __init__(
         self,
@@ -59,9 +62,12 @@ class ProtocolLab(Explorer):
             "temperature": float(temperature),
             "detach_weight": detach_weight,
             "preset": "",
+            "trained": 0,
         }
         shown = {
             key: list(value) if isinstance(value, tuple) else value
             for key, value in asdict(values).items()
         }
-        super().__init__(state={**settings, **shown}, data={"names": list(CLASS_NAMES)})
+        copies = {"by_softmax": settings["student"], "by_binary": settings["student"]}
+        data = {"names": list(CLASS_NAMES), "threshold": THRESHOLD, "descent": descent_rules()}
+        super().__init__(state={**settings, **shown, **copies}, data=data)
