@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, get_args
 
 import numpy as np
+import torch
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Colormap, Normalize
@@ -15,22 +16,23 @@ from matplotlib.patches import Rectangle
 from torch import Tensor
 
 from bckd.structures import DenseOutput
+from bckd.system.errors import InputError
 from bckd.viz.picture_outputs import (
     Kind,
     PictureOutputs,
     Protocol,
     checked_ground_truth,
     compared_outputs,
-    outputs_of_picture,
 )
 from bckd.viz.replay_curves import Curves, check_replay, value_at
+from bckd.viz.replay_frames import found_on, frames_of
+from bckd.viz.roles import COLOURS, roles_of
 from bckd.viz.style import DIFFERENCE_COLOURS, PALETTE, SCORE_COLOURS, Style, figure
 
-# The teacher and two students by their place: a colour and, for those who see colours
-# differently, a line. The explorers draw the same.
-MODEL_COLOURS = (PALETTE[0], PALETTE[5], PALETTE[2])
-MODEL_DASHES: tuple[Any, ...] = ("solid", (0, (5, 2)), (0, (1.5, 1.5)))
-STRIP_STEPS = 6
+# Detectors by their place: a colour and, for those who see colours differently, a line.
+MODEL_COLOURS = (PALETTE[0], PALETTE[5], PALETTE[2], PALETTE[3])
+MODEL_DASHES: tuple[Any, ...] = ("solid", (0, (5, 2)), (0, (1.5, 1.5)), (0, (8, 2, 2, 2)))
+REPLAY_REACH = 0.5  # score of the last colour of a replay, as in the explorer: early maps are faint
 WIDTH = 9.5  # inches, as the other figures
 
 
@@ -38,52 +40,51 @@ def score_map_panel(
     picture: np.ndarray,
     outputs: dict[str, DenseOutput],
     class_names: Sequence[str],
-    ground_truth: tuple[Tensor, Tensor] | None = None,
+    ground_truth: tuple[Tensor, Tensor],
     *,
     image: int = 0,
-    class_name: str | None = None,
-    stride: int | None = None,
 ) -> Figure:
-    """Maps of one picture: a row a detector, a column each thing that an explorer can show.
+    """Maps of one picture, a column a detector, with one cell of the background marked in all.
 
-    Scores under both protocols; for a student also its difference to the first detector (the
-    teacher) under both, and the weight of L_loc. All scales are 0..1.
+    The rows are sigmoid scores, softmax scores, and under the picture's own the differences of the
+    students' sigmoid scores to the teacher's; the highest of all classes and levels, on scales
+    from 0 to 1. The cell is that of `PictureOutputs.background_location`, with its value above.
 
     Args:
         picture, outputs, class_names, image: as `compared_outputs` takes them.
         ground_truth: boxes (G, 4) and labels (G,).
-        class_name: one class, or None for the highest of all classes.
-        stride: one level's, or None for the highest of all levels.
 
     Raises:
-        InputError: input that does not fit together, no such class or level.
+        InputError: input that does not fit together.
     """
     pictured = compared_outputs(picture, outputs, class_names, image)
-    label, level = pictured.label(class_name), pictured.level(stride)
-    protocols = get_args(Protocol)
-    columns: list[tuple[Kind, Protocol]] = [("score", protocol) for protocol in protocols]
-    columns += [("difference", protocol) for protocol in protocols]
-    columns.append(("weight", "sigmoid"))
-    panel = _panel_height(pictured, len(columns)) + 0.4
-    drawing = figure(WIDTH, panel * len(outputs) + 0.9)
-    grid = drawing.subplots(len(outputs), len(columns), squeeze=False)
-    for row, name in zip(grid, pictured.names, strict=True):
-        for axes, (kind, protocol) in zip(row, columns, strict=True):
-            axes.set_axis_off()
-            if kind == "score" or name != pictured.names[0]:
-                values = pictured.values(kind, name, protocol, label)
+    cell = pictured.background_location()
+    level, row, column = pictured.cell(cell)
+    corners = np.array([column, row, column + 1, row + 1]) * level.stride
+    panel = _panel_height(pictured, len(outputs)) + 0.3
+    drawing = figure(WIDTH, 3 * panel + 0.7)
+    grid = drawing.subplots(3, len(outputs), squeeze=False)
+    views: list[tuple[Kind, Protocol, str]] = [
+        ("score", "sigmoid", "sigmoid score"),
+        ("score", "softmax", "softmax score"),
+        ("difference", "sigmoid", "$|p_t - p_s|$"),
+    ]
+    for panels, (kind, protocol, words) in zip(grid, views, strict=True):
+        for axes, name in zip(panels, pictured.names, strict=True):
+            if kind == "difference" and name == pictured.names[0]:
+                _picture(axes, pictured)
+                axes.set_title("image and annotated boxes", fontsize=9)
+                for box in checked_ground_truth(ground_truth, class_names)[0]:
+                    _box(axes, box, "white", MODEL_DASHES[1])
+            else:
+                values = pictured.values(kind, name, protocol)
                 colours = SCORE_COLOURS if kind == "score" else DIFFERENCE_COLOURS
-                axes.imshow(pictured.over_picture(values, level), cmap=colours, vmin=0, vmax=1)
-                axes.set_title(f"{name}\n{_words(kind, protocol)}", fontsize=8)
-    _picture(grid[0, 2], pictured)
-    if ground_truth is not None:
-        grid[0, 2].set_title("image and\nground truth", fontsize=8)
-        for box in checked_ground_truth(ground_truth, class_names)[0]:
-            _box(grid[0, 2], box, "white", MODEL_DASHES[1])
-    which = f"{class_name or 'highest of all classes'}, {_level_words(stride)}"
-    _colour_bar(drawing, grid[:, :2], SCORE_COLOURS, f"score\n({which})")
-    words = f"difference of scores, weight of L_loc\n({which}; weight: of all classes)"
-    _colour_bar(drawing, grid[:, 2:], DIFFERENCE_COLOURS, words)
+                axes.imshow(pictured.over_picture(values), cmap=colours, vmin=0, vmax=1)
+                axes.set_title(f"{name}: {words}, {values[cell]:.2f} at the cell", fontsize=8)
+                axes.set_axis_off()
+            _box(axes, corners.tolist(), "white", "solid")
+    _colour_bar(drawing, grid[2, :1], SCORE_COLOURS, "score")
+    _colour_bar(drawing, grid[2, 1:], DIFFERENCE_COLOURS, "difference of scores to the teacher's")
     return drawing
 
 
@@ -134,65 +135,66 @@ def location_panel(
 def replay_strip(
     picture: np.ndarray,
     steps: Sequence[int],
-    outputs: Sequence[DenseOutput],
-    curves: Curves,
+    teacher: DenseOutput,
+    students: Mapping[str, Sequence[DenseOutput]],
     class_names: Sequence[str],
-    *,
-    image: int = 0,
-    class_name: str | None = None,
-    stride: int | None = None,
+    ground_truth: tuple[Tensor, Tensor],
+    curves: Curves,
+    shown: Sequence[int],
 ) -> Figure:
-    """Score maps of checkpoints along a run, and its curves with these steps marked.
+    """Score maps along several trainings, a row a student, and curves with these steps marked.
+
+    The last column has the teacher's map and the picture. Over each map stand the objects that
+    have a box of a score of .3 or more, and those with the right name.
 
     Args:
-        picture, class_names, image: as `outputs_of_picture` takes them.
-        steps, outputs: of the checkpoints, by step; of more than six, six are shown, the first and
-            the last among them and the others as evenly between as there are any.
-        curves: by title, (step, value) pairs; may be empty.
-        class_name: one class, or None for the highest of all classes.
-        stride: one level's, or None for the highest of all levels.
+        picture, steps, teacher, students, class_names, ground_truth, curves: as
+            `bckd.viz.explorers.replay.TrainingReplay` takes them.
+        shown: the steps to draw, of those of the frames.
 
     Raises:
-        InputError: input that does not fit together, no such class or level.
+        InputError: input that does not fit together, or no frame of a step.
     """
-    check_replay(steps, outputs, curves)
-    named = {f"step {step}": output for step, output in zip(steps, outputs, strict=True)}
-    pictured = outputs_of_picture(picture, named, class_names, image)
-    label, level = pictured.label(class_name), pictured.level(stride)
-    places = np.linspace(0, len(steps) - 1, min(STRIP_STEPS, len(steps))).round().astype(int)
-    map_height = _panel_height(pictured, STRIP_STEPS) + 1.1
-    curve_rows = -(-len(curves) // 3)
-    drawing = figure(WIDTH, map_height + 1.9 * curve_rows)
+    check_replay(steps, students, curves)
+    for step in shown:
+        if step not in steps:
+            listed = ", ".join(str(each) for each in steps)
+            raise InputError(f"there is no frame of step {step}; expected one of {listed}")
+    frames = frames_of(picture, teacher, students, class_names)
+    boxes, labels = checked_ground_truth(ground_truth, class_names)
+    objects = torch.from_numpy(boxes), torch.tensor(labels)
+    map_height = len(students) * (_panel_height(frames.pictured, len(shown) + 1) + 0.3) + 0.6
+    drawing = figure(WIDTH, map_height + (2.1 if curves else 0))
     top, bottom = drawing, None
     if curves:
-        ratios = (map_height, 1.9 * curve_rows)
-        top, bottom = drawing.subfigures(2, 1, height_ratios=ratios, squeeze=False).flat
-    grid = top.subplots(1, STRIP_STEPS)
-    for axes in grid:
+        top, bottom = drawing.subfigures(2, 1, height_ratios=(map_height, 2.1), squeeze=False).flat
+    grid = top.subplots(len(students), len(shown) + 1, squeeze=False)
+
+    def draw(axes: Axes, name: str, frame: int, words: str) -> None:
+        found = found_on(frames.detections[name][frame], *objects)
+        values = frames.pictured.over_picture(frames.values(name, frame))
+        axes.imshow(values, cmap=SCORE_COLOURS, vmin=0, vmax=REPLAY_REACH)
+        axes.set_title(f"{words}: {found.found}, {found.named}", fontsize=8)
+
+    for axes in grid.flat:
+        axes.set_xticks([])
+        axes.set_yticks([])
+    for row, name in zip(grid, students, strict=True):
+        row[0].set_ylabel(name, fontsize=9)
+        for axes, step in zip(row, shown, strict=False):
+            draw(axes, name, steps.index(step), f"step {step}")
+    draw(grid[0, -1], "teacher", 0, "teacher")
+    for axes in grid[1:, -1]:
         axes.set_axis_off()
-    for axes, place in zip(grid, places, strict=False):
-        name = pictured.names[place]
-        values = pictured.values("score", name, label=label)
-        axes.imshow(pictured.over_picture(values, level), cmap=SCORE_COLOURS, vmin=0, vmax=1)
-        axes.set_title(name, fontsize=9)
-    words = f"score ({class_name or 'highest of all classes'}, {_level_words(stride)})"
-    _colour_bar(top, grid, SCORE_COLOURS, words)
+    if len(students) > 1:
+        _picture(grid[1, -1], frames.pictured)
+        for box in boxes:
+            _box(grid[1, -1], box, "white", MODEL_DASHES[1])
+    words = f"highest score of all classes and levels; above: of {len(boxes)} objects, found, named"
+    _colour_bar(top, grid, SCORE_COLOURS, words, REPLAY_REACH)
     if bottom is not None:
-        _curves(bottom, curves, [steps[place] for place in places])
+        _curves(bottom, curves, shown, ["teacher", *students])
     return drawing
-
-
-def _words(kind: Kind, protocol: Protocol) -> str:
-    match kind:
-        case "score":
-            return f"{protocol} score"
-        case "difference":
-            return f"$|p_t - p_s|$, {protocol}"
-    return "weight of L_loc"
-
-
-def _level_words(stride: int | None) -> str:
-    return "highest of all levels" if stride is None else f"level of stride {stride}"
 
 
 def _panel_height(pictured: PictureOutputs, columns: int) -> float:
@@ -216,9 +218,11 @@ def _box(axes: Axes, box: Sequence[float], colour: str, dashes: Any) -> None:
         axes.add_patch(Rectangle((x, y), right - x, bottom - y, **style))
 
 
-def _colour_bar(drawing: Figure | SubFigure, panels: np.ndarray, c: Colormap, words: str) -> None:
+def _colour_bar(
+    drawing: Figure | SubFigure, panels: np.ndarray, c: Colormap, words: str, reach: float = 1
+) -> None:
     place: Style = {"location": "bottom", "aspect": 40, "shrink": 0.9, "pad": 0.02}
-    scale = ScalarMappable(Normalize(0, 1), c)
+    scale = ScalarMappable(Normalize(0, reach), c)
     bar = drawing.colorbar(scale, ax=panels.ravel().tolist(), **place)
     bar.set_label(words, fontsize=8)
     bar.ax.tick_params(labelsize=8)
@@ -243,15 +247,23 @@ def _class_bars(axes: Axes, pictured: PictureOutputs, location: int, protocol: P
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _curves(drawing: Figure | SubFigure, curves: Curves, steps: Sequence[int]) -> None:
-    panels = drawing.subplots(-(-len(curves) // 3), 3, squeeze=False).ravel()
-    for axes in panels[len(curves) :]:
-        axes.set_axis_off()
-    for axes, (title, curve) in zip(panels, curves.items(), strict=False):
-        axes.plot(*zip(*curve, strict=True), color=PALETTE[0], linewidth=1.5)
-        known = {step: value_at(curve, step) for step in steps if value_at(curve, step) is not None}
-        axes.plot(known.keys(), known.values(), "o", color=PALETTE[5], markersize=5)
+def _curves(
+    drawing: Figure | SubFigure, curves: Curves, steps: Sequence[int], names: Sequence[str]
+) -> None:
+    """A panel a title, a line a detector, over the root of the step: early ones get room."""
+    colours = dict(zip(names, (COLOURS[role] for role in roles_of(names)), strict=True))
+    last = max(step for lines in curves.values() for curve in lines.values() for step, _ in curve)
+    panels = drawing.subplots(1, len(curves), squeeze=False).ravel()
+    for axes, (title, lines) in zip(panels, curves.items(), strict=True):
+        for name, curve in lines.items():
+            axes.plot(*zip(*curve, strict=True), color=colours[name], linewidth=1.5, label=name)
+            known = {s: value_at(curve, s) for s in steps if value_at(curve, s) is not None}
+            axes.plot(known.keys(), known.values(), "o", color=colours[name], markersize=4)
+        axes.set_xscale("function", functions=(np.sqrt, np.square))
+        axes.set_xlim(0, last)
+        axes.set_xticks(steps, [str(step) for step in steps])
         axes.set_title(title, fontsize=9)
         axes.set_xlabel("step", fontsize=8)
         axes.tick_params(labelsize=7)
         axes.grid(alpha=0.3)
+    panels[0].legend(fontsize=7)

@@ -18,10 +18,13 @@ from bckd.correspondence import per_cell
 from bckd.structures import DenseOutput, Level
 from bckd.system.errors import InputError
 from bckd.system.nearest import expected
+from bckd.viz.location_losses import binary_pull, softmax_pull
 
 Protocol = Literal["sigmoid", "softmax"]
-Kind = Literal["score", "difference", "weight"]
+Kind = Literal["score", "difference", "pull"]
 TOP_CLASSES = 5  # of a location
+QUIET = 0.05  # no detection has a lower score
+LITTLE = 0.1  # below it the teacher sees next to nothing
 HALF = np.finfo(np.float16)
 
 
@@ -67,23 +70,69 @@ class PictureOutputs:
         logits = torch.from_numpy(self.logits[name]).double()
         return (logits.sigmoid() if protocol == "sigmoid" else logits.softmax(dim=-1)).numpy()
 
+    def pulls(self, name: str, protocol: Protocol) -> np.ndarray:
+        """(A, K) gradient of a loss on a student's logits, each location by itself.
+
+        Args:
+            name: a student's.
+            protocol: "sigmoid" for L_cls, "softmax" for softmax distillation, both unweighted
+                and not divided by the positives (`bckd.viz.location_losses`).
+        """
+        student, teacher = (torch.from_numpy(self.logits[n]) for n in (name, self.names[0]))
+        pull = binary_pull if protocol == "sigmoid" else softmax_pull
+        return pull(student, teacher)[1].numpy()
+
     def values(
         self, kind: Kind, name: str, protocol: Protocol = "sigmoid", label: int | None = None
     ) -> np.ndarray:
         """(A,) what a map shows at every location.
 
         Args:
-            kind: "score"; "difference", of a detector's score to the reference's; "weight",
-                that of L_loc, max_j |p_t - p_s| of sigmoid scores whatever the protocol and
-                the class.
-            label: one class, or None for the highest of all classes.
+            kind: "score"; "difference", of a detector's score to the reference's; "pull", the
+                size of the loss's gradient there (`pulls`).
+            label: one class, or None for all: the highest score or difference, the sum of the
+                gradient's sizes.
         """
-        if kind == "weight":
-            protocol, label = "sigmoid", None
+        if kind == "pull":
+            found = np.abs(self.pulls(name, protocol))
+            return found.sum(axis=1) if label is None else found[:, label]
         found = self.scores(name, protocol)
-        if kind != "score":
+        if kind == "difference":
             found = np.abs(found - self.scores(self.names[0], protocol))
         return found.max(axis=1) if label is None else found[:, label]
+
+    def background_location(self) -> int:
+        """Where all detectors say no, and the reference's softmax is surest of a class.
+
+        Where none is as quiet, the location at which the loudest detector says least.
+        """
+        loudest = np.max([self.scores(name).max(axis=1) for name in self.names], axis=0)
+        quiet = loudest <= QUIET
+        if not quiet.any():
+            return int(loudest.argmin())
+        surest = self.scores(self.names[0], "softmax").max(axis=1)
+        return int(np.where(quiet, surest, -1).argmax())
+
+    def object_location(self) -> int:
+        """Where the reference's score is highest."""
+        return int(self.scores(self.names[0]).max(axis=1).argmax())
+
+    def haze_location(self, objects: np.ndarray | None = None) -> int:
+        """Where the reference sees next to nothing, on any level, and another differs most.
+
+        Args:
+            objects: (G, 4) annotated boxes, whose places are left out.
+        """
+        top = self.values("score", self.names[0])
+        at_cell = top[self.stack].max(axis=0)
+        seen = np.zeros_like(top)  # by the loudest location of any level in each one's cell
+        for level in self.stack:
+            np.maximum.at(seen, level, at_cell)
+        gaps = np.max([self.values("difference", name) for name in self.names[1:]], axis=0)
+        for left, upper, right, lower in () if objects is None else objects:
+            x, y = self.centres.T
+            gaps[(left <= x) & (x <= right) & (upper <= y) & (y <= lower)] = 0
+        return int(np.where(seen <= max(LITTLE, seen.min()), gaps, -1).argmax())
 
     def speakers(self, values: np.ndarray, level: int | None = None) -> np.ndarray:
         """(h, w) the location that speaks for each cell of the finest level.
@@ -97,11 +146,11 @@ class PictureOutputs:
         best = values[self.stack].argmax(axis=0)
         return np.take_along_axis(self.stack, best[None], axis=0)[0]
 
-    def over_picture(self, values: np.ndarray, level: int | None = None) -> np.ndarray:
-        """(H, W) the value of the location that speaks for each pixel, as in `speakers`."""
+    def over_picture(self, values: np.ndarray) -> np.ndarray:
+        """(H, W) the highest value of the locations whose cells hold each pixel."""
         side = self.levels[0].stride
         height, width = self.picture.shape[:2]
-        found = values[self.speakers(values, level)]
+        found = values[self.speakers(values)]
         return found.repeat(side, axis=0).repeat(side, axis=1)[:height, :width]
 
     def at_point(self, values: np.ndarray, point: Sequence[float], level: int | None = None) -> int:
@@ -115,6 +164,23 @@ class PictureOutputs:
             raise InputError(f"point ({x}, {y}) is outside the picture, {width} x {height} pixels")
         side = self.levels[0].stride
         return int(self.speakers(values, level)[int(y // side), int(x // side)])
+
+    def location(self, cell: Sequence[int]) -> int:
+        """The location of a cell: stride of its level, row and column.
+
+        Raises:
+            InputError: there is no such level, row or column.
+        """
+        stride, row, column = cell
+        place = self.level(stride) or 0
+        level = self.levels[place]
+        if not (0 <= row < level.height and 0 <= column < level.width):
+            raise InputError(
+                f"there is no row {row}, column {column} on the level of stride {stride}, which "
+                f"has {level.height} x {level.width} cells"
+            )
+        before = sum(level.count for level in self.levels[:place])
+        return before + row * level.width + column
 
     def cell(self, location: int) -> tuple[Level, int, int]:
         """The location's level, and its row and column there."""
@@ -154,16 +220,15 @@ class PictureOutputs:
             raise InputError(f"there is no level of stride {stride}; expected one of {known}")
         return None if stride is None else strides.index(stride)
 
-    def check_view(self, kind: str, name: str, protocol: str) -> None:
+    def check_view(self, kind: str, protocol: str) -> None:
         """Refuse a map that `values` can't make.
 
         Raises:
-            InputError: no such kind, detector or protocol, or the reference compared with itself.
+            InputError: there is no such kind or protocol.
         """
         for what, value, known in (
             ("kind of map", kind, get_args(Kind)),
             ("protocol", protocol, get_args(Protocol)),
-            (f"detector with a {kind}", name, self.names if kind == "score" else self.names[1:]),
         ):
             if value not in known:
                 raise InputError(f"there is no {what} {value!r}; {expected(value, known)}")
@@ -218,15 +283,15 @@ def outputs_of_picture(
 def compared_outputs(
     picture: np.ndarray, outputs: dict[str, DenseOutput], class_names: Sequence[str], image: int = 0
 ) -> PictureOutputs:
-    """`outputs_of_picture` of a teacher and one or two students.
+    """`outputs_of_picture` of a teacher and one, two or three students.
 
     Raises:
         InputError: there are more or fewer, or as `outputs_of_picture` says.
     """
-    if len(outputs) not in (2, 3):
+    if len(outputs) not in (2, 3, 4):
         raise InputError(
-            f"there are {len(outputs)} dense outputs; expected a teacher's and those of one or two "
-            "students"
+            f"there are {len(outputs)} dense outputs; expected a teacher's and those of one to "
+            "three students"
         )
     return outputs_of_picture(picture, outputs, class_names, image)
 

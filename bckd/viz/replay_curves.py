@@ -1,4 +1,4 @@
-"""What stands below a replay: values along a run, by title."""
+"""What stands below a replay: values along several runs, by title."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from bckd.structures import DenseOutput
 from bckd.system.errors import InputError
 
 Curve = Sequence[tuple[int, float]]  # (step, value), by step
-Curves = Mapping[str, Curve]  # by title
+Curves = Mapping[str, Mapping[str, Curve]]  # by title, then by detector
 
 
 def value_at(curve: Curve, step: int) -> float | None:
@@ -25,26 +25,31 @@ def value_at(curve: Curve, step: int) -> float | None:
     return float(np.interp(step, steps, values))
 
 
-def check_replay(steps: Sequence[int], outputs: Sequence[DenseOutput], curves: Curves) -> None:
+def check_replay(
+    steps: Sequence[int], students: Mapping[str, Sequence[DenseOutput]], curves: Curves
+) -> None:
     """Refuse steps, outputs and curves that do not make a replay.
 
     Raises:
         InputError: not one output a step, steps that do not grow, an empty curve or one with a
             value that is not finite.
     """
-    if not steps or len(steps) != len(outputs):
-        raise InputError(
-            f"there are {len(steps)} steps and {len(outputs)} dense outputs; expected one "
-            "output a step"
-        )
+    for name, outputs in students.items():
+        if not steps or len(steps) != len(outputs):
+            raise InputError(
+                f"there are {len(steps)} steps and {len(outputs)} dense outputs of {name!r}; "
+                "expected one output a step"
+            )
     _check_order("steps", steps)
-    for title, curve in curves.items():
-        if not curve:
-            raise InputError(f"curve {title!r} is empty; expected (step, value) pairs")
-        _check_order(f"the steps of curve {title!r}", [step for step, _ in curve])
-        wrong = [step for step, value in curve if not math.isfinite(value)]
-        if wrong:
-            raise InputError(f"curve {title!r} has no finite value at step {wrong[0]}")
+    for title, of_title in curves.items():
+        for name, curve in of_title.items():
+            which = f"curve {title!r} of {name!r}"
+            if not curve:
+                raise InputError(f"{which} is empty; expected (step, value) pairs")
+            _check_order(f"the steps of {which}", [step for step, _ in curve])
+            wrong = [step for step, value in curve if not math.isfinite(value)]
+            if wrong:
+                raise InputError(f"{which} has no finite value at step {wrong[0]}")
 
 
 def _check_order(what: str, steps: Sequence[int]) -> None:

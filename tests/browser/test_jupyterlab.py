@@ -87,45 +87,34 @@ MAPS = Part(
     ("write_scenes(ROOT", "batch = collate(", "output = teacher(", "pictures_of(batch)"),
     """
 from bckd.geometry import box_similarity
+from bckd.viz.location_losses import binary_pull, softmax_pull
 
 
 def report():
     state = explorer().state
     places, names = shown["teacher"].locations, list(shown)
-    logits = [shown[name].cls_logits[1] for name in names]
-    scores = {"sigmoid": [x.sigmoid() for x in logits], "softmax": [x.softmax(-1) for x in logits]}
-    weights = [(x - scores["sigmoid"][0]).abs().amax(-1) for x in scores["sigmoid"]]
-    boxes = [shown[name].boxes[1] for name in names]
-    overlaps = [box_similarity(box, boxes[0]) for box in boxes]
-
-    model, own = names.index(state["model"]), scores[state["protocol"]]
-    values = own[model] if state["kind"] == "score" else (own[model] - own[0]).abs()
-    chosen = state["class_name"]
-    values = values.amax(-1) if chosen is None else values[:, teacher.class_names.index(chosen)]
-    if state["kind"] == "weight":
-        values = weights[model]
-
-    # Of the cells at the point, one a level, the one with the highest value is shown.
-    strides = places.strides[:, None]
-    point = torch.tensor(state["point"] or [0.0, 0.0])
-    here = ((places.centres / strides).floor() == (point / strides).floor()).all(-1)
-    if state["stride"] is not None:
-        here &= places.strides == state["stride"]
-    n = int(values.masked_fill(~here, -1).argmax())
+    stride, row, column = state["cell"]
+    cells = (places.centres / places.strides[:, None]).floor()
+    here = (places.strides == stride) & (cells == torch.tensor([column, row])).all(-1)
+    n = int(here.nonzero())
+    logits = [shown[name].cls_logits[1, n] for name in names]
+    read = torch.sigmoid if state["protocol"] == "sigmoid" else lambda x: x.softmax(-1)
+    boxes = [shown[name].boxes[1, n] for name in names]
+    pulls = [
+        pull(x[None], logits[0][None]) for x in logits[1:] for pull in (softmax_pull, binary_pull)
+    ]
     print(json.dumps({
         "state": {key: value for key, value in state.items() if key != "shown"},
-        "stride": int(places.strides[n]),
-        "cell": (point / places.strides[n]).floor().int().tolist(),
-        "value": values[n].item(),
-        "classes": {
-            name: [x[n, k].item() for x in scores["sigmoid"] + scores["softmax"]]
+        "scores": {
+            name: [read(x)[k].item() for x in logits] for k, name in enumerate(teacher.class_names)
+        },
+        "means": [x.mean().item() for x in logits],
+        "overlaps": [box_similarity(box, boxes[0]).item() for box in boxes[1:]],
+        "losses": [loss for loss, _ in pulls],
+        "steps": {
+            name: [-gradient[0, k].item() for _, gradient in pulls]
             for k, name in enumerate(teacher.class_names)
         },
-        "facts": [
-            [x[n].mean().item() for x in logits],
-            [x[n].item() for x in overlaps[1:]],
-            [x[n].item() for x in weights[1:]],
-        ],
     }))
 """,
 )
@@ -138,29 +127,23 @@ REPLAY = Part(
         "import load_detector",
         "def fill(",
         "students = {",
-        "validation = validation_data(",
+        "def shares(",
     ),
     """
-import numpy as np
-
 def report():
     state = explorer().state
-    output = seen[steps.index(state["step"])]
-    scores = output.cls_logits[1].sigmoid()
-    name = state["class_name"]
-    scores = scores.amax(-1) if name is None else scores[:, names.index(name)]
-    if state["stride"] is not None:
-        scores = scores[output.locations.strides == state["stride"]]
-    step = state["step"]
-    lines = {key: [*zip(*curve)] for key, curve in curves.items()}
+    step, threshold = state["step"], state["threshold"]
+    frame = replay.steps.index(step)
+    both = {"teacher": [seen[k]] * len(replay.steps)}
+    both |= {name: [found[k] for found in frames] for name, frames in replay.detections.items()}
     print(json.dumps({
         "state": {key: value for key, value in state.items() if key != "shown"},
-        "steps": steps,
-        "highest": scores.max().item(),
-        "mean": scores.mean().item(),
-        "curves": {
-            key: np.interp(step, *xy) if xy[0][0] <= step else None for key, xy in lines.items()
+        "steps": replay.steps,
+        "named": {
+            name: found_on(frames[frame], *objects[k], threshold).named
+            for name, frames in both.items()
         },
+        "precision": [lines[frame] for lines in replay.precision.values()],
     }))
 """,
 )
@@ -550,76 +533,59 @@ def test_protocol_lab(reader: Reader) -> None:
 def test_score_maps(reader: Reader) -> None:
     place = reader.open_and_run(MAPS)
     page, stage = reader.page, place.locator(".stage")
-    menus = {
-        name: place.locator("label", has_text=re.compile(f"^{name}")).locator("select")
-        for name in ("map", "class", "level")
-    }
 
     def shows(report: dict[str, Any]) -> None:
-        """The page shows the report's cell, its scores and its boxes; logits come in 16 bits."""
-        x, y = report["cell"]
-        head = f"Stride {report['stride']}, row {y}, column {x}"
-        assert place.locator(".readout h4").inner_text() == head
-        (value,) = re.findall(r": (\d\.\d+)", place.locator(".value").inner_text())
-        assert float(value) == pytest.approx(report["value"], abs=2e-3)
-        rows = place.locator(".classes tbody tr").all()
-        assert len(rows) > 2
-        for row in rows:
-            name, *texts = row.locator("th, td").all_inner_texts()
-            assert numbers(texts) == pytest.approx(report["classes"][name], abs=2e-3)
-        facts = place.locator(".facts tbody tr").all()
-        for row, expected in zip(facts, report["facts"], strict=True):
-            found = numbers(row.locator("td").all_inner_texts())
-            assert found == pytest.approx(expected, abs=1e-2)
+        """The page shows the report's cell: its scores and what both losses make of it."""
+        state = report["state"]
+        stride, row, column = state["cell"]
+        head = f"{state['protocol']} at stride {stride}, row {row}, column {column}"
+        assert place.locator(".place").inner_text() == head
+        *classes, means, overlaps = [
+            row.locator("th, td").all_inner_texts()
+            for row in place.locator(".scores tbody tr").all()
+        ]
+        for name, *texts in classes:
+            assert numbers(texts) == pytest.approx(report["scores"][name], abs=2e-3)
+        assert numbers(means[1:]) == pytest.approx(report["means"], abs=1e-2)
+        assert numbers(overlaps[1:]) == pytest.approx(report["overlaps"], abs=1e-2)
+        losses, *classes, _ = [
+            row.locator("th, td").all_inner_texts()
+            for row in place.locator(".pulls tbody tr").all()
+        ]
+        assert numbers(losses[1:]) == pytest.approx(report["losses"], abs=2e-3)
+        for name, *texts in classes:
+            steps = [{"↑": 1, "↓": -1, "·": 0}[text[0]] * float(text[2:]) for text in texts]
+            assert steps == pytest.approx(report["steps"][name], abs=2e-3)
 
-    def at(x: float, y: float) -> dict[str, float]:
-        """A pixel of the scene, 128 wide, in pixels of the page."""
-        scale = stage.bounding_box()["width"] / 128
-        return {"x": x * scale, "y": y * scale}
-
-    stage.hover(position=at(70, 61))
-    first = reader.agreed(shows, kind="score", pinned=False)["state"]["point"]
-    stage.hover(position=at(20, 101))
-    assert reader.agreed(shows, pinned=False)["state"]["point"] != first
-    stage.click(position=at(66, 70))
-    reader.agreed(shows, point=[68, 68], pinned=True)
+    first = reader.agreed(shows, kind="score", protocol="sigmoid", preset="background")
+    cell = first["state"]["cell"]
+    place.get_by_role("button", name="flip to softmax").click()
+    reader.agreed(shows, protocol="softmax", cell=cell, preset="softmax")
+    place.locator(".word", has_text="differences").click()
+    reader.agreed(shows, kind="difference", protocol="softmax", cell=cell)
     reader.picture("score_maps")
 
-    menus["map"].select_option(label="|teacher − BCKD|")
-    reader.agreed(shows, kind="difference", model="BCKD")
-    menus["map"].select_option(label="weight of L_loc, labels alone")
-    reader.agreed(shows, kind="weight", model="labels alone")
-    menus["map"].select_option(label="BCKD: score")
-    menus["class"].select_option(label="circle")
-    menus["level"].select_option(label="stride 16")
-    place.get_by_label("softmax (T = 1)").check()
-    chosen = {"kind": "score", "model": "BCKD", "class_name": "circle", "stride": 16}
-    reader.agreed(shows, protocol="softmax", **chosen)
+    scale = place.locator(".map-frame").nth(3).bounding_box()["width"] / 128
+    menus = place.locator("select")
+    menus.nth(1).select_option(label="stride 16")
+    menus.nth(0).select_option(label="circle")
+    place.locator(".map-frame").nth(3).click(position={"x": 66 * scale, "y": 70 * scale})
+    reader.agreed(shows, cell=[16, 4, 4], class_name="circle", stride=16)
 
     stage.focus()
     press_shortcuts(reader)
-    for key in ("ArrowRight", "ArrowDown", "ArrowDown", "ArrowLeft", "ArrowUp", "Escape"):
+    for key in ("ArrowRight", "ArrowDown", "ArrowDown", "ArrowLeft", "ArrowUp", "s"):
         page.keyboard.press(key)
-    reader.agreed(shows, point=[68, 84], pinned=False)
-
-    slider = place.get_by_label("opacity")
-    slider.focus()
-    press_shortcuts(reader)
-    for _ in range(3):
-        page.keyboard.press("ArrowLeft")
-    reader.agreed(shows, opacity=pytest.approx(0.45))
-    assert stage.locator("canvas").evaluate("(canvas) => canvas.style.opacity") == "0.45"
-    drag(page, slider, right=400)
-    reader.agreed(shows, opacity=1)
+    reader.agreed(shows, cell=[16, 5, 4], protocol="sigmoid")
 
     reader.execute(
-        "explorer().choose(kind='difference', model='labels alone', protocol='sigmoid',"
-        " class_name=None, stride=None, opacity=0.6, point=(50, 20))"
+        "explorer().choose(kind='pull', protocol='softmax', class_name=None, stride=None,"
+        " cell=(8, 3, 5))"
     )
-    reader.agreed(shows, kind="difference", point=[50, 20])
-    shown = menus["map"].evaluate("(menu) => menu.selectedOptions[0].text")
-    assert shown == "|teacher − labels alone|"
-    reader.picture("score_maps_difference")
+    reader.agreed(shows, kind="pull", cell=[8, 3, 5])
+    pressed = place.locator(".word[aria-pressed=true]").all_inner_texts()
+    assert {"softmax", "the pull of a loss"} <= set(pressed)
+    reader.picture("score_maps_pull")
 
 
 def test_training_replay(reader: Reader, chart_brightness: Callable) -> None:
@@ -627,23 +593,20 @@ def test_training_replay(reader: Reader, chart_brightness: Callable) -> None:
     page = reader.page
 
     def shows(report: dict[str, Any]) -> None:
-        """The page shows the step, the map's scores and the values of the curves."""
-        readout = place.locator("[aria-live]").inner_text()
-        found = re.findall(r"step (\d+): highest ([\d.]+), mean ([\d.]+)", readout)[0]
-        expected = [report["state"]["step"], report["highest"], report["mean"]]
-        assert [float(text) for text in found] == pytest.approx(expected, rel=0, abs=6e-4)
-        charts = place.locator(".chart")
-        assert charts.locator(".head span").all_inner_texts() == list(report["curves"])
-        texts = charts.locator("output").all_inner_texts()
-        for text, value in zip(texts, report["curves"].values(), strict=True):
-            assert number(text) == pytest.approx(value, rel=5e-3), "three digits"
+        """The page shows the step, the rightly named objects and the values of the curves."""
+        assert place.locator(".steps output").inner_text() == f"step {report['state']['step']}"
+        texts = place.locator(".values > span").all_inner_texts()[1:]
+        found = {text.split()[0]: int(text.split()[1]) for text in texts}
+        assert found == report["named"]
+        teacher, *ours = place.locator(".chart").last.locator("output").all_inner_texts()
+        assert teacher == "0.63"
+        assert numbers(ours) == pytest.approx(report["precision"], abs=6e-3)
 
-    steps = reader.agreed(shows)["steps"]
-    assert len(steps) == 6
-    slider = place.get_by_label("checkpoint")
+    steps = reader.agreed(shows, step=400)["steps"]
+    slider = place.get_by_label("frame")
     width = slider.bounding_box()["width"]
-    slider.click(position={"x": 0.62 * width, "y": 8})
-    reader.agreed(shows, step=steps[3])
+    slider.click(position={"x": 0.5 * width, "y": 8})
+    reader.agreed(shows, step=steps[len(steps) // 2])
     drag(page, slider, right=width)
     reader.agreed(shows, step=steps[-1])
 
@@ -651,18 +614,18 @@ def test_training_replay(reader: Reader, chart_brightness: Callable) -> None:
     press_shortcuts(reader)
     page.keyboard.press("ArrowLeft")
     page.keyboard.press("ArrowLeft")
-    reader.agreed(shows, step=steps[-3])
+    page.keyboard.press("d")
+    reader.agreed(shows, step=steps[-3], kind="difference")
     button = place.get_by_role("button", name="play")
     button.click()
-    place.get_by_text(f"step {steps[-1]}: highest").wait_for()
+    place.locator(".steps output", has_text=f"step {steps[-1]}").wait_for()
     button.wait_for()  # it has stopped
     reader.agreed(shows, step=steps[-1])
-    place.locator("select").nth(0).select_option(label="circle")
-    place.locator("select").nth(1).select_option(label="stride 16")
-    reader.agreed(shows, class_name="circle", stride=16)
-
-    reader.execute("explorer().choose(step=steps[1], class_name=None, stride=None)")
-    reader.agreed(shows, step=steps[1])
+    place.locator("[data-preset=phase-2]").click()
+    place.locator(".word", has_text="0.5").click()
+    reader.agreed(shows, step=200, threshold=0.5)
+    reader.execute("explorer().choose(step=600, threshold=0.3, kind='score')")
+    reader.agreed(shows, step=600, kind="score")
 
     for theme in ("Dark", "Light"):
         reader.choose_theme(f"JupyterLab {theme}")

@@ -17,31 +17,35 @@ from bckd.geometry import box_similarity
 from bckd.image_size import ImageSize
 from bckd.structures import DenseOutput
 from bckd.viz.explorers.score_maps import ScoreMapExplorer
+from bckd.viz.location_losses import binary_pull, softmax_pull
 from bckd.zoo.checkpoints import load_detector
 
-TEACHER = Path(__file__).resolve().parents[2] / "data" / "weights" / "scenes_teacher.safetensors"
+WEIGHTS = Path(__file__).resolve().parents[2] / "data" / "weights"
+FILES = {
+    "teacher": WEIGHTS / "scenes_teacher.safetensors",
+    "labels": WEIGHTS / "students" / "none.safetensors",
+    "softmax": WEIGHTS / "students" / "softmax.safetensors",
+    "BCKD": WEIGHTS / "students" / "bckd.safetensors",
+}
 SIDE = 128  # of a scene, in pixels
 IMAGE = 1  # of the batch
+PULLS = {"sigmoid": binary_pull, "softmax": softmax_pull}
 
 
 @pytest.fixture(scope="module")
-def scene(scenes_root: Path, tiny_detector: Callable) -> dict[str, Any]:
-    """What the committed teacher and two random students say of two scenes."""
+def scene(scenes_root: Path) -> dict[str, Any]:
+    """What the committed teacher and students say of two scenes."""
     annotations = read_annotations(scenes_root / "annotations" / "instances_val.json")
     data = CocoDataset(scenes_root / "val", annotations, ImageSize(SIDE, SIDE))
     batch = collate([data[0, index] for index in (0, 2)], data.size)
-    teacher = load_detector(TEACHER).detector
-    students = {f"student {name}": tiny_detector(seed=seed) for seed, name in enumerate("AB")}
+    detectors = {name: load_detector(path).detector for name, path in FILES.items()}
     with torch.no_grad():
-        for student in students.values():  # apart from the prior, and from one another
-            student.head.cls.weight *= 40
-            student.head.cls.bias += 3
-        outputs = {n: m(batch.images) for n, m in {"teacher": teacher, **students}.items()}
+        outputs = {name: detector(batch.images) for name, detector in detectors.items()}
     real = batch.ground_truth.labels[IMAGE] >= 0
     return {
         "picture": data.pixels(batch.indices[IMAGE]).permute(1, 2, 0).numpy(),
         "outputs": outputs,
-        "class_names": teacher.class_names,
+        "class_names": detectors["teacher"].class_names,
         "ground_truth": (
             batch.ground_truth.boxes[IMAGE][real],
             batch.ground_truth.labels[IMAGE][real],
@@ -55,120 +59,128 @@ def page(scene: dict[str, Any], open_explorer: Callable[..., Any]) -> Any:
     return open_explorer(ScoreMapExplorer(**scene))
 
 
-def maps(scene: dict[str, Any], state: dict[str, Any]) -> torch.Tensor:
-    """(A,) values of the map that the settings ask for, from the dense outputs."""
-    protocol = state["protocol"] if state["kind"] != "weight" else "sigmoid"
+def logits_of(scene: dict[str, Any]) -> dict[str, torch.Tensor]:
+    """(A, K) class logits by detector."""
+    return {name: output.cls_logits[IMAGE] for name, output in scene["outputs"].items()}
+
+
+def map_of(scene: dict[str, Any], state: dict[str, Any], name: str) -> torch.Tensor:
+    """(A,) values of a detector's map under the settings, from the dense outputs."""
+    logits, protocol = logits_of(scene), state["protocol"]
     read = torch.sigmoid if protocol == "sigmoid" else lambda x: x.softmax(dim=-1)
-    scores = {name: read(output.cls_logits[IMAGE]) for name, output in scene["outputs"].items()}
-    values = scores[state["model"]]
-    if state["kind"] != "score":
-        values = (values - scores["teacher"]).abs()
-    if state["kind"] == "weight" or state["class_name"] is None:
-        return values.amax(dim=-1)
-    return values[:, scene["class_names"].index(state["class_name"])]
+    kind = "score" if name == "teacher" else state["kind"]
+    if kind == "pull":
+        values = PULLS[protocol](logits[name], logits["teacher"])[1].abs()
+    else:
+        values = read(logits[name])
+    if kind == "difference":
+        values = (values - read(logits["teacher"])).abs()
+    if state["class_name"] is not None:
+        return values[:, scene["class_names"].index(state["class_name"])]
+    return values.sum(dim=-1) if kind == "pull" else values.amax(dim=-1)
 
 
-def covering(output: DenseOutput, x: float, y: float, stride: int | None) -> list[int]:
-    """Locations whose cell holds the pixel, one a level."""
-    corners = (output.locations.centres / output.locations.strides[:, None]).floor()
-    cells = (torch.tensor([x, y]) / output.locations.strides[:, None]).floor()
-    here = (corners == cells).all(dim=-1)
-    if stride is not None:
-        here &= output.locations.strides == stride
-    return here.nonzero().flatten().tolist()
+def location_of(scene: dict[str, Any], cell: list[int]) -> int:
+    """The location of a stride, a row and a column."""
+    places = scene["outputs"]["teacher"].locations
+    stride, row, column = cell
+    cells = (places.centres / places.strides[:, None]).floor()
+    here = (places.strides == stride) & (cells == torch.tensor([column, row])).all(dim=-1)
+    (found,) = here.nonzero().flatten().tolist()
+    return found
 
 
-def check_shown(scene: dict[str, Any], state: dict[str, Any], x: float, y: float) -> dict:
-    """`shown` is of the location that has the map's highest value at the pixel."""
-    shown, outputs = state["shown"], scene["outputs"]
-    values = maps(scene, state)
-    there = covering(outputs["teacher"], x, y, state["stride"])
-    location = shown["location"]
-    assert location in there
-    assert shown["value"] == pytest.approx(values[there].max().item(), abs=1e-3)
-    assert shown["value"] == pytest.approx(values[location].item(), abs=1e-3)
-    logits = {name: output.cls_logits[IMAGE, location] for name, output in outputs.items()}
-    boxes = {name: output.boxes[IMAGE, location] for name, output in outputs.items()}
-    listed = [scene["class_names"].index(one["name"]) for one in shown["classes"]]
-    highest = torch.stack(list(logits.values())).sigmoid().amax(dim=0)
-    best = highest.sort(descending=True).values[:5].tolist()
-    assert highest[listed].tolist() == pytest.approx(best, abs=1e-3)
-    for one, label in zip(shown["classes"], listed, strict=True):
-        for name, each in logits.items():
-            score, share = each.sigmoid()[label].item(), each.softmax(-1)[label].item()
-            assert one["sigmoid"][name] == pytest.approx(score, abs=1e-3)
-            assert one["softmax"][name] == pytest.approx(share, abs=1e-3)
-    for name, box in boxes.items():
-        assert shown["boxes"][name] == pytest.approx(box.tolist(), abs=1e-3)
-        assert shown["mean_logit"][name] == pytest.approx(logits[name].mean().item(), abs=1e-2)
-    for name in list(outputs)[1:]:
-        iou = box_similarity(boxes[name], boxes["teacher"]).item()
-        assert shown["iou"][name] == pytest.approx(iou, abs=1e-3)
-        gap = (logits[name].sigmoid() - logits["teacher"].sigmoid()).abs().max().item()
-        assert shown["weight"][name] == pytest.approx(gap, abs=1e-3)
-    return shown
+def signed(text: str) -> float:
+    """The gradient of a cell of the table: the arrow is the way of a step, against it."""
+    arrow, size = text.split()
+    return {"↓": 1, "↑": -1, "·": 0}[arrow] * float(size)
 
 
-def check_page(page: Any, shown: dict[str, Any]) -> None:
-    """The page's texts and boxes are those of `shown`."""
-    place = f"Stride {shown['stride']}, row {shown['row']}, column {shown['column']}"
-    assert page.locator(".readout h4").inner_text() == place
-    assert f": {shown['value']:.3f}" in page.locator(".value").inner_text()
-    rows = page.locator(".classes tbody tr")
-    for number, one in enumerate(shown["classes"]):
-        assert rows.nth(number).locator("th").inner_text() == one["name"]
-        texts = [float(text) for text in rows.nth(number).locator("td").all_inner_texts()]
-        expected = [*one["sigmoid"].values(), *one["softmax"].values()]
-        assert texts == pytest.approx(expected, abs=6e-4)
-    for number, box in enumerate(shown["boxes"].values()):
-        drawn = page.evaluate(
-            """(name) => ["x", "y", "width", "height"].map(
-                (key) => Number(document.querySelector(name).getAttribute(key)))""",
-            f"rect.line.model-{number}",
-        )
-        x, y, right, bottom = box
-        assert drawn == pytest.approx([x, y, right - x, bottom - y], abs=1e-4)
+def check(page: Any, scene: dict[str, Any], state: dict[str, Any]) -> None:
+    """Texts, boxes and the cross-hair are those of the cell, from the dense outputs."""
+    stride, row, column = state["cell"]
+    location, protocol = location_of(scene, state["cell"]), state["protocol"]
+    logits = {name: values[location] for name, values in logits_of(scene).items()}
+    read = torch.sigmoid if protocol == "sigmoid" else lambda x: x.softmax(dim=-1)
+    scores = {name: read(values) for name, values in logits.items()}
+    names, students = list(logits), list(logits)[1:]
+    place = f"{protocol} at stride {stride}, row {row}, column {column}"
+    assert page.locator(".place").inner_text() == place
+    for name, text in zip(names, page.locator(".values > span").all_inner_texts(), strict=True):
+        best = int(scores[name].argmax())
+        if state["class_name"] is not None:
+            best = scene["class_names"].index(state["class_name"])
+        found = re.fullmatch(rf"{name}\s+(\S+)\s+(.+)", text)
+        assert float(found[1]) == pytest.approx(scores[name][best].item(), abs=6e-3)
+        assert found[2] == scene["class_names"][best]
+
+    *classes, means, overlaps = [
+        row.locator("th, td").all_inner_texts() for row in page.locator(".scores tbody tr").all()
+    ]
+    assert len(classes) == 5
+    for name, *texts in classes:
+        label = scene["class_names"].index(name)
+        expected = [scores[each][label].item() for each in names]
+        assert [float(text) for text in texts] == pytest.approx(expected, abs=1.1e-3)
+    expected = [values.mean().item() for values in logits.values()]
+    found = [float(text.replace("−", "-")) for text in means[1:]]
+    assert found == pytest.approx(expected, abs=1.1e-2)
+    boxes = {name: scene["outputs"][name].boxes[IMAGE, location] for name in names}
+    expected = [box_similarity(boxes[name], boxes["teacher"]).item() for name in students]
+    assert [float(text) for text in overlaps[2:]] == pytest.approx(expected, abs=6e-3)
+
+    pulls = [
+        PULLS[key](logits[name][None], logits["teacher"][None])
+        for name in students
+        for key in ("softmax", "sigmoid")
+    ]
+    losses, *classes, sums = [
+        row.locator("th, td").all_inner_texts() for row in page.locator(".pulls tbody tr").all()
+    ]
+    expected = [loss for loss, _ in pulls]
+    assert [float(text) for text in losses[1:]] == pytest.approx(expected, abs=2e-3)
+    for name, *texts in classes:
+        label = scene["class_names"].index(name)
+        expected = [gradient[0, label].item() for _, gradient in pulls]
+        assert [signed(text) for text in texts] == pytest.approx(expected, abs=2e-3)
+    expected = [gradient.sum().item() for _, gradient in pulls]
+    assert [signed(text) for text in sums[1:]] == pytest.approx(expected, abs=3e-3)
+
+    drawn = page.evaluate(
+        """() => Array.from(document.querySelectorAll("rect.line.cell, rect.line[class*=role-]"),
+            (rect) => ["x", "y", "width", "height"].map((key) => Number(rect.getAttribute(key))))"""
+    )
+    cell = [column * stride, row * stride, stride, stride]
+    assert drawn.count(cell) == 1 + len(names), "one cross-hair, in the picture and every map"
+    for x, y, right, bottom in boxes.values():
+        sides = torch.stack([x, y, right - x, bottom - y]).tolist()
+        assert any(rect == pytest.approx(sides, abs=1e-4) for rect in drawn)
 
 
-def on_screen(page: Any, x: float, y: float, side: int = SIDE) -> tuple[float, float]:
-    """A pixel of the picture in pixels of the window."""
-    frame = page.locator(".stage").bounding_box()
+def at(page: Any, panel: int, x: float, y: float, side: int = SIDE) -> tuple[float, float]:
+    """A pixel of the picture on a panel (0: the picture), in pixels of the window."""
+    frame = page.locator(".map-frame").nth(panel).bounding_box()
     return frame["x"] + x * frame["width"] / side, frame["y"] + y * frame["width"] / side
 
 
-def painted(page: Any) -> np.ndarray:
-    """(h, w, 3) colours of the map's canvas."""
-    pixels = page.evaluate(
-        """() => {
-          const canvas = document.querySelector(".stage canvas");
+def painted(page: Any) -> list[np.ndarray]:
+    """(h, w, 3) colours of each map."""
+    found = page.evaluate(
+        """() => Array.from(document.querySelectorAll(".map-frame canvas"), (canvas) => {
           const { width, height } = canvas;
           const { data } = canvas.getContext("2d").getImageData(0, 0, width, height);
           return [height, width, Array.from(data)];
-        }"""
+        })"""
     )
-    return np.array(pixels[2]).reshape(pixels[0], pixels[1], 4)[..., :3]
+    return [np.array(data).reshape(height, width, 4)[..., :3] for height, width, data in found]
 
 
-def menu(page: Any, label: str) -> Any:
-    return page.locator("label", has_text=re.compile(f"^{label}")).locator("select")
-
-
-def choose(page: Any, label: str, text: str) -> None:
-    menu(page, label).select_option(label=text)
-
-
-def test_first_sight(page: Any, scene: dict[str, Any], state_of: Callable) -> None:
-    state = state_of(page)
-    assert (state["kind"], state["model"], state["protocol"]) == ("score", "teacher", "sigmoid")
-    assert state["shown"] is None
-    assert page.locator(".readout h4").inner_text() == "No location yet"
-    assert page.locator(".readout table").first.is_hidden()
-    loaded = "() => document.querySelector('.stage img').naturalWidth"
-    page.wait_for_function(loaded)
-    assert page.evaluate(loaded) == SIDE
-    assert page.locator(".object-name").all_inner_texts() == [
-        scene["class_names"][label] for label in scene["ground_truth"][1]
-    ]
+def over_picture(values: torch.Tensor) -> list[torch.Tensor]:
+    """(16, 16) of each level of a scene, from (A,) values."""
+    sides = (16, 8, 4)
+    parts = zip(values.split([side * side for side in sides]), sides, strict=True)
+    levels = [part.view(1, 1, side, side) for part, side in parts]
+    return [torch.nn.functional.interpolate(level, (16, 16))[0, 0] for level in levels]
 
 
 def mixed(name: str, values: np.ndarray) -> np.ndarray:
@@ -178,130 +190,171 @@ def mixed(name: str, values: np.ndarray) -> np.ndarray:
     return np.stack([np.interp(values, places, channel) for channel in channels], axis=-1)
 
 
-@pytest.mark.parametrize(
-    ("view", "scale"), [("teacher: score", "viridis"), ("|teacher − student B|", "magma")]
-)
-def test_the_map_has_the_colours_of_its_values(
-    page: Any, scene: dict[str, Any], state_of: Callable, view: str, scale: str
+def choose(page: Any, label: str, text: str) -> None:
+    menu = page.locator("label", has_text=re.compile(f"^{label}")).locator("select")
+    menu.select_option(label=text)
+
+
+def word(page: Any, text: str) -> Any:
+    return page.locator("button.word", has_text=re.compile(f"^{text}$"))
+
+
+def test_first_sight_asks_about_a_background_cell(
+    page: Any, scene: dict[str, Any], state_of: Callable
 ) -> None:
-    choose(page, "map", view)
-    values = maps(scene, state_of(page))
-    output = scene["outputs"]["teacher"]
-    for stride in (None, 8, 16, 32):
-        choose(page, "level", "highest of all" if stride is None else f"stride {stride}")
-        cells = [[(8 * x + 4, 8 * y + 4) for x in range(SIDE // 8)] for y in range(SIDE // 8)]
-        expected = np.array(
-            [[values[covering(output, *at, stride)].max().item() for at in row] for row in cells]
-        )
-        assert painted(page) == pytest.approx(mixed(scale, expected), abs=5)
-        assert expected.max() - expected.min() > 0.1
+    state = state_of(page)
+    assert (state["kind"], state["protocol"], state["preset"]) == ("score", "sigmoid", "background")
+    location = location_of(scene, state["cell"])
+    assert max(x[location].sigmoid().max() for x in logits_of(scene).values()) < 0.06
+    check(page, scene, state)
+    assert "What does softmax say here?" in page.locator(".reading").inner_text()
+    loaded = "() => document.querySelector('.map-frame img').naturalWidth"
+    page.wait_for_function(loaded)
+    assert page.evaluate(loaded) == SIDE
+    names = [scene["class_names"][label] for label in scene["ground_truth"][1]]
+    assert page.locator(".object-name").all_inner_texts() == names
+    page.get_by_label("annotated boxes").uncheck()
+    assert page.locator(".object-name").first.is_hidden()
 
 
-def test_pointing(page: Any, scene: dict[str, Any], state_of: Callable) -> None:
-    for level in ("highest of all", "stride 8", "stride 32"):
-        choose(page, "level", level)
-        for x, y in ((3, 5), (70, 61), (126, 127), (40, 90)):
-            page.mouse.move(*on_screen(page, x, y))
-            state = state_of(page)
-            assert state["pinned"] is False
-            check_page(page, check_shown(scene, state, x, y))
-
-
-def test_views_and_protocols(page: Any, scene: dict[str, Any], state_of: Callable) -> None:
-    page.mouse.click(*on_screen(page, 66, 70))
-    page.get_by_label("softmax (T = 1)").check()
+def test_the_cell_stays_when_the_reading_changes(
+    page: Any, scene: dict[str, Any], state_of: Callable
+) -> None:
+    page.mouse.click(*at(page, 3, 70, 61))
+    cell = state_of(page)["cell"]
+    for text, setting in (
+        ("softmax", {"protocol": "softmax"}),
+        ("differences to the teacher", {"kind": "difference"}),
+        ("the pull of a loss", {"kind": "pull"}),
+        ("sigmoid", {"protocol": "sigmoid"}),
+        ("scores", {"kind": "score"}),
+    ):
+        word(page, text).click()
+        state = state_of(page)
+        assert state["cell"] == cell
+        assert state.items() >= setting.items()
+        assert word(page, text).get_attribute("aria-pressed") == "true"
+        check(page, scene, state)
     choose(page, "class", "circle")
-    for model in ("student A", "student B"):
-        for kind, view in (
-            ("score", f"{model}: score"),
-            ("difference", f"|teacher − {model}|"),
-            ("weight", f"weight of L_loc, {model}"),
-        ):
-            choose(page, "map", view)
-            state = state_of(page)
-            assert (state["kind"], state["model"]) == (kind, model)
-            assert (state["protocol"], state["class_name"]) == ("softmax", "circle")
-            check_page(page, check_shown(scene, state, 66, 70))
-            weight = kind == "weight"  # of sigmoid scores of all classes, whatever is chosen
-            assert menu(page, "class").is_disabled() is weight
-            assert page.get_by_label("sigmoid", exact=True).is_disabled() is weight
+    state = state_of(page)
+    assert (state["cell"], state["class_name"]) == (cell, "circle")
+    check(page, scene, state)
 
 
-def test_a_click_pins(page: Any, scene: dict[str, Any], state_of: Callable) -> None:
-    page.mouse.click(*on_screen(page, 30, 40))
-    pinned = state_of(page)
-    assert pinned["pinned"] is True
-    page.mouse.move(*on_screen(page, 100, 100))
-    assert state_of(page) == pinned
-    assert "pinned" in page.locator(".value").inner_text()
-    page.mouse.click(*on_screen(page, 100, 100))
-    moved = state_of(page)
-    assert moved["pinned"] is True
-    check_page(page, check_shown(scene, moved, 100, 100))
-    page.mouse.click(*on_screen(page, 100, 100))
-    assert state_of(page)["pinned"] is False
-    page.mouse.move(*on_screen(page, 12, 12))
-    check_page(page, check_shown(scene, state_of(page), 12, 12))
+def test_maps_have_the_colours_of_their_values(
+    page: Any, scene: dict[str, Any], state_of: Callable
+) -> None:
+    for kind, protocol, class_name, stride in (
+        ("scores", "sigmoid", None, None),
+        ("differences to the teacher", "softmax", "square", None),
+        ("the pull of a loss", "softmax", None, 16),
+        ("the pull of a loss", "sigmoid", None, None),
+    ):
+        word(page, kind).click()
+        word(page, protocol).click()
+        choose(page, "class", class_name or "all classes")
+        choose(page, "level", "highest of all" if stride is None else f"stride {stride}")
+        state = state_of(page)
+        maps = {name: map_of(scene, state, name) for name in FILES}
+        # Of a difference one scale for both protocols.
+        of = ("sigmoid", "softmax") if state["kind"] == "difference" else (protocol,)
+        others = [
+            map_of(scene, {**state, "protocol": each}, name)
+            for name in list(FILES)[1:]
+            for each in of
+        ]
+        reach = max(values.max().item() for values in others)
+        for name, colours in zip(FILES, painted(page), strict=True):
+            score = state["kind"] == "score" or name == "teacher"
+            levels = over_picture(maps[name])
+            shown = levels[1] if stride else torch.stack(levels).amax(dim=0)
+            shares = shown.numpy() / (1 if score else reach)
+            assert colours == pytest.approx(mixed("viridis" if score else "magma", shares), abs=6)
 
 
 def test_keys(page: Any, scene: dict[str, Any], state_of: Callable) -> None:
     stage = page.locator(".stage")
+    word(page, "an object").click()
     stage.focus()
-    stage.press("ArrowDown")
-    assert state_of(page)["point"] == [68, 68], "the first key takes the middle"
-    for key, point in (("ArrowRight", [76, 68]), ("ArrowUp", [76, 60]), ("ArrowLeft", [68, 60])):
+    stride, row, column = state_of(page)["cell"]
+    for key, (down, right) in (
+        ("ArrowRight", (0, 1)),
+        ("ArrowUp", (-1, 1)),
+        ("ArrowLeft", (-1, 0)),
+    ):
         stage.press(key)
-        state = state_of(page)
-        assert state["point"] == point
-        check_page(page, check_shown(scene, state, *point))
-    stage.press("Enter")
-    assert state_of(page)["pinned"] is True
-    stage.press("Escape")
-    assert state_of(page)["pinned"] is False
-    choose(page, "level", "stride 32")
-    for _ in range(5):
+        assert state_of(page)["cell"] == [stride, row + down, column + right]
+    for _ in range(16):
         stage.press("ArrowRight")
-    shown = check_shown(scene, state_of(page), 127, 60)
-    assert (shown["row"], shown["column"]) == (1, 3), "the last column, not beyond"
+    assert state_of(page)["cell"] == [stride, row - 1, SIDE // stride - 1], "the last column"
+    check(page, scene, state_of(page))
+    stage.press("s")
+    assert state_of(page)["protocol"] == "softmax"
+    page.get_by_role("button", name="flip to sigmoid").click()
+    assert state_of(page)["protocol"] == "sigmoid"
+    choose(page, "level", "stride 32")
+    state = state_of(page)
+    assert state["cell"][0] == 32, "the cross-hair goes along to a chosen level"
+    check(page, scene, state)
 
 
-def test_opacity_and_ground_truth(page: Any, state_of: Callable) -> None:
-    slider = page.get_by_label("opacity")
-    slider.focus()
-    for _ in range(3):
-        slider.press("ArrowLeft")
-    assert state_of(page)["opacity"] == pytest.approx(0.45)
-    assert page.evaluate("document.querySelector('.stage canvas').style.opacity") == "0.45"
-    assert page.locator(".object-name").first.is_visible()
-    page.get_by_label("ground truth").uncheck()
-    assert state_of(page)["ground_truth"] is False
-    assert page.locator(".object-name").first.is_hidden()
+def test_dragging(page: Any, scene: dict[str, Any], state_of: Callable) -> None:
+    choose(page, "level", "stride 16")
+    page.mouse.move(*at(page, 2, 20, 20))
+    before = state_of(page)
+    assert before["cell"] == state_of(page)["cell"], "pointing alone changes nothing"
+    page.mouse.down()
+    assert state_of(page)["cell"] == [16, 1, 1]
+    page.mouse.move(*at(page, 2, 70, 100))
+    state = state_of(page)
+    assert state["cell"] == [16, 6, 4]
+    check(page, scene, state)
+    page.mouse.up()
+    page.mouse.move(*at(page, 2, 30, 30))
+    assert state_of(page) == state
+
+
+def test_guided_steps(page: Any, scene: dict[str, Any], state_of: Callable) -> None:
+    buttons = page.get_by_role("group", name="guided steps").get_by_role("button")
+    assert buttons.count() == 5
+    readings = []
+    for button in buttons.all():
+        button.click()
+        assert button.get_attribute("aria-pressed") == "true"
+        check(page, scene, state_of(page))
+        readings.append(page.locator(".reading").inner_text())
+    assert len(set(readings)) == 5
+    # The last one's shares, computed anew.
+    logits = logits_of(scene)
+    dark = logits["teacher"].sigmoid().amax(dim=-1) < 0.1
+    for key, found in zip(("softmax", "sigmoid"), readings[-1].split(";"), strict=True):
+        for name in list(FILES)[1:]:
+            pull = PULLS[key](logits[name], logits["teacher"])[1].abs().sum(dim=-1)
+            share = 100 * (pull[dark].sum() / pull.sum()).item()
+            assert float(re.search(rf"{name} (\d+) %", found)[1]) == pytest.approx(share, abs=1)
+    buttons.first.click()
+    page.keyboard.press("s")
+    assert state_of(page)["preset"] == "softmax", "S answers the question"
 
 
 def test_python_may_change_the_state(page: Any, scene: dict, state_of: Callable) -> None:
     page.evaluate(
         """() => {
           const { model } = document.querySelector("[data-bckd]");
-          model.set("state", { ...model.get("state"), kind: "difference", model: "student A",
-            stride: 16, point: [50, 20], pinned: true });
+          model.set("state", { ...model.get("state"), kind: "difference", cell: [16, 2, 5] });
         }"""
     )
-    state = state_of(page)
-    check_page(page, check_shown(scene, state, 50, 20))
-    chosen = menu(page, "map").evaluate("(select) => select.selectedOptions[0].text")
-    assert chosen == "|teacher − student A|"
+    check(page, scene, state_of(page))
 
 
 def test_a_chosen_start_needs_no_correction(
     scene: dict[str, Any], open_explorer: Callable, state_of: Callable
 ) -> None:
-    explorer = ScoreMapExplorer(**scene, kind="weight", model="student B", point=(33, 77))
-    page = open_explorer(explorer)
-    state = state_of(page)
-    check_page(page, check_shown(scene, state, 33, 77))
-    expected, shown = explorer.state["shown"], state["shown"]
-    assert shown["location"] == expected["location"]
-    assert shown["weight"] == pytest.approx(expected["weight"], abs=2e-6)
+    explorer = ScoreMapExplorer(**scene, kind="pull", protocol="softmax", cell=(8, 3, 9))
+    state = state_of(open_explorer(explorer))
+    for key, value in explorer.state["shown"].items():
+        if isinstance(value, dict) and key != "boxes":
+            assert state["shown"][key] == pytest.approx(value, abs=3e-6)
 
 
 def test_one_student_and_a_picture_that_ends_within_a_cell(
@@ -310,37 +363,30 @@ def test_one_student_and_a_picture_that_ends_within_a_cell(
     outputs = {n: dense_output(seed, num_images=1) for seed, n in enumerate(("teacher", "one"))}
     picture = np.random.default_rng(0).integers(0, 255, (30, 37, 3), dtype=np.uint8)
     page = open_explorer(ScoreMapExplorer(picture, outputs, ("a", "b", "c"), stride=16))
-    page.mouse.move(*on_screen(page, 36.5, 29.5, side=37))
-    shown = state_of(page)["shown"]
-    assert (shown["stride"], shown["row"], shown["column"]) == (16, 1, 2)
-    value = outputs["teacher"].cls_logits[0, -1].detach().sigmoid().max().item()
-    assert shown["value"] == pytest.approx(value, abs=1e-3)
-    assert len(shown["classes"]) == 3
-    assert page.get_by_label("ground truth").is_hidden()
-    assert painted(page).shape == (4, 5, 3)
+    page.mouse.click(*at(page, 2, 36.5, 29.5, side=37))
+    assert state_of(page)["cell"] == [16, 1, 2]
+    assert page.get_by_label("annotated boxes").is_hidden()
+    assert [colours.shape for colours in painted(page)] == [(4, 5, 3)] * 2
 
 
 @pytest.mark.parametrize("dark", [False, True])
-def test_a_phone(scene: dict[str, Any], open_explorer: Callable, dark: bool) -> None:
-    page = open_explorer(ScoreMapExplorer(**scene, point=(60, 60)), width=390, dark=dark)
-    assert page.evaluate("document.documentElement.scrollWidth") <= 390
-    assert (
-        page.evaluate(
-            "(() => { const t = document.querySelector('.tables'); "
-            "return t.scrollWidth - t.clientWidth; })()"
-        )
-        <= 0
-    )
-    stage, readout = (page.locator(name).bounding_box() for name in (".stage", ".readout"))
-    assert readout["y"] > stage["y"] + stage["height"]
-
-
-@pytest.mark.parametrize("width", [390, 760, 1200])
-def test_the_teachers_name_is_not_broken(
-    scene: dict[str, Any], open_explorer: Callable, width: int
+def test_a_phone(
+    scene: dict[str, Any], open_explorer: Callable, state_of: Callable, dark: bool
 ) -> None:
-    page = open_explorer(ScoreMapExplorer(**scene, point=(60, 60)), width=width)
-    names = page.locator("thead th.model-0 span:not(.key)")
-    lines = names.evaluate_all("(spans) => spans.map((span) => span.getClientRects().length)")
-    assert names.all_inner_texts() == ["teacher"] * 3
-    assert lines == [1, 1, 1]
+    page = open_explorer(ScoreMapExplorer(**scene, stride=16), width=390, dark=dark, has_touch=True)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    wide = "(tables) => tables.map((table) => table.scrollWidth - table.parentElement.clientWidth)"
+    assert max(page.locator("table").evaluate_all(wide)) <= 0
+    frames = [frame.bounding_box() for frame in page.locator(".map-frame").all()]
+    (_, *maps) = [(round(frame["x"]), round(frame["y"])) for frame in frames]
+    assert len({x for x, _ in maps}) == 2 and len({y for _, y in maps}) == 2, "two by two"
+    page.locator(".map-frame").nth(4).scroll_into_view_if_needed()
+    page.touchscreen.tap(*at(page, 4, 70, 40))
+    assert state_of(page)["cell"] == [16, 2, 4]
+    page.locator(".pulls").scroll_into_view_if_needed()
+    line = page.locator(".sticky").bounding_box()
+    assert 0 <= line["y"] < 5, "the scores of the cell stay in view"
+    assert line["height"] < 130
+    page.mouse.wheel(0, -10_000)
+    text = page.locator(".values > span").first.bounding_box()
+    assert text["x"] >= 0 and text["x"] + text["width"] <= 390

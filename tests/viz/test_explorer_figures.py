@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +15,8 @@ from bckd.structures import DenseOutput
 from bckd.system.errors import InputError
 from bckd.viz.explorer_figures import location_panel, replay_strip, score_map_panel
 from bckd.viz.picture_outputs import outputs_of_picture
+from bckd.viz.replay_frames import found_on, frames_of
+from bckd.viz.style import ROLE_COLOURS
 
 PICTURE = np.full((32, 40, 3), 128, dtype=np.uint8)
 NAMES = ("circle", "square", "triangle")
@@ -31,40 +34,33 @@ def panels(drawing: Figure) -> dict[str, Axes]:
 
 
 class TestScoreMapPanel:
-    @pytest.mark.parametrize(("class_name", "stride"), [(None, None), ("square", 16)])
-    def test_every_map_is_there(
-        self, outputs: dict[str, DenseOutput], class_name: str | None, stride: int | None
-    ) -> None:
-        settings = {"class_name": class_name, "stride": stride}
-        found = panels(score_map_panel(PICTURE, outputs, NAMES, TRUTH, image=1, **settings))
+    def test_every_map_is_there_once(self, outputs: dict[str, DenseOutput]) -> None:
+        drawing = score_map_panel(PICTURE, outputs, NAMES, TRUTH, image=1)
         pictured = outputs_of_picture(PICTURE, outputs, NAMES, 1)
-        label, level = pictured.label(class_name), pictured.level(stride)
-        gap = "$|p_t - p_s|$"
-        for title, view in {
-            "teacher, sigmoid score": ("score", "teacher", "sigmoid", label),
-            "BCKD, softmax score": ("score", "BCKD", "softmax", label),
-            f"softmax, {gap}, sigmoid": ("difference", "softmax", "sigmoid", label),
-            f"BCKD, {gap}, softmax": ("difference", "BCKD", "softmax", label),
-            "softmax, weight of L_loc": ("weight", "softmax"),
-        }.items():
-            (image,) = found[title].images
-            assert np.array_equal(
-                image.get_array(), pictured.over_picture(pictured.values(*view), level)
-            )
-            assert image.get_clim() == (0, 1)
-        assert len(found["image and, ground truth"].patches) == 2  # one box, two lines
-        assert not any(title.startswith("teacher, $") for title in found)
-
-    def test_one_student_without_ground_truth(self, outputs: dict[str, DenseOutput]) -> None:
-        pair = {name: outputs[name] for name in ("teacher", "BCKD")}
-        found = panels(score_map_panel(PICTURE, pair, NAMES))
-        assert "image" in found and "BCKD, weight of L_loc" in found
-
-    def test_no_such_class_or_level(self, outputs: dict[str, DenseOutput]) -> None:
-        with pytest.raises(InputError, match="no class 'oval'"):
-            score_map_panel(PICTURE, outputs, NAMES, class_name="oval")
-        with pytest.raises(InputError, match="no level of stride 64"):
-            score_map_panel(PICTURE, outputs, NAMES, stride=64)
+        cell = pictured.background_location()
+        found = panels(drawing)
+        for name in outputs:
+            for words, view in {
+                "sigmoid score": ("score", name, "sigmoid"),
+                "softmax score": ("score", name, "softmax"),
+                "$|p_t - p_s|$": ("difference", name, "sigmoid"),
+            }.items():
+                values = pictured.values(*view)
+                title = f"{name}: {words}, {values[cell]:.2f} at the cell"
+                if (name, words) == ("teacher", "$|p_t - p_s|$"):
+                    assert title not in found
+                    continue
+                (image,) = found[title].images
+                assert np.array_equal(image.get_array(), pictured.over_picture(values))
+                assert image.get_clim() == (0, 1)
+                level, row, column = pictured.cell(cell)
+                corners = np.array([column, row, column + 1, row + 1]) * level.stride
+                assert found[title].patches[-1].get_bbox().extents == pytest.approx(corners)
+        assert len(found["image and annotated boxes"].patches) == 2 * 2  # object and cell
+        maps = [axes.images[0].get_array() for axes in drawing.axes if axes.images]
+        assert len(maps) == 9 and not any(
+            np.array_equal(a, b) for n, a in enumerate(maps) for b in maps[:n]
+        )
 
 
 class TestLocationPanel:
@@ -91,24 +87,53 @@ class TestLocationPanel:
 
 
 class TestReplayStrip:
-    def test_six_of_many_and_the_curves(self, dense_output: Callable[..., DenseOutput]) -> None:
-        steps = list(range(10, 80, 10))
-        outputs = [dense_output(seed) for seed in range(len(steps))]
-        curves = {"AP": [(30, 0.2), (60, 0.3)], "loss": [(0, 2.0), (70, 1.0)]}
-        found = panels(replay_strip(PICTURE, steps, outputs, curves, NAMES, class_name="circle"))
-        shown = [title for title in found if title.startswith("step")]
-        assert len(shown) == 6 and {"step 10", "step 70"} <= set(shown)
-        scores = outputs[0].cls_logits[0, :, 0].detach().sigmoid()
-        image = found["step 10"].images[0].get_array()
-        assert image.max() == pytest.approx(scores.max().item(), abs=1e-3)
-        line, marks = found["AP"].lines
-        assert line.get_xydata().tolist() == [[30, 0.2], [60, 0.3]]
-        assert marks.get_ydata()[-1] == 0.3 and 10 not in marks.get_xdata()
+    STEPS = (0, 10, 40)
 
-    def test_one_checkpoint_and_no_curve(self, dense_output: Callable[..., DenseOutput]) -> None:
-        found = panels(replay_strip(PICTURE, [5], [dense_output()], {}, NAMES))
-        assert "step 5" in found
+    @pytest.fixture
+    def parts(self, dense_output: Callable[..., DenseOutput]) -> dict[str, Any]:
+        students = {
+            name: [dense_output(3 * place + n, num_images=1) for n in range(len(self.STEPS))]
+            for place, name in enumerate(("labels", "BCKD"), start=1)
+        }
+        return {
+            "picture": PICTURE,
+            "steps": self.STEPS,
+            "teacher": dense_output(0, num_images=1),
+            "students": students,
+            "class_names": NAMES,
+            "ground_truth": TRUTH,
+            "curves": {"AP": {"labels": [(10, 0.2), (40, 0.3)], "teacher": [(0, 0.6), (40, 0.6)]}},
+            "shown": (0, 40),
+        }
 
-    def test_no_run(self, dense_output: Callable[..., DenseOutput]) -> None:
+    def test_a_row_a_student_and_the_curves(self, parts: dict[str, Any]) -> None:
+        drawing = replay_strip(**parts)
+        drawing.draw_without_rendering()
+        titles = [axes.get_title() for axes in drawing.axes]
+        frames = frames_of(PICTURE, parts["teacher"], parts["students"], NAMES)
+        for name, places in {"labels": (0, 1), "BCKD": (3, 4)}.items():
+            for axes, frame in zip((drawing.axes[n] for n in places), (0, 2), strict=True):
+                count = found_on(frames.detections[name][frame], *TRUTH)
+                step = self.STEPS[frame]
+                assert axes.get_title() == f"step {step}: {count.found}, {count.named}"
+                scores = parts["students"][name][frame].cls_logits.detach().sigmoid()
+                image = axes.images[0].get_array()
+                assert image.max() == pytest.approx(scores.max().item(), abs=1e-3)
+        assert titles[2].startswith("teacher: ")
+        chart = drawing.axes[titles.index("AP")]
+        lines = {line.get_label(): line for line in chart.lines}
+        assert lines["labels"].get_xydata().tolist() == [[10, 0.2], [40, 0.3]]
+        assert lines["labels"].get_color() == ROLE_COLOURS["labels"]
+        marks = [line.get_xdata().tolist() for line in chart.lines if line.get_marker() == "o"]
+        assert marks == [[40], [0, 40]], "no mark before a curve's first value"
+
+    def test_one_student_and_no_curve(self, parts: dict[str, Any]) -> None:
+        alone = {"BCKD": parts["students"]["BCKD"]}
+        found = panels(replay_strip(**{**parts, "students": alone, "curves": {}}))
+        assert any(title.startswith("step 40") for title in found)
+
+    def test_no_replay(self, parts: dict[str, Any]) -> None:
+        with pytest.raises(InputError, match="no frame of step 7; expected one of 0, 10, 40"):
+            replay_strip(**{**parts, "shown": (0, 7)})
         with pytest.raises(InputError, match="expected one output a step"):
-            replay_strip(PICTURE, [5, 6], [dense_output()], {}, NAMES)
+            replay_strip(**{**parts, "steps": (0, 10)})

@@ -13,6 +13,7 @@ from bckd.correspondence import per_cell
 from bckd.geometry import grid, with_anchors
 from bckd.structures import DenseOutput
 from bckd.system.errors import InputError
+from bckd.viz.location_losses import binary_pull, softmax_pull
 from bckd.viz.picture_outputs import (
     PictureOutputs,
     checked_ground_truth,
@@ -56,14 +57,21 @@ class TestValues:
         assert np.array_equal(pictured.values("score", "b", protocol, label), score)
         assert np.array_equal(pictured.values("difference", "b", protocol, label), difference)
 
-    def test_the_weight_of_l_loc_is_that_of_the_loss(
-        self, pictured: PictureOutputs, outputs: dict[str, DenseOutput]
+    @pytest.mark.parametrize(
+        ("protocol", "pull"), [("sigmoid", binary_pull), ("softmax", softmax_pull)]
+    )
+    def test_a_pull_is_the_size_of_a_gradient(
+        self,
+        pictured: PictureOutputs,
+        outputs: dict[str, DenseOutput],
+        protocol: str,
+        pull: Callable,
     ) -> None:
         teacher, student = (outputs[name].cls_logits[1].detach() for name in ("teacher", "a"))
-        expected = (teacher.sigmoid() - student.sigmoid()).abs().amax(dim=-1)
-        for protocol, label in (("sigmoid", None), ("softmax", 1)):
-            found = pictured.values("weight", "a", protocol, label)
-            assert found == pytest.approx(expected.numpy(), abs=1e-3)
+        expected = pull(student, teacher)[1].abs().numpy()
+        found = pictured.values("pull", "a", protocol)
+        assert found == pytest.approx(expected.sum(axis=1), abs=2e-3)
+        assert pictured.values("pull", "a", protocol, 2) == pytest.approx(expected[:, 2], abs=2e-3)
 
     def test_a_constant_shift_shows_in_one_protocol_alone(
         self, outputs: dict[str, DenseOutput]
@@ -89,7 +97,9 @@ class TestPlaces:
     def test_every_pixel_shows_its_cell(self, pictured: PictureOutputs) -> None:
         values = np.random.default_rng(0).random(len(pictured.centres))
         for level, stride in ((0, 8), (1, 16)):
-            shown = pictured.over_picture(values, level)
+            side = pictured.levels[0].stride
+            shown = values[pictured.speakers(values, level)].repeat(side, 0).repeat(side, 1)
+            shown = shown[: PICTURE.shape[0], : PICTURE.shape[1]]
             for location, (x, y) in enumerate(pictured.centres.astype(int)):
                 if pictured.cell(location)[0].stride == stride:
                     block = shown[y : y + stride, x : x + stride]
@@ -102,9 +112,10 @@ class TestPlaces:
 
     def test_of_all_levels_the_highest_speaks(self, pictured: PictureOutputs) -> None:
         values = np.random.default_rng(1).random(len(pictured.centres))
-        levels = [pictured.over_picture(values, level) for level in (0, 1)]
+        levels = [values[pictured.speakers(values, level)] for level in (0, 1)]
         shown = pictured.over_picture(values)
-        assert np.array_equal(shown, np.maximum(*levels))
+        highest = np.maximum(*levels).repeat(8, 0).repeat(8, 1)
+        assert np.array_equal(shown, highest[: PICTURE.shape[0], : PICTURE.shape[1]])
         assert shown.shape == PICTURE.shape[:2]
         for x, y in ((0, 0), (36.9, 29.9), (17, 11.5)):
             assert values[pictured.at_point(values, (x, y))] == shown[int(y), int(x)]
@@ -112,6 +123,42 @@ class TestPlaces:
     def test_of_equals_the_finer_speaks(self, pictured: PictureOutputs) -> None:
         values = np.zeros(len(pictured.centres))
         assert pictured.at_point(values, (20, 9)) == 1 * 5 + 2
+
+    def test_cells_have_numbers_and_back(self, pictured: PictureOutputs) -> None:
+        for location in range(len(pictured.centres)):
+            level, row, column = pictured.cell(location)
+            assert pictured.location((level.stride, row, column)) == location
+        for words, cell in (
+            ("no level of stride 32", (32, 0, 0)),
+            ("no row 2, column 1 on the level of stride 16, which has 2 x 3", (16, 2, 1)),
+            ("no row 0, column -1", (8, 0, -1)),
+        ):
+            with pytest.raises(InputError, match=words):
+                pictured.location(cell)
+
+    def test_places_worth_a_look(self, dense_output: Callable[..., DenseOutput]) -> None:
+        one = dense_output(num_images=1)
+        teacher = torch.full_like(one.cls_logits, -6.0)
+        teacher[0, 3, 1] = -3.5  # quiet, and surest of all as softmax
+        teacher[0, 7, 0] = -2.5  # surer still, but not quiet
+        teacher[0, 9, 2] = 2.0
+        student = teacher.clone()
+        student[0, 21, 0] = 1.0  # coarse: its cell holds location 7, which stays below .1
+        student[0, 23, 0] = 3.0  # farther off, where the teacher sees something
+        teacher[0, 15, 0] = 1.0
+        pair = {"t": replace(one, cls_logits=teacher), "s": replace(one, cls_logits=student)}
+        pictured = compared_outputs(PICTURE, pair, NAMES)
+        assert pictured.background_location() == 3
+        assert pictured.object_location() == 9
+        assert pictured.haze_location() == 21
+        x, y = pictured.centres[21]
+        boxes = np.array([[x - 1, y - 1, x + 1, y + 1]])
+        assert pictured.haze_location(boxes) != 21, "not on an object"
+        loud = compared_outputs(
+            PICTURE, {n: replace(x, cls_logits=x.cls_logits + 9) for n, x in pair.items()}, NAMES
+        )
+        scores = np.maximum(loud.scores("t"), loud.scores("s")).max(axis=1)
+        assert loud.background_location() == scores.argmin()
 
     def test_the_best_anchor_of_a_cell_speaks(self) -> None:
         locations = with_anchors(grid([(4, 5)], [8]), [(1, 1), (2, 1), (1, 2)])
@@ -170,7 +217,7 @@ class TestRefusals:
 
     def test_a_teacher_alone_or_too_many(self, outputs: dict[str, DenseOutput]) -> None:
         self.refuse("there are 1 dense outputs", {"teacher": outputs["teacher"]})
-        self.refuse("there are 4 dense outputs", {**outputs, "c": outputs["a"]})
+        self.refuse("there are 5 dense outputs", {**outputs, "c": outputs["a"], "d": outputs["a"]})
         with pytest.raises(InputError, match="no dense output"):
             outputs_of_picture(PICTURE, {}, NAMES)
 
@@ -180,12 +227,8 @@ class TestRefusals:
             ("no class 'oval'; expected one of circle", lambda: pictured.label("oval")),
             ("no level of stride 32; expected one of 8, 16", lambda: pictured.level(32)),
             (r"point \(37, 2\) is outside", lambda: pictured.at_point(values, (37, 2))),
-            ("no kind of map 'gap'", lambda: pictured.check_view("gap", "a", "sigmoid")),
-            ("no protocol 'relu'", lambda: pictured.check_view("score", "a", "relu")),
-            (
-                "'teacher'; expected one of a, b",
-                lambda: pictured.check_view("weight", "teacher", "sigmoid"),
-            ),
+            ("no kind of map 'gap'", lambda: pictured.check_view("gap", "sigmoid")),
+            ("no protocol 'relu'", lambda: pictured.check_view("score", "relu")),
         ):
             with pytest.raises(InputError, match=words):
                 call()

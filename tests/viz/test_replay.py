@@ -1,128 +1,123 @@
-"""The training replay's Python side: the files of a run, its values, its page, what it refuses."""
+"""The training replay's Python side: its frames, its values, its page, what it refuses."""
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from bckd.course.replay_data import checkpoint_outputs, curves_of_run
-from bckd.image_size import ImageSize
-from bckd.structures import DenseOutput
+from bckd.structures import DenseOutput, Detections
 from bckd.system.errors import InputError
-from bckd.viz.explorers.replay import SCORE_UNITS, TrainingReplay
+from bckd.viz.explorers.replay import SCORE_UNITS, Phase, TrainingReplay
 from bckd.viz.replay_curves import value_at
-from bckd.zoo.checkpoints import save_detector
+from bckd.viz.replay_frames import found_on
 
 PICTURE = np.full((32, 40, 3), 128, dtype=np.uint8)
 NAMES = ("circle", "square", "triangle")
-STEPS = (10, 20, 40)
-CURVES = {"AP": [(20, 0.1), (40, 0.25)], "GIoU loss": [(0, 2.0), (9, 1.5), (19, 1.0)]}
+STEPS = (0, 10, 40)
+TRUTH = (torch.tensor([[2.0, 3.0, 20.0, 30.0], [1.0, 1.0, 9.0, 9.0]]), torch.tensor([1, 0]))
+CURVES = {
+    "AP": {"teacher": [(0, 0.6), (40, 0.6)], "labels": [(20, 0.1), (40, 0.25)]},
+    "found": {"labels": [(0, 0.0), (19, 0.5), (40, 1.0)], "BCKD": [(0, 0.0), (40, 1.0)]},
+}
+PHASES = (Phase(0, "dark", "nothing yet"), Phase(40, "light", "all there"))
 
 
 @pytest.fixture
-def outputs(dense_output: Callable[..., DenseOutput]) -> list[DenseOutput]:
-    return [dense_output(seed) for seed in range(len(STEPS))]
+def students(dense_output: Callable[..., DenseOutput]) -> dict[str, list[DenseOutput]]:
+    seeds = {"labels": (1, 2, 3), "BCKD": (4, 5, 6)}
+    return {name: [dense_output(n, num_images=1) for n in seeds[name]] for name in seeds}
 
 
 @pytest.fixture
-def replay(outputs: list[DenseOutput]) -> TrainingReplay:
-    return TrainingReplay(PICTURE, STEPS, outputs, CURVES, NAMES, image=1)
+def parts(students: dict, dense_output: Callable[..., DenseOutput]) -> dict[str, Any]:
+    return {
+        "picture": PICTURE,
+        "steps": STEPS,
+        "teacher": dense_output(0, num_images=1),
+        "students": students,
+        "class_names": NAMES,
+        "ground_truth": TRUTH,
+        "curves": CURVES,
+        "phases": PHASES,
+    }
 
 
-class TestCurves:
-    def test_of_a_log(self, tmp_path: Path) -> None:
-        records = [
-            {"step": 0, "unweighted": {"giou": 2.0, "mine": 5.0}, "loss": 7.0},
-            {"step": 5, "unweighted": {"giou": None, "mine": 4.0}},
-            {"step": 6, "metrics": {"AP": 0.25, "AP50": 0.5}},
-        ]
-        (tmp_path / "log.jsonl").write_text("".join(json.dumps(x) + "\n" for x in records))
-        assert curves_of_run(tmp_path) == {
-            "AP": [(6, 0.25)],
-            "GIoU loss": [(0, 2.0)],
-            "mine": [(0, 5.0), (5, 4.0)],
-        }
-        assert next(iter(curves_of_run(tmp_path))) == "AP"
-
-    def test_no_log(self, tmp_path: Path) -> None:
-        with pytest.raises(InputError, match=r"log\.jsonl has no losses or AP"):
-            curves_of_run(tmp_path)
-
-    def test_the_value_at_a_step(self) -> None:
-        curve = CURVES["GIoU loss"]
-        found = [value_at(curve, step) for step in (0, 6, 9, 14, 19, 100)]
-        assert found == pytest.approx([2, 2 - 1 / 3, 1.5, 1.25, 1, 1])  # on the line, as drawn
-        assert value_at(curve, -1) is None
+@pytest.fixture
+def replay(parts: dict[str, Any]) -> TrainingReplay:
+    return TrainingReplay(**parts)
 
 
-class TestCheckpoints:
-    @pytest.fixture
-    def files(self, tmp_path: Path, tiny_detector: Callable) -> dict[int, Path]:
-        files = {step: tmp_path / f"{step}.safetensors" for step in (20, 10)}
-        for step, path in files.items():
-            save_detector(path, tiny_detector(NAMES, seed=step), ImageSize(64, 64), {})
-        return files
+class TestFound:
+    def test_objects_names_and_strays(self) -> None:
+        boxes = torch.tensor([[0.0, 0, 10, 10], [50, 50, 70, 70], [20, 20, 30, 30]])
+        near = torch.tensor([[0.0, 0, 10, 9], [50, 50, 70, 69], [51, 51, 70, 70], [80, 80, 90, 90]])
+        found = Detections(near, torch.tensor([0.9, 0.6, 0.5, 0.4]), torch.tensor([1, 0, 2, 1]))
+        labels = torch.tensor([1, 2, 0])
+        assert found_on(found, boxes, labels) == (3, 2, 2, 1)
+        assert found_on(found, boxes, labels, 0.55) == (3, 2, 1, 0), "the wrong name alone"
+        assert found_on(found, boxes, labels, 0.95) == (3, 0, 0, 0)
 
-    def test_speak_in_order(self, files: dict[int, Path], tiny_detector: Callable) -> None:
-        images = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
-        steps, outputs, names = checkpoint_outputs(files, images)
-        assert (steps, names) == ([10, 20], NAMES)
-        with torch.no_grad():
-            expected = tiny_detector(NAMES, seed=10)(images)
-        assert torch.equal(outputs[0].cls_logits, expected.cls_logits)
-        assert outputs[0].features == ()
+    def test_half_an_overlap(self) -> None:
+        box = torch.tensor([[0.0, 0, 10, 10]])
+        for bottom, hits in ((5.1, 1), (4.9, 0)):
+            one = Detections(torch.tensor([[0.0, 0, 10, bottom]]), torch.ones(1), torch.zeros(1))
+            assert found_on(one, box, torch.zeros(1))[1] == hits
 
-    def test_refusals(self, files: dict[int, Path], tiny_detector: Callable) -> None:
-        images = torch.zeros(1, 3, 64, 64)
-        with pytest.raises(InputError, match="no checkpoint"):
-            checkpoint_outputs({}, images)
-        save_detector(files[20], tiny_detector(("a", "b")), ImageSize(64, 64), {})
-        with pytest.raises(InputError, match=r"20\.safetensors has other classes"):
-            checkpoint_outputs(files, images)
+
+def test_the_value_at_a_step() -> None:
+    curve = [(0, 2.0), (9, 1.5), (19, 1.0)]
+    found = [value_at(curve, step) for step in (0, 6, 9, 14, 19, 100)]
+    assert found == pytest.approx([2, 2 - 1 / 3, 1.5, 1.25, 1, 1])  # on the line, as drawn
+    assert value_at(curve, -1) is None
 
 
 class TestReplay:
     def test_the_scores_are_those_of_the_outputs(
-        self, replay: TrainingReplay, outputs: list[DenseOutput]
+        self, replay: TrainingReplay, parts: dict[str, Any]
     ) -> None:
-        packed = replay.data["scores"]
-        found = np.frombuffer(packed["buffer"], "<u2").reshape(packed["shape"]) / SCORE_UNITS
-        expected = torch.stack([output.cls_logits[1].detach().sigmoid() for output in outputs])
-        assert found == pytest.approx(expected.numpy(), abs=1e-3)
+        assert replay.data["models"] == ["teacher", "labels", "BCKD"]
+        outputs = [[parts["teacher"]], *parts["students"].values()]
+        for packed, expected in zip(replay.data["scores"], outputs, strict=True):
+            found = np.frombuffer(packed["buffer"], "<u2").reshape(packed["shape"]) / SCORE_UNITS
+            scores = torch.cat([output.cls_logits.detach().sigmoid() for output in expected])
+            assert found == pytest.approx(scores.numpy(), abs=1e-3)
 
-    @pytest.mark.parametrize("class_name", [None, "square"])
-    @pytest.mark.parametrize("stride", [None, 8, 16])
-    def test_a_step_in_numbers(
-        self,
-        replay: TrainingReplay,
-        outputs: list[DenseOutput],
-        class_name: str | None,
-        stride: int | None,
+    @pytest.mark.parametrize("label", [None, 2])
+    def test_maps_and_differences(
+        self, replay: TrainingReplay, parts: dict[str, Any], label: int | None
     ) -> None:
-        replay.choose(step=20, class_name=class_name, stride=stride)
-        scores = outputs[1].cls_logits[1].detach().sigmoid()
-        scores = scores[:, 1] if class_name else scores.amax(dim=-1)
-        if stride is not None:
-            scores = scores[outputs[1].locations.strides == stride]
+        teacher = parts["teacher"].cls_logits[0].detach().sigmoid()
+        student = parts["students"]["BCKD"][1].cls_logits[0].detach().sigmoid()
+        for difference, scores in ((False, student), (True, (student - teacher).abs())):
+            expected = scores.amax(dim=-1) if label is None else scores[:, label]
+            found = replay.frames.values("BCKD", 1, label, difference)
+            assert found == pytest.approx(expected.numpy(), abs=1e-3)
+
+    def test_a_step_in_numbers(self, replay: TrainingReplay, parts: dict[str, Any]) -> None:
+        replay.choose(step=10, threshold=0.6)
         shown = replay.state["shown"]
-        assert shown["highest"] == pytest.approx(scores.max().item(), abs=1e-3)
-        assert shown["mean"] == pytest.approx(scores.mean().item(), abs=1e-3)
-        assert shown["curves"] == {"AP": 0.1, "GIoU loss": 1.0}
+        for name, output in (
+            ("teacher", parts["teacher"]),
+            ("labels", parts["students"]["labels"][1]),
+        ):
+            found = found_on(replay.frames.detections[name][1], *TRUTH, 0.6)
+            own = shown["detectors"][name]
+            assert (own["objects"], own["named"]) == (found.found, found.named)
+            highest = output.cls_logits.detach().sigmoid().max().item()
+            assert own["highest"] == pytest.approx(highest, abs=1e-3)
+        assert shown["curves"]["AP"] == {"teacher": 0.6, "labels": None}
+        half = {"labels": pytest.approx(5 / 19), "BCKD": pytest.approx(0.25)}
+        assert shown["curves"]["found"] == half
 
-    def test_before_the_first_value(self, replay: TrainingReplay) -> None:
-        assert replay.state["step"] == 10
-        assert replay.state["shown"]["curves"] == {"AP": None, "GIoU loss": pytest.approx(1.45)}
-
-    def test_without_curves(self, outputs: list[DenseOutput]) -> None:
-        replay = TrainingReplay(PICTURE, STEPS, outputs, {}, NAMES, step=40)
-        assert replay.state["shown"]["curves"] == {}
+    def test_without_curves_and_phases(self, parts: dict[str, Any]) -> None:
+        replay = TrainingReplay(**{**parts, "curves": {}, "phases": ()}, step=40)
+        assert replay.state["step"] == 40 and replay.state["shown"]["curves"] == {}
 
     def test_the_page_needs_no_network(self, replay: TrainingReplay) -> None:
         page = replay.static_html()
@@ -132,36 +127,42 @@ class TestReplay:
     @pytest.mark.parametrize(
         ("settings", "words"),
         [
-            ({"step": 30}, "no checkpoint of step 30; expected one of 10, 20, 40"),
+            ({"step": 30}, "no frame of step 30; expected one of 0, 10, 40"),
+            ({"kind": "pull"}, "no kind 'pull'; expected one of score, difference"),
             ({"class_name": "oval"}, "no class 'oval'"),
             ({"stride": 4}, "no level of stride 4"),
-            ({"opacity": -1}, "opacity is -1"),
-            ({"index": 0}, "no setting 'index'; expected one of class_name, opacity"),
+            ({"threshold": 0.01}, "the threshold is 0.01; expected 0.05 to 1"),
+            ({"index": 0}, "no setting 'index'; expected one of class_name, kind"),
         ],
     )
     def test_settings_that_are_not(
         self, replay: TrainingReplay, settings: dict, words: str
     ) -> None:
+        before = replay.state
         with pytest.raises(InputError, match=words):
             replay.choose(**settings)
+        assert replay.state == before
 
     @pytest.mark.parametrize(
-        ("steps", "curves", "words"),
+        ("changed", "words"),
         [
-            ((10, 20), {}, "2 steps and 3 dense outputs"),
-            ((10, 20, 20), {}, "steps have 20 after 20"),
-            (STEPS, {"AP": []}, "curve 'AP' is empty"),
-            (STEPS, {"AP": [(5, 0.1), (3, 0.2)]}, "steps of curve 'AP' have 3 after 5"),
-            (STEPS, {"AP": [(5, float("nan"))]}, "curve 'AP' has no finite value at step 5"),
+            ({"steps": (0, 10)}, "2 steps and 3 dense outputs of 'labels'"),
+            ({"steps": (0, 10, 10)}, "steps have 10 after 10"),
+            ({"curves": {"AP": {"labels": []}}}, "curve 'AP' of 'labels' is empty"),
+            ({"curves": {"AP": {"BCKD": [(5, 0.1), (3, 0.2)]}}}, "'BCKD' have 3 after 5"),
+            ({"curves": {"AP": {"BCKD": [(5, float("nan"))]}}}, "no finite value at step 5"),
+            ({"curves": {"AP": {"LD": [(5, 0.1)]}}}, "curve 'AP' is of 'LD'; expected one of"),
+            ({"phases": (Phase(7, "a", "b"),)}, "no frame of step 7"),
+            ({"ground_truth": (TRUTH[0], torch.tensor([5, 0]))}, "label 5 names no class"),
         ],
     )
-    def test_what_is_no_run(
-        self, outputs: list[DenseOutput], steps: tuple, curves: dict, words: str
-    ) -> None:
+    def test_what_is_no_replay(self, parts: dict[str, Any], changed: dict, words: str) -> None:
         with pytest.raises(InputError, match=words):
-            TrainingReplay(PICTURE, steps, outputs, curves, NAMES)
+            TrainingReplay(**{**parts, **changed})
 
-    def test_outputs_that_differ(self, outputs: list[DenseOutput]) -> None:
-        broken = replace(outputs[2], cls_logits=outputs[2].cls_logits * float("nan"))
-        with pytest.raises(InputError, match="cls_logits of 'step 40'"):
-            TrainingReplay(PICTURE, STEPS, [*outputs[:2], broken], CURVES, NAMES)
+    def test_outputs_that_differ(self, parts: dict[str, Any]) -> None:
+        first, second, third = parts["students"]["BCKD"]
+        broken = replace(third, cls_logits=third.cls_logits * float("nan"))
+        students = {**parts["students"], "BCKD": [first, second, broken]}
+        with pytest.raises(InputError, match="cls_logits of 'BCKD, frame 2'"):
+            TrainingReplay(**{**parts, "students": students})

@@ -19,6 +19,8 @@ from bckd.structures import DenseOutput
 from bckd.system.errors import InputError
 from bckd.viz.explorers.base import MAX_BYTES
 from bckd.viz.explorers.score_maps import ScoreMapExplorer
+from bckd.viz.location_losses import binary_pull, softmax_pull
+from bckd.viz.roles import roles_of
 
 PICTURE = np.random.default_rng(0).integers(0, 255, (32, 40, 3), dtype=np.uint8)
 NAMES = ("circle", "square", "triangle")
@@ -80,25 +82,27 @@ class TestData:
 
 
 class TestChoose:
-    def test_the_start(self, explorer: ScoreMapExplorer) -> None:
-        assert explorer.state["model"] == "teacher"
-        assert (explorer.state["kind"], explorer.state["protocol"]) == ("score", "sigmoid")
-        assert explorer.state["shown"] is None
-        assert explorer.state["ground_truth"] is True
+    def test_the_start_is_the_first_guided_step(self, explorer: ScoreMapExplorer) -> None:
+        state = explorer.state
+        assert (state["kind"], state["protocol"]) == ("score", "sigmoid")
+        assert state["preset"] == "background" and state["ground_truth"] is True
+        assert state["shown"]["location"] == explorer.pictured.background_location()
+        assert explorer.data["roles"] == ["teacher", "BCKD", "softmax"]
+        for name, location in (
+            ("object", explorer.pictured.object_location()),
+            ("haze", explorer.pictured.haze_location(TRUTH[0].numpy())),
+        ):
+            assert explorer.pictured.location(explorer.data["cells"][name]) == location
 
-    def test_a_point_shows_its_location(
+    def test_a_cell_in_numbers(
         self, explorer: ScoreMapExplorer, outputs: dict[str, DenseOutput]
     ) -> None:
-        explorer.choose(point=(21, 10), stride=8, kind="difference", model="BCKD")
+        explorer.choose(cell=(8, 1, 2), kind="difference")
         shown = explorer.state["shown"]
-        assert explorer.state["pinned"] is True
-        assert (shown["location"], shown["row"], shown["column"]) == (7, 1, 2)
-        assert (shown["stride"], shown["centre"]) == (8, [16, 8])
+        assert explorer.state["preset"] == ""
+        assert (shown["location"], shown["centre"]) == (7, [16, 8])
         logits = {name: output.cls_logits[1, 7].detach() for name, output in outputs.items()}
         scores = {name: each.sigmoid() for name, each in logits.items()}
-        gap = (scores["BCKD"] - scores["teacher"]).abs().max().item()
-        assert shown["value"] == pytest.approx(gap, abs=1e-3)
-        assert shown["weight"]["BCKD"] == pytest.approx(gap, abs=1e-3)
         for one in shown["classes"]:
             label = NAMES.index(one["name"])
             for name, each in logits.items():
@@ -113,27 +117,31 @@ class TestChoose:
             assert shown["mean_logit"][name] == pytest.approx(logits[name].mean().item(), abs=1e-2)
         iou = box_similarity(boxes["softmax"], boxes["teacher"]).item()
         assert shown["iou"]["softmax"] == pytest.approx(iou, abs=1e-5)
+        for key, pull in (("binary", binary_pull), ("softmax", softmax_pull)):
+            for name in ("BCKD", "softmax"):
+                loss, gradient = pull(logits[name][None], logits["teacher"][None])
+                assert shown[f"{key}_loss"][name] == pytest.approx(loss, abs=1e-3)
+                assert shown[f"{key}_sum"][name] == pytest.approx(gradient.sum().item(), abs=1e-3)
+                for one in shown["classes"]:
+                    expected = gradient[0, NAMES.index(one["name"])].item()
+                    assert one[f"{key}_gradient"][name] == pytest.approx(expected, abs=1e-3)
 
-    def test_settings_stay_and_may_begin(self, outputs: dict[str, DenseOutput]) -> None:
-        explorer = ScoreMapExplorer(PICTURE, outputs, NAMES, class_name="square", point=(1, 1))
-        explorer.choose(protocol="softmax")
-        state = explorer.state
-        assert (state["class_name"], state["protocol"]) == ("square", "softmax")
-        assert state["point"] == [1, 1] and state["shown"]["location"] in (0, 20)
-        explorer.choose(point=None)
-        assert explorer.state["shown"] is None and explorer.state["pinned"] is False
+    def test_the_cell_stays_when_other_settings_change(self, explorer: ScoreMapExplorer) -> None:
+        explorer.choose(cell=(16, 1, 2))
+        for settings in ({"protocol": "softmax"}, {"kind": "pull"}, {"class_name": "square"}):
+            explorer.choose(**settings)
+            assert explorer.state["cell"] == [16, 1, 2]
+            assert explorer.state["shown"]["location"] == 20 + 5
 
     @pytest.mark.parametrize(
         ("settings", "words"),
         [
             ({"class_name": "oval"}, "no class 'oval'"),
             ({"stride": 32}, "no level of stride 32"),
-            ({"kind": "difference"}, "'teacher'; expected one of BCKD, softmax"),
-            ({"model": "DFL"}, "'DFL'; expected one of teacher, BCKD, softmax"),
+            ({"kind": "weight"}, "no kind of map 'weight'; expected one of score, difference"),
             ({"protocol": "relu"}, "no protocol 'relu'"),
-            ({"opacity": 2}, "opacity is 2; expected 0 to 1"),
-            ({"point": (40, 0)}, r"point \(40.0, 0.0\) is outside the picture, 40 x 32"),
-            ({"colour": "red"}, "no setting 'colour'; expected one of class_name"),
+            ({"cell": (8, 4, 0)}, "no row 4, column 0 on the level of stride 8, which has 4 x 5"),
+            ({"colour": "red"}, "no setting 'colour'; expected one of cell, class_name"),
         ],
     )
     def test_refusals(self, explorer: ScoreMapExplorer, settings: dict, words: str) -> None:
@@ -150,6 +158,16 @@ class TestChoose:
             ScoreMapExplorer(PICTURE, outputs, NAMES, (TRUTH[0], torch.tensor([5])))
 
 
+def test_roles_by_name_and_by_place() -> None:
+    assert roles_of(["big", "none", "softmax", "BCKD"]) == ["teacher", "labels", "softmax", "BCKD"]
+    assert roles_of(["teacher", "mine", "BCKD", "yours"]) == [
+        "teacher",
+        "student",
+        "BCKD",
+        "second",
+    ]
+
+
 class TestPage:
     def test_needs_no_network(self, explorer: ScoreMapExplorer) -> None:
         page = explorer.static_html()
@@ -157,6 +175,6 @@ class TestPage:
         assert not re.findall(r"(?:https?:)?//[\w.-]+\.\w+", page)
 
     def test_holds_the_state(self, explorer: ScoreMapExplorer) -> None:
-        explorer.choose(point=(5, 5), opacity=0.3)
+        explorer.choose(cell=(16, 0, 1), protocol="softmax")
         text = re.search(r'<script type="application/json">(.*?)</script>', explorer.static_html())
         assert json.loads(text[1])["state"] == explorer.state

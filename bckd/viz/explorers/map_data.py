@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from bckd.system.errors import InputError
 from bckd.viz.picture_outputs import PictureOutputs
 
 LOSSLESS_BYTES = 300_000  # a larger PNG becomes a JPEG
@@ -25,17 +24,6 @@ def map_data(pictured: PictureOutputs) -> dict[str, Any]:
         "levels": [[level.stride, level.height, level.width] for level in pictured.levels],
         "stack": pictured.stack,
     }
-
-
-def checked_opacity(opacity: float) -> float:
-    """The opacity of a map over its picture.
-
-    Raises:
-        InputError: it is not from 0 to 1.
-    """
-    if not 0 <= opacity <= 1:
-        raise InputError(f"opacity is {opacity}; expected 0 to 1")
-    return float(opacity)
 
 
 def _picture_url(picture: np.ndarray) -> str:

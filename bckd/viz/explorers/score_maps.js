@@ -1,4 +1,5 @@
-// Score maps: what teacher and students say at every location of a picture, as a map over it.
+// Score maps: what teacher and students say at every location of a picture, as maps beside it with
+// one cross-hair, and what both losses make of its cell.
 
 // ---- numbers, as in bckd/viz/picture_outputs.py ------------------------------------------------
 
@@ -10,32 +11,21 @@ const halves = (packed) => Float32Array.from(decode(packed).values, (bits) => {
   return bits & 0x8000 ? -size : size;
 });
 
-// Softmax of each run of `count` logits; one pass without small arrays, as there are many.
-function shares(logits, count) {
-  const found = new Float64Array(logits.length);
-  for (let first = 0; first < logits.length; first += count) {
-    let highest = -Infinity;
-    for (let k = 0; k < count; k++) highest = Math.max(highest, logits[first + k]);
-    let total = 0;
-    for (let k = 0; k < count; k++) total += found[first + k] = Math.exp(logits[first + k] - highest);
-    for (let k = 0; k < count; k++) found[first + k] /= total;
-  }
-  return found;
-}
-
-// The last result of `compute`, kept until `key` is another.
+// Every result of `compute`, kept by its arguments.
 function remembered(compute) {
-  let last = { key: null };
-  return (key, ...given) => {
-    if (last.key !== key) last = { key, result: compute(...given) };
-    return last.result;
+  const known = new Map();
+  return (...given) => {
+    const key = JSON.stringify(given);
+    if (!known.has(key)) known.set(key, compute(...given));
+    return known.get(key);
   };
 }
 
 const rounded = (value) => Number(value.toFixed(6));
+const PROTOCOLS = ["sigmoid", "softmax"];
 
 function makeNumbers(data) {
-  const { models, classes, levels, top } = data;
+  const { models, classes, levels, top, temperature } = data;
   const [teacher, ...students] = models;
   const byModel = (packed, read) => Object.fromEntries(models.map((name, n) => [name, read(packed[n])]));
   const logits = byModel(data.logits, halves);
@@ -43,109 +33,175 @@ function makeNumbers(data) {
   const centres = decode(data.centres).values;
   const stack = decode(data.stack);
   const count = classes.length;
-  const locations = centres.length / 2;
+  const locations = Array.from({ length: centres.length / 2 }, (_, n) => n);
   const ofLocation = (values, location, width) => Array.from(values.subarray(location * width, (location + 1) * width));
+  const logitsAt = (name, location) => ofLocation(logits[name], location, count);
 
-  const known = new Map();
-  function scoresOf(name, protocol) { // all locations' K scores, one after another
-    const key = `${protocol} ${name}`;
-    if (!known.has(key)) {
-      const own = logits[name];
-      known.set(key, protocol === "sigmoid" ? Float64Array.from(own, sigmoid) : shares(own, count));
-    }
-    return known.get(key);
-  }
-  function scoresAt(name, protocol, location) {
-    const own = ofLocation(logits[name], location, count);
-    return protocol === "sigmoid" ? own.map(sigmoid) : softmax(own);
-  }
+  const scoresAt = (name, protocol, location) =>
+    (protocol === "sigmoid" ? logitsAt(name, location).map(sigmoid) : softmax(logitsAt(name, location)));
+  // L_cls goes with sigmoid, softmax distillation with softmax; neither is weighted or divided.
+  const gradientAt = (name, protocol, location) => (protocol === "sigmoid"
+    ? binaryGradient(logitsAt(teacher, location), logitsAt(name, location), false)
+    : softmaxGradient(logitsAt(teacher, location), logitsAt(name, location), temperature));
+  const lossAt = (name, protocol, location) => (protocol === "sigmoid"
+    ? binaryLoss(logitsAt(teacher, location), logitsAt(name, location))
+    : softmaxLoss(logitsAt(teacher, location), logitsAt(name, location), temperature));
 
-  function mapValues(kind, name, protocol, label) {
-    const scores = scoresOf(name, protocol);
-    const reference = kind === "score" ? null : scoresOf(teacher, protocol);
-    const found = new Float64Array(locations);
-    for (let n = 0; n < locations; n++) {
-      for (let k = label ?? 0; k <= (label ?? count - 1); k++) {
-        const value = scores[n * count + k];
-        found[n] = Math.max(found[n], reference ? Math.abs(value - reference[n * count + k]) : value);
-      }
-    }
-    return found;
-  }
+  // All classes of all locations; then the map of one class, or of all.
+  const read = { score: scoresAt, pull: gradientAt, difference: (name, protocol, location) => {
+    const theirs = scoresAt(teacher, protocol, location);
+    return scoresAt(name, protocol, location).map((score, k) => score - theirs[k]);
+  } };
+  const sizesOf = remembered((kind, name, protocol) =>
+    locations.map((location) => read[kind](name, protocol, location).map(Math.abs)));
+  const mapOf = remembered((kind, name, protocol, label) => sizesOf(kind, name, protocol).map((sizes) => {
+    if (label !== null) return sizes[label];
+    return kind === "pull" ? sum(sizes) : Math.max(...sizes);
+  }));
+  const speakersFor = remembered((kind, name, protocol, label, level) =>
+    speakersOf(mapOf(kind, name, protocol, label), stack, level));
+  // The value of the last colour: the students' highest, of a difference under either protocol.
+  const reachOf = remembered((kind, protocol, label) => {
+    if (kind === "score") return 1;
+    const shown = kind === "pull" ? [protocol] : PROTOCOLS;
+    const maps = students.flatMap((name) => shown.map((each) => mapOf(kind, name, each, label)));
+    return maps.flat().reduce((top, value) => Math.max(top, value), 1e-9); // too many for arguments
+  });
 
+  const labelOf = (className) => (className === null ? null : classes.indexOf(className));
+  const placeOf = (stride) => (stride === null ? null : levels.findIndex(([each]) => each === stride));
   function cellOf(location) {
     let level = 0;
     while (location >= levels[level][1] * levels[level][2]) location -= levels[level][1] * levels[level++][2];
     const [stride, , columns] = levels[level];
-    return { stride, row: Math.floor(location / columns), column: location % columns };
+    return [stride, Math.floor(location / columns), location % columns];
   }
-
-  // What `location_values` of score_maps.py says.
-  function describe(location, value) {
-    const forEach = (names, read) => Object.fromEntries(names.map((name) => [name, read(name)]));
-    const own = forEach(models, (name) => scoresAt(name, "sigmoid", location));
-    const shared = forEach(models, (name) => scoresAt(name, "softmax", location));
-    const highest = classes.map((_, k) => Math.max(...models.map((name) => own[name][k])));
-    const best = classes.map((_, k) => k).sort((a, b) => highest[b] - highest[a]).slice(0, top);
-    const scores = (all, k) => forEach(models, (name) => rounded(all[name][k]));
-    const boxOf = (name) => ofLocation(boxes[name], location, 4);
-    return {
-      location,
-      ...cellOf(location),
-      centre: ofLocation(centres, location, 2),
-      value: rounded(value),
-      classes: best.map((k) => ({ name: classes[k], sigmoid: scores(own, k), softmax: scores(shared, k) })),
-      boxes: forEach(models, (name) => boxOf(name).map(rounded)),
-      mean_logit: forEach(models, (name) => rounded(sum(ofLocation(logits[name], location, count)) / count)),
-      iou: forEach(students, (name) => rounded(iou(boxOf(name), boxOf(teacher)))),
-      weight: forEach(students, (name) => rounded(Math.max(...own[name].map((score, k) => Math.abs(score - own[teacher][k]))))),
-    };
+  function locationOf([stride, row, column]) {
+    const level = placeOf(stride);
+    return sum(levels.slice(0, level).map(([, rows, columns]) => rows * columns)) + row * levels[level][2] + column;
   }
-
-  const valuesFor = remembered(mapValues);
-  const speakersFor = remembered((values, level) => speakersOf(values, stack, level));
   return {
-    describe,
-    // The map that the settings ask for. L_loc's weight is one of sigmoid scores of all classes.
-    map({ kind, model, protocol, class_name: className, stride }) {
-      const weight = kind === "weight";
-      const label = weight || className === null ? null : classes.indexOf(className);
-      const view = [kind, model, weight ? "sigmoid" : protocol, label];
-      const values = valuesFor(JSON.stringify(view), ...view);
-      const key = JSON.stringify([...view, stride]);
-      const level = stride === null ? null : levels.findIndex(([each]) => each === stride);
-      return { key, values, speakers: speakersFor(key, values, level) };
+    cellOf, locationOf,
+    // The class that a detector puts first at a location, of one class that class.
+    best(name, protocol, location, className = null) {
+      const scores = scoresAt(name, protocol, location);
+      const label = labelOf(className) ?? scores.indexOf(Math.max(...scores));
+      return { name: classes[label], score: scores[label] };
+    },
+    // A detector's map under the settings; the teacher has only scores.
+    map({ kind, protocol, class_name: className, stride }, name) {
+      const own = name === teacher ? "score" : kind;
+      const view = [own, name, protocol, labelOf(className)];
+      return { values: mapOf(...view), speakers: speakersFor(...view, placeOf(stride)), reach: reachOf(own, protocol, labelOf(className)) };
+    },
+    // How much of a loss's pull lies where the teacher sees next to nothing.
+    shareOfBackground(name, protocol) {
+      const pull = mapOf("pull", name, protocol, null);
+      const seen = mapOf("score", teacher, "sigmoid", null);
+      return sum(pull.filter((_, n) => seen[n] < data.little)) / sum(pull);
+    },
+    // What `location_values` of score_maps.py says.
+    describe(location) {
+      const forEach = (names, value) => Object.fromEntries(names.map((name) => [name, rounded(value(name))]));
+      const highest = classes.map((_, k) => Math.max(...models.map((name) => scoresAt(name, "sigmoid", location)[k])));
+      const best = classes.map((_, k) => k).sort((a, b) => highest[b] - highest[a]).slice(0, top);
+      const boxOf = (name) => ofLocation(boxes[name], location, 4);
+      const gradient = (protocol, value) => forEach(students, (name) => value(gradientAt(name, protocol, location)));
+      return {
+        location,
+        centre: ofLocation(centres, location, 2),
+        classes: best.map((k) => ({
+          name: classes[k],
+          sigmoid: forEach(models, (name) => scoresAt(name, "sigmoid", location)[k]),
+          softmax: forEach(models, (name) => scoresAt(name, "softmax", location)[k]),
+          binary_gradient: gradient("sigmoid", (values) => values[k]),
+          softmax_gradient: gradient("softmax", (values) => values[k]),
+        })),
+        boxes: Object.fromEntries(models.map((name) => [name, boxOf(name).map(rounded)])),
+        mean_logit: forEach(models, (name) => sum(logitsAt(name, location)) / count),
+        iou: forEach(students, (name) => iou(boxOf(name), boxOf(teacher))),
+        binary_loss: forEach(students, (name) => lossAt(name, "sigmoid", location)),
+        binary_sum: gradient("sigmoid", sum),
+        softmax_loss: forEach(students, (name) => lossAt(name, "softmax", location)),
+        softmax_sum: gradient("softmax", sum),
+      };
     },
   };
 }
 
-// Overlap of two boxes over their union.
-function iou(a, b) {
-  const area = ([x, y, right, bottom]) => (right - x) * (bottom - y);
-  const width = Math.max(0, Math.min(a[2], b[2]) - Math.max(a[0], b[0]));
-  const height = Math.max(0, Math.min(a[3], b[3]) - Math.max(a[1], b[1]));
-  return (width * height) / Math.max(area(a) + area(b) - width * height, 1e-6);
-}
+// ---- guided steps: settings, and a sentence of the numbers there --------------------------------
 
-// ---- boxes on the picture ----------------------------------------------------------------------
+const LOSSES = { sigmoid: "L_cls", softmax: "softmax KD" };
+const percent = (share) => `${Math.round(100 * share)} %`;
 
-// The parser knows the name of SVG, so no address stands on the page.
-const SVG = new DOMParser().parseFromString("<svg></svg>", "text/html").querySelector("svg").namespaceURI;
-
-function makeShape(tag, attributes) {
-  const element = document.createElementNS(SVG, tag);
-  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
-  return element;
-}
-
-// A box as two lines, a broad one to stand out from any picture and its own above it.
-function makeBox(ownClass) {
-  const lines = ["halo", "line"].map((part) => makeShape("rect", { class: `${part} ${ownClass}` }));
+function makeSteps({ models, classes, cells, little }, numbers) {
+  const [teacher, ...students] = models;
+  const all = { class_name: null, stride: null };
+  const at = (place) => numbers.locationOf(cells[place]);
+  const each = (names, text) => names.map((name) => `${name} ${text(name)}`).join(", ");
+  const best = (protocol, place) => (name) => {
+    const { name: top, score } = numbers.best(name, protocol, at(place));
+    return `${fixed(score, 2)} (${top})`;
+  };
+  const gap = (name) => {
+    const { values } = numbers.map({ kind: "difference", protocol: "sigmoid", class_name: null, stride: null }, name);
+    return fixed(values[at("haze")], 2);
+  };
   return {
-    lines,
-    set([x, y, right, bottom]) {
-      const place = { x, y, width: Math.max(0, right - x), height: Math.max(0, bottom - y) };
-      for (const rect of lines) for (const [name, value] of Object.entries(place)) rect.setAttribute(name, value);
+    background: {
+      text: "1 a background cell", state: { ...all, kind: "score", protocol: "sigmoid", cell: cells.background },
+      get reading() {
+        return `Nobody sees an object in this cell. The highest of ${classes.length} scores: ` +
+          `${each(models, best("sigmoid", "background"))}. What does softmax say here? Press S, or step 2.`;
+      },
+    },
+    softmax: {
+      text: "2 what softmax says", state: { ...all, kind: "score", protocol: "softmax", cell: cells.background },
+      get reading() {
+        return `The same cell, the same logits: ${each(models, best("softmax", "background"))}. ` +
+          `A softmax must spread a whole 1 over ${classes.length} classes, and has no way to say \u201cnothing\u201d.`;
+      },
+    },
+    object: {
+      text: "3 an object", state: { ...all, kind: "score", protocol: "sigmoid", cell: cells.object },
+      get reading() {
+        return `Where the teacher is surest: ${each(models, best("sigmoid", "object"))}. As softmax, the teacher ` +
+          `${best("softmax", "object")(teacher)}. Flip with S: what changes most is the background, not the object.`;
+      },
+    },
+    haze: {
+      text: "4 the haze", state: { ...all, kind: "difference", protocol: "sigmoid", cell: cells.haze },
+      get reading() {
+        return `Differences to the teacher. Here it says ${best("sigmoid", "haze")(teacher)} at most; ` +
+          `the largest gaps are ${each(students, gap)}. Dark is near the teacher.`;
+      },
+    },
+    pull: {
+      text: "5 where a loss pulls", state: { ...all, kind: "pull", protocol: "softmax", cell: cells.background },
+      get reading() {
+        const share = (protocol) => each(students, (name) => percent(numbers.shareOfBackground(name, protocol)));
+        return `Where training would move each student. Of softmax distillation\u2019s pull, ${share("softmax")} lies where ` +
+          `the teacher\u2019s scores are all below ${little}; of L_cls\u2019s (press S), ${share("sigmoid")}.`;
+      },
+    },
+  };
+}
+const FLIPPED = { background: "softmax", softmax: "background" }; // the steps of one cell in both protocols
+
+// ---- one panel: the picture or a map, with the cross-hair -----------------------------------------
+
+function makeCrossHair({ size: [width, height] }) {
+  const cell = makeBox("cell");
+  const ruler = () => ["halo", "line"].map((part) => makeShape("path", { class: `${part} ruler` }));
+  const rulers = ruler();
+  return {
+    shapes: [...rulers, ...cell.lines],
+    set([stride, row, column]) {
+      const [x, y] = [column * stride, row * stride];
+      cell.set([x, y, x + stride, y + stride]);
+      const [middle, centre] = [x + stride / 2, y + stride / 2];
+      const path = `M0 ${centre}H${x} M${x + stride} ${centre}H${width} M${middle} 0V${y} M${middle} ${y + stride}V${height}`;
+      for (const each of rulers) each.setAttribute("d", path);
     },
   };
 }
@@ -153,204 +209,243 @@ function makeBox(ownClass) {
 function makeObjects({ objects, classes, size: [width, height] }) {
   const { values, shape } = objects ? decode(objects.boxes) : { values: [], shape: [0] };
   const boxes = Array.from({ length: shape[0] }, (_, n) => values.subarray(4 * n, 4 * n + 4));
-  const shapes = boxes.map((box) => {
-    const shape = makeBox("object");
-    shape.set(box);
-    return shape;
-  });
-  const names = boxes.map(([x, y], n) => make("span", {
-    class: "object-name", style: `left: ${(100 * clamp(x, 0, width)) / width}%; top: ${(100 * clamp(y, 0, height)) / height}%`,
-  }, classes[objects.labels[n]]));
-  return { lines: shapes.flatMap((shape) => shape.lines), names };
+  return {
+    outlines: () => makeShape("g", { class: "objects" }, ...boxes.flatMap((box) => makeBox("object", box).lines)),
+    names: boxes.map(([x, y], n) => make("span", {
+      class: "object-name", style: `left: ${(100 * clamp(x, 0, width)) / width}%; top: ${(100 * clamp(y, 0, height)) / height}%`,
+    }, classes[objects.labels[n]])),
+  };
 }
 
-// ---- the location in numbers -------------------------------------------------------------------
+// ---- the cell in numbers ---------------------------------------------------------------------------
 
-function makeReadout({ models }) {
-  const students = models.slice(1);
-  const place = make("h4");
-  const value = make("p", { class: "value", "aria-live": "polite" });
+// A part of a row's width, in the colour of its role or its loss.
+const bar = (share) => `--share: ${Math.round(100 * clamp(share, 0, 1))}%`;
+
+function makeScores({ models, roles }) {
+  const caption = make("caption");
   const rows = make("tbody");
-  const facts = make("tbody");
-  const heads = () => models.map((name, n) => make("th", { scope: "col", class: `model-${n}` },
-    make("span", { class: "key" }), make("span", {}, name)));
-  const score = (scores, name, n) => make("td", {
-    class: `score model-${n}`, style: `--share: ${100 * scores[name]}%` }, fixed(scores[name], 3));
-  const fact = (title, texts) => make("tr", {},
+  const heads = models.map((name, n) => make("th", { scope: "col", class: `role-${roles[n]}` },
+    make("span", { class: "role-key" }), make("span", {}, name)));
+  const fact = (title, texts) => make("tr", { class: "fact" },
     make("th", { scope: "row" }, title), ...texts.map((text) => make("td", {}, text)));
-  const tables = make("div", { class: "tables" },
-    make("table", { class: "classes" },
-      make("caption", {}, "top classes: scores in both protocols"),
-      make("thead", {},
-        make("tr", { class: "protocols" }, make("td"), ...["sigmoid", "softmax (T = 1)"].map((protocol) =>
-          make("th", { scope: "colgroup", colspan: models.length }, protocol))),
-        make("tr", {}, make("th", { scope: "col" }, "class"), ...heads(), ...heads())),
-      rows),
-    make("table", { class: "facts" },
-      make("thead", {}, make("tr", {}, make("th", { scope: "col" }, "at this location"), ...heads())),
-      facts));
   return {
-    element: make("div", { class: "panel readout" }, place, value, tables),
-    draw(shown, pinned, title) {
-      tables.hidden = !shown;
-      place.textContent = shown ? `Stride ${shown.stride}, row ${shown.row}, column ${shown.column}` : "No location yet";
-      value.textContent = shown
-        ? `${title}: ${fixed(shown.value, 3)}${pinned ? " (pinned; Escape or a second click lets go)" : ""}`
-        : "Point at the map, or focus it and use the arrow keys; a click or Enter pins the location.";
-      if (!shown) return;
-      rows.replaceChildren(...shown.classes.map(({ name, sigmoid: own, softmax: shared }) => make("tr", {},
-        make("th", { scope: "row" }, name),
-        ...models.map((model, n) => score(own, model, n)), ...models.map((model, n) => score(shared, model, n)))));
-      facts.replaceChildren(
+    element: make("table", { class: "scores" }, caption, make("thead", {}, make("tr", {}, make("td"), ...heads)), rows),
+    draw(shown, protocol) {
+      caption.textContent = `What each says in this cell: ${protocol} scores`;
+      rows.replaceChildren(
+        ...shown.classes.map((each) => make("tr", {}, make("th", { scope: "row" }, each.name),
+          ...models.map((model, n) => make("td", { class: `share role-${roles[n]}`, style: bar(each[protocol][model]) },
+            fixed(each[protocol][model], 3))))),
         fact("mean of the logits", models.map((name) => fixed(shown.mean_logit[name], 2))),
-        fact("IoU with the teacher\u2019s box", ["", ...students.map((name) => fixed(shown.iou[name], 3))]),
-        fact("weight of L_loc", ["", ...students.map((name) => fixed(shown.weight[name], 3))]));
+        fact("IoU with the teacher\u2019s box", models.map((name) => (name in shown.iou ? fixed(shown.iou[name], 2) : ""))));
+    },
+  };
+}
+
+// The way of a training step, against the gradient: an arrow and its size.
+function pullCell(gradient, reach, key) {
+  const still = Math.abs(gradient) < 5e-4;
+  const way = still ? "stays" : gradient > 0 ? "goes down" : "goes up";
+  const arrow = make("span", { role: "img", "aria-label": way }, still ? "\u00b7" : gradient > 0 ? "\u2193" : "\u2191");
+  return make("td", { class: `share ${key}`, style: bar(Math.abs(gradient) / reach) }, arrow, ` ${fixed(Math.abs(gradient), 3)}`);
+}
+
+function makePulls({ models, roles }) {
+  const students = models.slice(1);
+  const keys = ["softmax", "binary"];
+  const rows = make("tbody");
+  const names = students.map((name, n) => make("th", { scope: "colgroup", colspan: 2, class: `role-${roles[n + 1]}` },
+    make("span", { class: "role-key" }), name));
+  const losses = students.flatMap(() => ["softmax KD", "L_cls"].map((text, n) => make("th", { scope: "col", class: keys[n] }, text)));
+  const row = (title, ownClass, cell) => make("tr", { class: ownClass }, make("th", { scope: "row" }, title),
+    ...students.flatMap((name) => keys.map((key) => cell(name, key))));
+  return {
+    element: make("table", { class: "pulls" },
+      make("caption", {}, "What each loss makes of it: where a step would move each logit"),
+      make("thead", {}, make("tr", {}, make("td"), ...names), make("tr", {}, make("td"), ...losses)), rows),
+    draw(shown) {
+      const gradients = shown.classes.flatMap((each) => keys.flatMap((key) => Object.values(each[`${key}_gradient`])));
+      const reach = Math.max(0.02, ...gradients.map(Math.abs));
+      rows.replaceChildren(
+        row("loss", "fact", (name, key) => make("td", {}, fixed(shown[`${key}_loss`][name], 3))),
+        ...shown.classes.map((each) => row(each.name, "", (name, key) => pullCell(each[`${key}_gradient`][name], reach, key))),
+        row("sum, all classes", "fact", (name, key) => pullCell(shown[`${key}_sum`][name], Infinity, "")));
     },
   };
 }
 
 // ---- the explorer --------------------------------------------------------------------------------
 
-const MOVES = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
-
-function viewsOf([teacher, ...students]) {
-  return [
-    [["score", teacher], `${teacher}: score`],
-    ...students.map((name) => [["score", name], `${name}: score`]),
-    ...students.map((name) => [["difference", name], `|${teacher} \u2212 ${name}|`]),
-    ...students.map((name) => [["weight", name], `weight of L_loc, ${name}`]),
-  ];
-}
+const MOVES = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] };
+const KINDS = { score: "scores", difference: "differences to the teacher", pull: "the pull of a loss" };
 
 function render({ model, el }) {
   const data = model.get("data");
-  const [width, height] = data.size;
-  const finest = data.levels[0][0];
+  const { models, roles, levels, size: [width, height] } = data;
   const numbers = makeNumbers(data);
+  const steps = makeSteps(data, numbers);
   const change = stateChanger(model);
   const read = () => model.get("state");
-  const locate = ({ speakers }, [x, y]) =>
-    speakers[Math.floor(y / finest) * data.levels[0][2] + Math.floor(x / finest)];
-  const describe = (state) => {
-    if (state.point === null) return null;
-    const map = numbers.map(state);
-    const location = locate(map, state.point);
-    return numbers.describe(location, map.values[location]);
+  const settle = (patch) => change({ ...patch, shown: numbers.describe(numbers.locationOf({ ...read(), ...patch }.cell)) });
+  // A change by hand leaves the guided step.
+  const edit = (patch) => settle({ ...patch, preset: "" });
+  const guideTo = (key) => settle({ ...steps[key].state, preset: key });
+  const flip = () => {
+    const { protocol, preset } = read();
+    if (preset in FLIPPED) guideTo(FLIPPED[preset]);
+    else settle({ protocol: PROTOCOLS[1 - PROTOCOLS.indexOf(protocol)], preset: preset === "pull" ? "pull" : "" });
   };
-  const edit = (patch) => change({ ...patch, shown: describe({ ...read(), ...patch }) });
 
-  // The middle of the finest cell there, inside the picture.
-  const snapped = ([x, y]) => [[x, width], [y, height]].map(([at, end]) =>
-    Math.min((Math.floor(clamp(at, 0, end - 1) / finest) + 0.5) * finest, end - 0.5));
-  const pointOf = (event) => {
-    const frame = stage.element.getBoundingClientRect();
-    return snapped([((event.clientX - frame.left) * width) / frame.width, ((event.clientY - frame.top) * height) / frame.height]);
+  // The cell under the pointer: of the chosen level, else of the one that speaks in that map.
+  function cellUnder(event, name) {
+    const frame = event.currentTarget.getBoundingClientRect();
+    const [x, y] = [
+      clamp(((event.clientX - frame.left) * width) / frame.width, 0, width - 0.5),
+      clamp(((event.clientY - frame.top) * height) / frame.height, 0, height - 0.5)];
+    const [finest, , columns] = levels[0];
+    const { speakers } = numbers.map(read(), name);
+    return numbers.cellOf(speakers[Math.floor(y / finest) * columns + Math.floor(x / finest)]);
+  }
+  const pointing = (name) => {
+    const take = (event) => edit({ cell: cellUnder(event, name) });
+    return {
+      onpointerdown(event) {
+        if (event.pointerType === "touch" || event.button) return; // a finger may want to scroll; its tap clicks
+        event.currentTarget.setPointerCapture(event.pointerId);
+        take(event);
+      },
+      onpointermove(event) { if (event.currentTarget.hasPointerCapture(event.pointerId)) take(event); },
+      onclick: take,
+    };
   };
-  const same = (a, b) => a !== null && a[0] === b[0] && a[1] === b[1];
+  const listen = ({ element }, name) => {
+    for (const [event, react] of Object.entries(pointing(name))) element.addEventListener(event.slice(2), react);
+  };
 
   const objects = makeObjects(data);
-  const cell = makeBox("cell");
-  const centre = makeShape("circle", { class: "centre", r: 0.012 * width });
-  const boxes = data.models.map((_, n) => makeBox(`model-${n}`));
-  const pointed = makeShape("g", {});
-  pointed.append(...cell.lines, centre, ...boxes.flatMap((box) => box.lines));
-  const annotated = makeShape("g", {});
-  annotated.append(...objects.lines);
-  const drawing = makeShape("svg", { viewBox: `0 0 ${width} ${height}`, "aria-hidden": "true" });
-  drawing.append(annotated, pointed);
-  const names = make("div", { "aria-hidden": "true" }, ...objects.names);
+  const boxes = models.map((_, n) => makeBox(`role-${roles[n]}`));
+  const hairs = [makeCrossHair(data)];
+  const picture = makePicture(data,
+    makeDrawing(data, objects.outlines(), ...hairs[0].shapes, ...boxes.flatMap((box) => box.lines)),
+    make("div", { class: "objects", "aria-hidden": "true" }, ...objects.names));
+  listen(picture, models[0]);
+  const panels = models.map((name, n) => {
+    const hair = makeCrossHair(data);
+    hairs.push(hair);
+    const map = makeMap(data, makeDrawing(data, objects.outlines(), ...hair.shapes));
+    listen(map, name);
+    const what = make("span", { class: "small quiet" });
+    const head = make("div", { class: `head role-${roles[n]}` }, make("span", { class: "role-key" }), make("b", {}, name), " ", what);
+    return { name, map, what, element: make("div", { class: "map" }, head, map.element) };
+  });
 
-  const stage = makeMapStage(data, {
-    tabindex: "0", role: "application", "aria-label": "Score map; arrow keys move over its locations, Enter pins one",
-    onpointermove(event) {
-      const { pinned, point } = read();
-      const next = pointOf(event);
-      if (event.pointerType !== "touch" && !pinned && !same(point, next)) edit({ point: next });
-    },
-    onclick(event) {
-      const { pinned, shown } = read();
-      const point = pointOf(event);
-      const again = pinned && shown.location === locate(numbers.map(read()), point);
-      edit({ point, pinned: !again });
-    },
+  const guide = makeGuide(steps, {
+    label: "guided steps", onStep: guideTo,
+    invitation: "Press or drag on any map to move the cross-hair, or use the arrow keys; it stays in its cell whatever else you change.",
+  });
+  const word = (text, patch) => ({ patch, element: makeWord(text, () => edit(patch)) });
+  const words = {
+    protocols: PROTOCOLS.map((name) => word(name, { protocol: name })),
+    kinds: Object.entries(KINDS).map(([kind, text]) => word(text, { kind })),
+    cells: [["a background cell", "background"], ["an object", "object"], ["the haze", "haze"]]
+      .map(([text, place]) => word(text, { cell: data.cells[place] })),
+  };
+  const [sigmoidWord, softmaxWord] = words.protocols.map(({ element }) => element);
+  const [scoreWord, differenceWord, pullWord] = words.kinds.map(({ element }) => element);
+  const [backgroundWord, objectWord, hazeWord] = words.cells.map(({ element }) => element);
+  const sentence = make("p", {}, "Read the logits as ", sigmoidWord, " or as ", softmaxWord,
+    ". Show ", scoreWord, ", ", differenceWord, " or ", pullWord,
+    ". Go to ", backgroundWord, ", ", objectWord, " or ", hazeWord, ".");
+
+  const flipper = makeButton("", flip, { class: "flip", "aria-keyshortcuts": "s" });
+  const { classOf, level } = makeMapControls(data, (patch) => {
+    // The cross-hair goes along to a chosen level.
+    const [stride, row, column] = read().cell;
+    const to = patch.stride ?? stride;
+    const move = (at) => Math.floor(((at + 0.5) * stride) / to);
+    edit({ ...patch, cell: [to, move(row), move(column)] });
+  });
+  const truth = makeCheckbox({ label: "annotated boxes", onChange: (checked) => edit({ ground_truth: checked }) });
+  truth.element.hidden = !data.objects;
+  const place = make("span", { class: "place" });
+  const values = models.map((name, n) => ({ name, score: make("b"), top: make("span", { class: "top" }), key: make("span", { class: `role-key role-${roles[n]}` }) }));
+  const line = make("div", { class: "sticky", "aria-live": "polite" }, place,
+    make("div", { class: "values" }, ...values.map(({ name, score, top, key }) => make("span", {}, key, `${name} `, score, " ", top))));
+  const colours = { score: makeColourBar(), student: makeColourBar() };
+  const scores = makeScores(data);
+  const pulls = makePulls(data);
+
+  const stage = make("div", {
+    class: "stage", tabindex: "0", role: "application", style: `--columns: ${models.length + 1}`,
+    "aria-label": "Maps of all detectors; arrow keys move the cross-hair from cell to cell, S flips sigmoid and softmax",
     onkeydown(event) {
-      const { stride, point, pinned } = read();
-      if (event.ctrlKey || event.altKey || event.metaKey) return;
-      if (event.key in MOVES) {
-        const [x, y] = MOVES[event.key].map((by) => by * (stride ?? finest));
-        edit({ point: snapped(point ? [point[0] + x, point[1] + y] : [width / 2, height / 2]) });
-      } else if (["Enter", " "].includes(event.key) && point) edit({ pinned: !pinned });
-      else if (event.key === "Escape") edit({ pinned: false });
-      else return;
+      if (event.ctrlKey || event.altKey || event.metaKey || !(event.key in MOVES)) return;
+      const [stride, row, column] = read().cell;
+      const [, rows, columns] = levels.find(([each]) => each === stride);
+      const [down, right] = MOVES[event.key];
+      edit({ cell: [stride, clamp(row + down, 0, rows - 1), clamp(column + right, 0, columns - 1)] });
       event.preventDefault();
     },
-  }, drawing, names);
-
-  const views = viewsOf(data.models);
-  const what = makeSelect({
-    label: "map", options: views.map(([, text], n) => [n, text]),
-    onChange: (n) => edit({ kind: views[n][0][0], model: views[n][0][1] }),
+  }, make("div", { class: "map" }, make("div", { class: "head" }, make("b", {}, "picture"), " ",
+    make("span", { class: "small quiet" }, "each one\u2019s box")), picture.element), ...panels.map(({ element }) => element),
+  make("div", { class: "bars" }, colours.score.element, colours.student.element));
+  const root = makeRoot(el, "bckd-score-maps", "Score maps",
+    make("h3", {}, `Score maps: ${models.length} detectors, one cell`),
+    guide.buttons, guide.reading, sentence, line,
+    make("div", { class: "row" }, flipper, classOf.element, level.element, truth.element),
+    stage,
+    make("div", { class: "panels" }, make("div", { class: "panel" }, scores.element), make("div", { class: "panel" }, pulls.element)),
+    make("p", { class: "quiet small" }, `Losses of this cell alone, unweighted; softmax distillation (KD) at T = ${data.temperature}. ` +
+      "A map shows the highest of its levels unless you choose one; the cross-hair is one level\u2019s cell."));
+  root.addEventListener("keydown", ({ key, target, ctrlKey, altKey, metaKey }) => {
+    if (key.toLowerCase() === "s" && !ctrlKey && !altKey && !metaKey && target.tagName !== "SELECT") flip();
   });
-  const protocol = makeRadios({
-    label: "protocol", options: [["sigmoid", "sigmoid"], ["softmax", "softmax (T = 1)"]],
-    onChange: (value) => edit({ protocol: value }),
-  });
-  const { classOf, level, opacity } = makeMapControls(data, edit);
-  const truth = makeCheckbox({ label: "ground truth", onChange: (checked) => edit({ ground_truth: checked }) });
-  truth.element.hidden = !data.objects;
-  const bar = makeColourBar();
-  const readout = makeReadout(data);
 
-  makeRoot(el, "bckd-score-maps", "Score maps",
-    make("h3", {}, "Score maps: what each detector says, location by location"),
-    make("div", { class: "row" }, what.element, protocol.element, classOf.element, level.element, opacity.element, truth.element),
-    make("div", { class: "panels" },
-      make("div", {}, stage.element, bar.element,
-        make("div", { class: "legend small" }, ...data.models.map((name, n) =>
-          make("span", { class: `model-${n}` }, make("span", { class: "key" }), `${name}\u2019s box`)),
-        make("span", {}, make("span", { class: "key cell-key" }), "cell and point of the location"))),
-      readout.element));
-
-  let painted = null;
   function draw() {
     const state = read();
-    const shown = describe(state);
+    const { kind, protocol, class_name: className, cell } = state;
+    const location = numbers.locationOf(cell);
+    const shown = numbers.describe(location);
     if (JSON.stringify(shown) !== JSON.stringify(state.shown)) { // the other side changed settings alone
       change({ shown });
       return; // the change draws
     }
-    const map = numbers.map(state);
-    const scale = state.kind === "score" ? "viridis" : "magma";
-    if (painted !== map.key) stage.paint(map.values, map.speakers, scale);
-    painted = map.key;
-    stage.setOpacity(state.opacity);
+    const which = className ?? "all classes";
+    const drawn = panels.map(({ name, map, what }, n) => {
+      const { values: found, speakers, reach } = numbers.map(state, name);
+      const score = kind === "score" || n === 0;
+      map.paint(found, speakers, score ? "viridis" : "magma", reach);
+      what.textContent = score ? protocol : kind === "difference" ? "|p_t \u2212 p_s|" : `pull of ${LOSSES[protocol]}`;
+      return reach;
+    });
+    colours.score.set("viridis", `${protocol} score, ${className ?? "highest of all classes"}`, 1);
+    colours.student.element.hidden = kind === "score";
+    colours.student.set("magma", kind === "pull" ? `size of the gradient of ${LOSSES[protocol]}, ${which}`
+      : `difference of ${protocol} scores, ${className ?? "largest of all classes"}`, drawn[drawn.length - 1]);
 
-    const view = views.findIndex(([[kind, name]]) => kind === state.kind && name === state.model);
-    const weight = state.kind === "weight";
-    what.set(view);
-    protocol.set(state.protocol);
-    protocol.element.disabled = weight;
-    classOf.set(state.class_name);
-    classOf.select.disabled = weight;
-    level.set(state.stride);
-    opacity.set(state.opacity);
-    truth.set(state.ground_truth);
-    const which = weight
-      ? "sigmoid, largest gap of all classes" : `${state.protocol}, ${state.class_name ?? "highest of all classes"}`;
-    const title = `${views[view][1]} (${which})`;
-    bar.set(scale, title);
-
-    annotated.style.display = names.style.display = state.ground_truth ? "" : "none";
-    pointed.style.display = shown ? "" : "none";
-    pointed.classList.toggle("pinned", state.pinned);
-    if (shown) {
-      const { stride, row, column } = shown;
-      cell.set([column * stride, row * stride, (column + 1) * stride, (row + 1) * stride]);
-      centre.setAttribute("cx", shown.centre[0]);
-      centre.setAttribute("cy", shown.centre[1]);
-      boxes.forEach((box, n) => box.set(shown.boxes[data.models[n]]));
+    guide.set(state.preset);
+    for (const { patch, element } of Object.values(words).flat()) {
+      const [[key, value]] = Object.entries(patch);
+      element.setAttribute("aria-pressed", String(JSON.stringify(state[key]) === JSON.stringify(value)));
     }
-    readout.draw(shown, state.pinned, title);
+    flipper.textContent = `flip to ${PROTOCOLS[1 - PROTOCOLS.indexOf(protocol)]} (S)`;
+    classOf.set(className);
+    level.set(state.stride);
+    truth.set(state.ground_truth);
+    root.classList.toggle("no-objects", !state.ground_truth);
+
+    const [stride, row, column] = cell;
+    place.textContent = `${protocol} at stride ${stride}, row ${row}, column ${column}`;
+    for (const { name, score, top } of values) {
+      const best = numbers.best(name, protocol, location, className);
+      score.textContent = fixed(best.score, 2);
+      top.textContent = best.name;
+    }
+    for (const hair of hairs) hair.set(cell);
+    boxes.forEach((box, n) => box.set(shown.boxes[models[n]]));
+    scores.draw(shown, protocol);
+    pulls.draw(shown);
   }
 
   model.on("change:state", draw);

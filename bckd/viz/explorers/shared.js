@@ -253,9 +253,10 @@ function ticks(low, high, count = 5) {
   return found;
 }
 
-// Axes of a line chart. box: { left, top, width, height } in CSS pixels; x, y: [low, high].
+// Axes of a line chart. box: { left, top, width, height } in CSS pixels; x, y: [low, high];
+// xTicks: [[value, text], ...] in place of round numbers.
 // Returns { toX, toY } from values to pixels.
-function drawAxes(context, root, box, { x, y, xLabel = "", yLabel = "" }) {
+function drawAxes(context, root, box, { x, y, xLabel = "", yLabel = "", xTicks = null }) {
   const toX = (value) => box.left + (box.width * (value - x[0])) / (x[1] - x[0] || 1);
   const toY = (value) => box.top + box.height * (1 - (value - y[0]) / (y[1] - y[0] || 1));
   context.font = `11px ${getComputedStyle(root).fontFamily}`;
@@ -271,9 +272,10 @@ function drawAxes(context, root, box, { x, y, xLabel = "", yLabel = "" }) {
   context.textBaseline = "top";
   context.textAlign = "center";
   const bottom = box.top + box.height;
-  for (const tick of ticks(...x, Math.max(2, Math.round(box.width / 70)))) {
+  const round = () => ticks(...x, Math.max(2, Math.round(box.width / 70))).map((tick) => [tick, tickText(tick)]);
+  for (const [tick, text] of xTicks ?? round()) {
     line(context, [[toX(tick), bottom], [toX(tick), bottom + 4]]);
-    context.fillText(tickText(tick), toX(tick), bottom + 6);
+    context.fillText(text, toX(tick), bottom + 6);
   }
   context.fillText(xLabel, box.left + box.width / 2, bottom + 21);
   context.textAlign = "left";
@@ -319,43 +321,45 @@ function redrawOnChange(element, draw) {
   };
 }
 
-// ---- a map over a picture --------------------------------------------------------------------
+// ---- maps beside a picture -------------------------------------------------------------------
 
-// Class, level and opacity of the map, for both explorers of maps; `edit` takes a patch of the state.
+// Class and level of the maps; `edit` takes a patch of the state.
 function makeMapControls(data, edit) {
   const classOf = makeSelect({
-    label: "class", options: [[null, "highest of all"], ...data.classes.map((name) => [name, name])],
+    label: "class", options: [[null, "all classes"], ...data.classes.map((name) => [name, name])],
     onChange: (value) => edit({ class_name: value }),
   });
   const level = makeSelect({
     label: "level", options: [[null, "highest of all"], ...data.levels.map(([stride]) => [stride, `stride ${stride}`])],
     onChange: (value) => edit({ stride: value }),
   });
-  const opacity = makeSlider({
-    label: "opacity", min: 0, max: 1, step: 0.05, format: (value) => fixed(value, 2),
-    onChange: (value) => edit({ opacity: value }),
-  });
-  return { classOf, level, opacity };
+  return { classOf, level };
 }
 
-// The picture with a canvas over it, one canvas pixel a cell of the finest level; `over` lies on top.
-function makeMapStage({ picture, size: [width, height], levels }, attributes, ...over) {
-  const [stride, rows, columns] = levels[0];
+// The picture in a frame of its shape; `over` lies on top.
+function makePicture({ picture, size: [width, height] }, ...over) {
   const image = make("img", { src: picture, alt: "", draggable: "false" });
+  const element = make("div", { class: "map-frame" }, image, ...over);
+  element.style.aspectRatio = `${width} / ${height}`;
+  return { element };
+}
+
+// A map in a frame of the picture's shape, one canvas pixel a cell of the finest level.
+function makeMap({ size: [width, height], levels }, ...over) {
+  const [stride, rows, columns] = levels[0];
   const canvas = make("canvas", { width: columns, height: rows, "aria-hidden": "true" });
   // The last cells may reach beyond the picture.
   canvas.style.width = `${(100 * columns * stride) / width}%`;
   canvas.style.height = `${(100 * rows * stride) / height}%`;
-  const element = make("div", { class: "stage", ...attributes }, image, canvas, ...over);
+  const element = make("div", { class: "map-frame" }, canvas, ...over);
   element.style.aspectRatio = `${width} / ${height}`;
   return {
     element,
-    // values: one a location; speakers: the location of each canvas pixel.
-    paint(values, speakers, scaleName) {
-      const cells = Array.from(speakers, (location) => values[location]);
+    // values: one a location, of which `reach` has the last colour; speakers: the location of each pixel.
+    paint(values, speakers, scaleName, reach) {
+      const cells = Array.from(speakers, (location) => values[location] / reach);
       canvas.getContext("2d").drawImage(mapPicture(cells, rows, columns, colourScale(scaleName)), 0, 0);
     },
-    setOpacity(opacity) { canvas.style.opacity = opacity; },
   };
 }
 
@@ -375,16 +379,53 @@ function speakersOf(values, { values: stack, shape: [count, rows, columns] }, le
   return found;
 }
 
+// The colours of maps and, at their ends, the values.
 function makeColourBar() {
   const ramp = make("div", { class: "ramp" });
+  const ends = ["0", "", ""].map((text) => make("span", {}, text));
   const label = make("span", { class: "small" });
-  const element = make("div", { class: "colour-bar" }, ramp,
-    make("div", { class: "ends small quiet" }, ...["0", "0.5", "1"].map((text) => make("span", {}, text))), label);
+  const element = make("div", { class: "colour-bar" }, ramp, make("div", { class: "ends small quiet" }, ...ends), label);
   return {
     element,
-    set(scaleName, text) {
+    set(scaleName, text, reach) {
       ramp.style.background = `linear-gradient(to right, ${COLOUR_TABLES[scaleName].join(", ")})`;
+      [ends[1].textContent, ends[2].textContent] = [reach / 2, reach].map((value) => fixed(value, 2));
       label.textContent = text;
     },
   };
+}
+
+// ---- boxes on a picture ----------------------------------------------------------------------
+
+// The parser knows the name of SVG, so no address stands on the page.
+const SVG = new DOMParser().parseFromString("<svg></svg>", "text/html").querySelector("svg").namespaceURI;
+
+function makeShape(tag, attributes, ...children) {
+  const element = document.createElementNS(SVG, tag);
+  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+  element.append(...children);
+  return element;
+}
+
+// A drawing over a map or a picture, in the picture's pixels.
+const makeDrawing = ({ size: [width, height] }, ...shapes) =>
+  makeShape("svg", { viewBox: `0 0 ${width} ${height}`, "aria-hidden": "true" }, ...shapes);
+
+// A box as two lines, a broad one to stand out from any picture and its own above it.
+function makeBox(ownClass, box) {
+  const lines = ["halo", "line"].map((part) => makeShape("rect", { class: `${part} ${ownClass}` }));
+  const set = ([x, y, right, bottom]) => {
+    const place = { x, y, width: Math.max(0, right - x), height: Math.max(0, bottom - y) };
+    for (const rect of lines) for (const [name, value] of Object.entries(place)) rect.setAttribute(name, value);
+  };
+  if (box) set(box);
+  return { lines, set };
+}
+
+// Overlap of two boxes over their union.
+function iou(a, b) {
+  const area = ([x, y, right, bottom]) => (right - x) * (bottom - y);
+  const width = Math.max(0, Math.min(a[2], b[2]) - Math.max(a[0], b[0]));
+  const height = Math.max(0, Math.min(a[3], b[3]) - Math.max(a[1], b[1]));
+  return (width * height) / Math.max(area(a) + area(b) - width * height, 1e-6);
 }
