@@ -104,13 +104,13 @@ def binary_curves(targets: Sequence[float]) -> Figure:
 
 
 def _enlarged(axes: Axes, target: float) -> Axes:
-    """A window into the gradients about a low score of the teacher, in the panel's free corner."""
-    window = axes.inset_axes((0.09, 0.56, 0.44, 0.41))
+    """A window into the gradients about a low score of the teacher, in the panel's empty half."""
+    window = axes.inset_axes((0.12, 0.1, 0.84, 0.3))
     window.set_xlim(0, 3 * target)
     window.set_ylim(-target / 2, target / 2)
     window.axhline(0, color="black", linewidth=0.8)
     window.tick_params(labelsize=7)
-    window.set_title("enlarged", fontsize=8, pad=2)
+    window.text(0.99, 0.05, "enlarged", fontsize=8, ha="right", transform=window.transAxes)
     return window
 
 
