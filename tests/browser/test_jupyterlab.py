@@ -61,7 +61,7 @@ def report():
 MAPS = Part(
     "01_score_maps.ipynb",
     "ScoreMapExplorer",
-    ("write_scenes(ROOT", "batch = collate(", "output = teacher(", "pictures_of(batch)"),
+    ("lesson = course.scenes()", "batch = lesson.batch(", "output = teacher(", "pictures_of(batch)"),
     """
 from bckd.geometry import box_similarity
 
@@ -69,10 +69,10 @@ from bckd.geometry import box_similarity
 def report():
     state = explorer().state
     places, names = shown["teacher"].locations, list(shown)
-    logits = [shown[name].cls_logits[1] for name in names]
+    logits = [shown[name].cls_logits[0] for name in names]
     scores = {"sigmoid": [x.sigmoid() for x in logits], "softmax": [x.softmax(-1) for x in logits]}
     weights = [(x - scores["sigmoid"][0]).abs().amax(-1) for x in scores["sigmoid"]]
-    boxes = [shown[name].boxes[1] for name in names]
+    boxes = [shown[name].boxes[0] for name in names]
     overlaps = [box_similarity(box, boxes[0]) for box in boxes]
 
     model, own = names.index(state["model"]), scores[state["protocol"]]
