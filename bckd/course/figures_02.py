@@ -1,4 +1,4 @@
-"""Figures of the course's second notebook: curves, shifts of logits, and what scores are worth."""
+"""Figures of the course's second notebook: curves, and shifts of logits."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from bckd.evaluation.error_analysis import ErrorAnalysis
 from bckd.system.errors import InputError
 from bckd.viz.style import Style, colour, figure
 
@@ -100,42 +99,6 @@ def shift_histogram(shifts: Mapping[str, np.ndarray], kinds: Mapping[str, np.nda
     grid[0].set_ylabel("share of the locations", fontsize=9)
     place: Style = {"loc": "outside lower center", "ncols": len(shifts), "handlelength": 3}
     drawing.legend(*grid[0].get_legend_handles_labels(), fontsize=9, **place)
-    return drawing
-
-
-def reliability_diagram(analyses: Mapping[str, ErrorAnalysis]) -> Figure:
-    """Share of right detections against their score, and how many there are, by bin of the score.
-
-    Args:
-        analyses: by detector.
-
-    Raises:
-        InputError: there is none, or one has no detection.
-    """
-    if not analyses:
-        raise InputError("there is no analysis to draw; expected at least one")
-    drawing = figure(WIDTH, 3.2)
-    right, counts = drawing.subplots(1, 2)
-    right.plot([0, 1], [0, 1], color="0.5", linewidth=1, label="score = share")
-    for name, analysis in analyses.items():
-        if not analysis.reliability:
-            raise InputError(f"{name!r} has no detection")
-        confidence, accuracy, count = np.array(analysis.reliability).T
-        style = {**_style(name, list(analyses)), "marker": "o", "markersize": 3.5}
-        label = f"{name} (calibration error {analysis.calibration_error:.2f})"
-        right.plot(confidence, accuracy, label=label, **style)
-        counts.plot(confidence, count, **style)
-    right.set_title("share of detections that are right (IoU 0.5)", fontsize=10)
-    counts.set_title("detections in the bin", fontsize=10)
-    counts.set_yscale("log")
-    for axes in (right, counts):
-        axes.set_xlim(0, 1)
-        axes.set_xlabel("score", fontsize=9)
-        axes.tick_params(labelsize=8)
-        axes.grid(alpha=0.3)
-    drawing.legend(
-        *right.get_legend_handles_labels(), loc="outside lower center", ncols=5, fontsize=9
-    )
     return drawing
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
@@ -17,6 +18,7 @@ from bckd.viz.style import Style, colour, figure
 
 WIDTH = 9.5  # inches, as the other figures
 BETAS = (0.0, 1.0, 2.0)
+ENLARGED_BELOW = 0.2  # a teacher's score
 BACKGROUND, POSITIVES = colour(0), colour(5)
 
 
@@ -59,7 +61,8 @@ def binary_curve(
 def binary_curves(targets: Sequence[float]) -> Figure:
     """Loss and gradient over the student's score: a column a teacher's score, a colour a beta.
 
-    Dashed: the weight is a constant, which changes the gradient and not the loss.
+    Dashed: the weight is a constant, which changes the gradient and not the loss. A teacher's
+    score below 0.2 has its neighbourhood enlarged, as gradients are small there.
 
     Raises:
         InputError: a score is not strictly between 0 and 1.
@@ -70,6 +73,7 @@ def binary_curves(targets: Sequence[float]) -> Figure:
     for (above, below), target in zip(grid_of_axes.T, targets, strict=True):
         # A point on either side of the target: at beta 1 the gradient jumps there.
         places = np.sort(np.append(scores, [target - 1e-4, target + 1e-4]))
+        panels = [below, _enlarged(below, target)] if target < ENLARGED_BELOW else [below]
         for place, beta in enumerate(BETAS):
             for detached, dashes in ((False, "-"), (True, "--")):
                 losses, gradients = binary_curve(target, places.tolist(), beta, detached)
@@ -77,8 +81,9 @@ def binary_curves(targets: Sequence[float]) -> Figure:
                 if not detached:
                     above.plot(places, losses, **style)
                 if not (detached and beta == 0):
-                    below.plot(places, gradients, **style)
-        for axes in (above, below):
+                    for axes in panels:
+                        axes.plot(places, gradients, **style)
+        for axes in (above, *panels):
             axes.axvline(target, color="0.6", linewidth=1, linestyle=":")
             axes.grid(alpha=0.3)
         below.axhline(0, color="black", linewidth=0.8)
@@ -96,6 +101,17 @@ def binary_curves(targets: Sequence[float]) -> Figure:
     legend: Style = {"loc": "outside upper center", "ncols": 4, "fontsize": 9}
     drawing.legend(handles=[*handles, dashed], **legend)
     return drawing
+
+
+def _enlarged(axes: Axes, target: float) -> Axes:
+    """A window into the gradients about a low score of the teacher, in the panel's empty half."""
+    window = axes.inset_axes((0.12, 0.1, 0.84, 0.3))
+    window.set_xlim(0, 3 * target)
+    window.set_ylim(-target / 2, target / 2)
+    window.axhline(0, color="black", linewidth=0.8)
+    window.tick_params(labelsize=7)
+    window.text(0.99, 0.05, "enlarged", fontsize=8, ha="right", transform=window.transAxes)
+    return window
 
 
 def share_bars(panels: dict[str, dict[str, float]]) -> Figure:

@@ -34,8 +34,8 @@ def side_distributions(
 ) -> Figure:
     """The four side distributions of one location: a row a temperature, a colour a detector.
 
-    A triangle marks each distribution's mean, which at temperature 1 is the side's distance. The
-    colours of the first three detectors are those of the explorers.
+    At temperature 1 a triangle marks each distribution's mean, the side's distance; a softened
+    distribution's mean is none. The colours of the first three detectors are the explorers'.
 
     Args:
         box_logits: by detector, (4, bins).
@@ -58,8 +58,9 @@ def side_distributions(
             for axes, side in zip(row, shares, strict=True):
                 own = {"color": colour((0, 5, 2)[place % 3])}
                 axes.bar(x, side, width, label=name, **own)
-                mark = {"marker": "^", "markersize": 8, "clip_on": False, "zorder": 3}
-                axes.plot(side @ bins, 0, **mark, **own)
+                if temperature == 1:
+                    mark = {"marker": "^", "markersize": 8, "clip_on": False, "zorder": 3}
+                    axes.plot(side @ bins, 0, **mark, **own)
         row[0].set_ylabel(f"probability, T = {temperature:g}", fontsize=8)
     for axes, side in zip(panels[0], SIDES, strict=True):
         axes.set_title(side, fontsize=9)

@@ -84,7 +84,12 @@ def report():
 MAPS = Part(
     "01_score_maps.ipynb",
     "ScoreMapExplorer",
-    ("write_scenes(ROOT", "batch = collate(", "output = teacher(", "pictures_of(batch)"),
+    (
+        "lesson = course.scenes()",
+        "batch = lesson.batch(",
+        "output = teacher(",
+        "pictures_of(batch)",
+    ),
     """
 from bckd.geometry import box_similarity
 from bckd.viz.location_losses import binary_pull, softmax_pull
@@ -97,9 +102,9 @@ def report():
     cells = (places.centres / places.strides[:, None]).floor()
     here = (places.strides == stride) & (cells == torch.tensor([column, row])).all(-1)
     n = int(here.nonzero())
-    logits = [shown[name].cls_logits[1, n] for name in names]
+    logits = [shown[name].cls_logits[0, n] for name in names]
     read = torch.sigmoid if state["protocol"] == "sigmoid" else lambda x: x.softmax(-1)
-    boxes = [shown[name].boxes[1, n] for name in names]
+    boxes = [shown[name].boxes[0, n] for name in names]
     pulls = [
         pull(x[None], logits[0][None]) for x in logits[1:] for pull in (softmax_pull, binary_pull)
     ]

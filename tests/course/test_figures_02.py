@@ -5,17 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bckd.course.figures_02 import line_panels, reliability_diagram, shift_histogram
-from bckd.evaluation.error_analysis import ErrorAnalysis
+from bckd.course.figures_02 import line_panels, shift_histogram
 from bckd.system.errors import InputError
-
-ANALYSIS = ErrorAnalysis(
-    tide={},
-    calibration_error=0.25,
-    reliability=((0.15, 0.1, 40), (0.85, 0.5, 10)),
-    f1={},
-    best_f1=0.5,
-)
 
 
 class TestLinePanels:
@@ -80,26 +71,3 @@ class TestShiftHistogram:
             shift_histogram(shifts, {"all": np.ones(2, bool)})
         with pytest.raises(InputError, match="no location is of the kind 'none'"):
             shift_histogram(shifts, {"none": np.zeros(3, bool)})
-
-
-class TestReliabilityDiagram:
-    def test_points_and_counts(self) -> None:
-        drawing = reliability_diagram({"teacher": ANALYSIS, "softmax": ANALYSIS})
-        right, counts = drawing.axes
-        assert right.lines[0].get_xydata().tolist() == [[0, 0], [1, 1]]
-        for line in right.lines[1:]:
-            assert line.get_xydata() == pytest.approx(np.array([[0.15, 0.1], [0.85, 0.5]]))
-        assert counts.lines[0].get_ydata().tolist() == [40, 10]
-        (legend,) = drawing.legends
-        texts = [text.get_text() for text in legend.get_texts()]
-        assert texts == [
-            "score = share",
-            *(f"{name} (calibration error 0.25)" for name in ("teacher", "softmax")),
-        ]
-
-    def test_nothing_to_draw(self) -> None:
-        with pytest.raises(InputError, match="no analysis"):
-            reliability_diagram({})
-        empty = ErrorAnalysis({}, float("nan"), (), {}, float("nan"))
-        with pytest.raises(InputError, match="'student' has no detection"):
-            reliability_diagram({"student": empty})

@@ -47,6 +47,16 @@ def test_binary_curves_has_a_column_a_target() -> None:
     assert [line.get_linestyle() for line in below.lines[:5]] == ["-", "-", "--", "-", "--"]
 
 
+def test_binary_curves_enlarges_the_neighbourhood_of_a_low_score() -> None:
+    high, low = binary_curves([0.7, 0.05]).axes[2:]
+    assert not high.child_axes
+    (window,) = low.child_axes
+    left, right = window.get_xlim()
+    assert left < 0.05 < right < 0.2
+    line = max(window.lines, key=lambda line: len(line.get_xdata()))
+    assert list(line.get_xdata()) == list(low.lines[0].get_xdata()), "the same curves"
+
+
 class TestShareBars:
     def test_bars_fill_the_width(self) -> None:
         panels = {"loss": {"a": 0.25, "b": 1.0}, "gradient": {"a": 0.5, "b": 0.0}}

@@ -64,6 +64,7 @@ class TestSideDistributions:
         assert marks[1] == pytest.approx(4)
         colours = [line.get_color() for line in drawing.axes[0].lines]
         assert colours == list(MODEL_COLOURS[:2]), "as in the explorers"
+        assert not drawing.axes[4].lines, "a softened distribution's mean is no side"
 
     def test_different_bins(self) -> None:
         with pytest.raises(InputError, match="expected one"):
