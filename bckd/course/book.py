@@ -25,6 +25,7 @@ from bckd.course.book_page import (
 from bckd.course.book_print import without_explorers, write_print_page
 from bckd.course.book_search import SearchedPage, search_page
 from bckd.course.book_sections import sections_of
+from bckd.course.light_pictures import lighten
 from bckd.system.errors import InputError
 from bckd.system.extras import extra
 from bckd.system.files import write_text
@@ -81,7 +82,10 @@ def write_book(notebooks: Path, out: Path) -> list[Path]:
 
 
 def executed(path: Path) -> NotebookNode:
-    """A notebook with new outputs, run in its own folder, explorers as static pages."""
+    """A notebook with new outputs, run in its own folder, explorers as static pages.
+
+    Its pictures are those that notebooks are committed with, in few colours.
+    """
     notebook = nbformat.read(path, as_version=4)
     environment = {**os.environ, "BCKD_BOOK": "1"}
     client = NotebookClient(
@@ -89,6 +93,7 @@ def executed(path: Path) -> NotebookNode:
     )
     client.execute(env=environment)
     notebook.metadata.pop("widgets", None)  # the data of live explorers, a second time
+    lighten(notebook)
     return notebook
 
 
