@@ -29,10 +29,10 @@ COLOURS = {
     "faint": ("#8c8c8c", "#9a9a9a"),
     "paper": ("#ffffff", "#161616"),
     "teacher": ("#00795a", "#35c69b"),
-    "student": ("#0072b2", "#62b5ea"),
+    "student": ("#a34500", "#f08a4b"),
     "softmax": ("#b57700", "#e69f00"),
     "binary": ("#0072b2", "#62b5ea"),
-    "box": ("#a34500", "#f08a4b"),
+    "box": ("#8f3f6e", "#e59cc7"),
 }
 TEACHER_Y, STUDENT_Y = 110, 330  # of the two rows' middles
 COLUMNS = {
