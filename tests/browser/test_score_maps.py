@@ -390,3 +390,24 @@ def test_a_phone(
     page.mouse.wheel(0, -10_000)
     text = page.locator(".values > span").first.bounding_box()
     assert text["x"] >= 0 and text["x"] + text["width"] <= 390
+
+
+# How the pages of notebooks and JupyterLab lay an output out: as a table.
+OUTPUT = """
+<style>
+.jp-OutputArea-child {{ display: table; table-layout: fixed; width: 100%; overflow: hidden; }}
+.jp-OutputArea-output {{ display: table-cell; overflow-x: auto; }}
+</style>
+<div class="jp-CodeCell"><div class="jp-OutputArea"><div class="jp-OutputArea-child">
+<div class="jp-OutputArea-output">{explorer}</div>
+</div></div></div>
+<p id="next">what follows</p>
+"""
+
+
+def test_what_follows_an_output_stands_below_it(scene: dict[str, Any], open_page: Callable) -> None:
+    page = open_page(OUTPUT.format(explorer=ScoreMapExplorer(**scene).static_html()))
+    page.locator(".pulls").wait_for()
+    page.evaluate("() => new Promise((done) => setTimeout(done, 300))")
+    explorer, after = (page.locator(name).bounding_box() for name in (".bckd", "#next"))
+    assert after["y"] >= explorer["y"] + explorer["height"]
