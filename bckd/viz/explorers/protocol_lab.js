@@ -320,9 +320,9 @@ function render({ model, el }) {
     make("div", { class: "row" }, temperature.element, throughWeight.element),
     make("div", { class: "panels" }, softmaxCard.element, sigmoidCard.element),
     make("p", { class: "quiet small" }, `A class is detected from a score of ${threshold} on, the thin line. Gradients are those ` +
-      "on the student\u2019s logits; their bars are longer by the loss\u2019s published weight, ", weights, ", both cards to " +
+      "on the student\u2019s logits; their bars show them times the loss\u2019s published weight, ", weights, ", both cards to " +
       "one scale; the arrow says where a training step moves the logit: against the gradient. \u201cTrain both\u201d splits " +
-      `the student in two copies that go ${descent.steps} such steps, one each loss: rate \u00d7 weight \u00d7 gradient, the rate ` +
+      `the student in two copies that go ${descent.steps} such steps, one for each loss: rate \u00d7 weight \u00d7 gradient, the rate ` +
       `falling from ${descent.first_rate} to 0.`));
 
   const detectedIn = (logits) => logits.filter((logit) => sigmoid(logit) >= threshold).length;
