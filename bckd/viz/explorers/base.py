@@ -23,6 +23,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -41,6 +42,7 @@ MAX_BYTES = 5_000_000
 DTYPES = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "float32", "float64")
 
 _FOLDER = Path(__file__).parent
+_COMMENT = re.compile(r"/\*.*?\*/\n?", re.DOTALL)  # of a style sheet
 
 
 class Explorer(anywidget.AnyWidget):
@@ -174,8 +176,10 @@ def _joined(*names: str) -> str:
 
 
 def _style_sheet(stem: str) -> str:
+    """Without comments, which no page needs."""
     colours = "".join(f"--bckd-colour-{n}: {value}; " for n, value in enumerate(PALETTE))
-    return f".bckd {{ {colours}}}\n{_read('theme.css')}\n{_read(f'{stem}.css')}"
+    rules = f"{_read('theme.css')}\n{_read(f'{stem}.css')}"
+    return f".bckd {{ {colours}}}\n{_COMMENT.sub('', rules)}"
 
 
 def _read(name: str) -> str:
