@@ -647,7 +647,7 @@ def test_live_lab(reader: Reader) -> None:
         """The page has judged the kernel's scene, and says of it what the kernel was told."""
         assert place.get_attribute("aria-busy") == "false"
         shown = report["state"]["shown"]
-        assert shown["objects"] == len(report["labels"])
+        assert shown is not None and shown["objects"] == len(report["labels"])
         for role in ("teacher", "none", "softmax", "BCKD"):
             texts = place.locator(f"[data-role={role}] output").all_inner_texts()
             gap = "" if role == "teacher" else f"gap {shown[role]['gap']:.4f}"
