@@ -62,5 +62,25 @@ function makeTraining(steps, show) {
   };
 }
 
+// The state of an explorer whose student is trained. `edit` is a change by hand: no guided step any
+// more, and the end of a training; `valuesOf` is what follows from a state.
+// Returns { read, change, set, edit, valuesOf, trailsOf, training }.
+function makeTrainedState(model, rules) {
+  const change = stateChanger(model);
+  const read = () => model.get("state");
+  const trailsOf = makeTrails(rules);
+  const valuesOf = (state) => ({ ...protocolValues(state), ...endsOf(trailsOf(state)) });
+  const set = (patch) => {
+    const state = { ...read(), ...patch };
+    change({ ...state, ...valuesOf(state) });
+  };
+  const training = makeTraining(rules.steps, (trained) => set({ trained }));
+  const edit = (patch) => {
+    training.stop();
+    set({ preset: "", trained: 0, ...patch });
+  };
+  return { read, change, set, edit, valuesOf, trailsOf, training };
+}
+
 const isRight = (teacher, logits) =>
   logits.every((logit, j) => Math.abs(sigmoid(logit) - sigmoid(teacher[j])) <= RIGHT_WITHIN);

@@ -259,20 +259,7 @@ function makeCard(title, formula, lossName, threshold = null) {
 
 function render({ model, el }) {
   const { names: allNames, threshold, descent } = model.get("data");
-  const change = stateChanger(model);
-  const read = () => model.get("state");
-  const trailsOf = makeTrails(descent);
-  const valuesOf = (state) => ({ ...protocolValues(state), ...endsOf(trailsOf(state)) });
-  const set = (patch) => {
-    const state = { ...read(), ...patch };
-    change({ ...state, ...valuesOf(state) });
-  };
-  const training = makeTraining(descent.steps, (trained) => set({ trained }));
-  // A change by hand is no preset any more, and ends a training.
-  const edit = (patch) => {
-    training.stop();
-    set({ preset: "", trained: 0, ...patch });
-  };
+  const { read, change, set, edit, valuesOf, trailsOf, training } = makeTrainedState(model, descent);
 
   const chart = makeChart(read, edit);
   const guide = makeGuide(PRESETS, {

@@ -94,20 +94,7 @@ function makeScoreTable(names, threshold) {
 function render({ model, el }) {
   const { reach, start, threshold, descent } = model.get("data");
   const { names } = model.get("state");
-  const change = stateChanger(model);
-  const read = () => model.get("state");
-  const trailsOf = makeTrails(descent);
-  const valuesOf = (state) => ({ ...protocolValues(state), ...endsOf(trailsOf(state)) });
-  const set = (patch) => {
-    const state = { ...read(), ...patch };
-    change({ ...state, ...valuesOf(state) });
-  };
-  const training = makeTraining(descent.steps, (trained) => set({ trained }));
-  // A change by hand is no guided step any more, and ends a training.
-  const edit = (patch) => {
-    training.stop();
-    set({ preset: "", trained: 0, ...patch });
-  };
+  const { read, change, set, edit, valuesOf, trailsOf, training } = makeTrainedState(model, descent);
   const moveTo = (role, point) => edit({ [role]: point.map((logit) => tidy(clamp(logit, -reach, reach))) });
   const shift = (by) => moveTo("student", read().student.map((logit) => logit + by));
 
