@@ -112,8 +112,8 @@ function decoded(value) {
 function render({ model, el }) {
   const data = decoded(model.get("data"));
   const { classes, levels } = data;
-  const networks = Object.fromEntries(Object.entries(data.networks).map(([name, network]) =>
-    [name, { ...network, weights: network.weights.values }]));
+  const networks = Object.fromEntries(Object.entries(data.networks).map(([name, { weights, factors, lengths, ...network }]) =>
+    [name, { ...network, weights: weights.values, factors: factors.values, lengths: lengths.values }]));
   const change = stateChanger(model);
   const read = () => model.get("state");
   const editor = makeSceneEditor(classes, read, change);

@@ -2,23 +2,23 @@
 // A map is { values: Float64Array, height, width, channels }; JavaScript computes in doubles, and
 // arrays of these spare a conversion at each read.
 
-// Numbers from the bits of half precision; there is neither infinity nor nan among weights.
-function fromHalves(bits) {
-  return Float64Array.from(bits, (half) => {
-    const exponent = (half >> 10) & 31;
-    const fraction = half & 1023;
-    const size = exponent ? (1 + fraction / 1024) * 2 ** (exponent - 15) : fraction * 2 ** -24;
-    return half & 0x8000 ? -size : size;
+// The weights: integers, row after row, times the factor of their row.
+function scaledRows(integers, factors, lengths) {
+  const found = new Float64Array(integers.length);
+  let at = 0;
+  lengths.forEach((length, row) => {
+    for (const end = at + length; at < end; at++) found[at] = integers[at] * factors[row];
   });
+  return found;
 }
 
 const emptyMap = (height, width, channels) =>
   ({ values: new Float64Array(height * width * channels), height, width, channels });
 
 // A detector that takes an image (128 x 128 x 3 bytes, RGB) and gives the maps of each level.
-// packed: as `packed_network` says, its weights a Uint16Array.
-function makeNetwork({ steps, levels, weights: bits, mean, deviation }) {
-  const weights = fromHalves(bits);
+// packed: as `packed_network` says, its arrays typed ones.
+function makeNetwork({ steps, levels, weights: integers, factors, lengths, mean, deviation }) {
+  const weights = scaledRows(integers, factors, lengths);
   const kernels = new Map(); // by place: a head's are used on each level
   const kernelOf = (step) => {
     if (!kernels.has(step.at)) kernels.set(step.at, blockedKernel(weights, step));
