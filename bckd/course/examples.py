@@ -6,22 +6,28 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import torch
 
 from bckd.course.lesson import drawn
+from bckd.datasets import collate
 from bckd.datasets.coco import CocoDataset
 from bckd.datasets.photographs import fetch_photographs
 from bckd.models.dense import DenseDetector
 from bckd.recipes import DataConfig
+from bckd.structures import Batch
 from bckd.system.errors import InputError
 from bckd.training.data import validation_data
+from bckd.viz.pictures import pictures_of
 from bckd.weights.published import PRETRAINED, fetch
 from bckd.zoo.checkpoints import load_detector
+from bckd.zoo.nanodet import NanoDet
 
 REAL_DETECTOR = "nanodet_m"
 COCO_VARIABLE = "BCKD_COCO"  # environment variable: the folder of COCO, if it is another
 PHOTOGRAPHS = "coco-photographs"  # below the data folder, where downloaded ones go
 IMAGES = 128  # photographs, the first by id
+BUS, SCENE = 17, 3  # the photograph, and the scene, that return in the notebooks, by their place
 
 
 class Examples(NamedTuple):
@@ -30,6 +36,33 @@ class Examples(NamedTuple):
     detector: DenseDetector
     dataset: CocoDataset
     name: str
+
+
+class Photograph(NamedTuple):
+    """A detector and one image for it: as a batch, as (H, W, 3) uint8, and in words."""
+
+    detector: DenseDetector
+    batch: Batch
+    picture: np.ndarray
+    name: str
+
+
+def photograph(data: Path = Path("../data")) -> Photograph:
+    """The photograph that returns in the notebooks, a red bus, and NanoDet-m; or scene 3.
+
+    Args:
+        data: as `real_or_scenes` takes it, which says when it is which.
+
+    Raises:
+        InputError: as `real_or_scenes`.
+    """
+    detector, dataset, name = real_or_scenes(data)
+    real = isinstance(detector, NanoDet)
+    place = min(BUS if real else SCENE, len(dataset) - 1)
+    batch = collate([dataset[0, place]], dataset.size)
+    (picture,) = pictures_of(batch, detector.normalisation)
+    what = "a photograph" if real else f"scene {place}"
+    return Photograph(detector, batch, picture, f"{name.split(' on ')[0]} on {what}")
 
 
 def real_or_scenes(data: Path = Path("../data"), download: bool = False) -> Examples:

@@ -3,7 +3,8 @@
 Published weights belong to other detectors, images and batches. Here a method's weights are
 multiplied by a factor first at which its distillation pulls as much as the labels do, on the
 sweep's starts (`UNITS`, measured by `bckd.studies.pull.weights_of_equal_pull`); the sweep tries a
-ninth of that to 81 times as much: a share of the gradient of 10, 25, 50, 75, 90, 96 and 99 %.
+ninth of that to 81 times as much: a share of the gradient of 10, 25, 50, 75, 90, 96 and 99 %; of
+methods that are best at 10 %, also 4 and 1 %.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from bckd.studies.study import Method, Study
 
 # Factors on the pull that is equal to the labels'.
 SCALES = (1 / 9, 1 / 3, 1.0, 3.0, 9.0, 27.0, 81.0)
+SCALES_BELOW = (1 / 27, 1 / 81)  # of methods that are best at the smallest
 SEEDS = (0, 1, 2, 3, 4, 5)
 SWEEP_SEEDS = (6, 7)  # whose starts no other seed has
 EDGE_SEEDS = (18, 19, 30, 31)  # of the same starts, in other orders, for a best factor at the edge
@@ -159,6 +161,7 @@ def _study(name: str, title: str, methods: tuple[Method, ...], **settings: Any) 
         "scales": SCALES,
         "sweep_seeds": SWEEP_SEEDS,
         "edge_seeds": EDGE_SEEDS,
+        "scales_below": SCALES_BELOW,
         "starts": STARTS,
         "sweep_data": SCENES.data,
         "base": fine_base(),
@@ -183,6 +186,7 @@ FINE = (
         scales=(),
         sweep_seeds=(),
         edge_seeds=(),
+        scales_below=(),
         scales_from="fine",
         shared=("none", "softmax", "BCKD"),
         shared_from="fine",

@@ -90,11 +90,13 @@ def _run_study(
         swept = {name for m in chosen for name in (m, study.method(m).scale_of)}
         sweep = [] if options.scales_from else [x for x in study.sweep() if x.method in swept]
         _run_cells(study, sweep, path, options.out, pool)
-        if sweep and study.edge_seeds:
+        names = dict.fromkeys(x.method for x in sweep if study.method(x.method).distils)
+        for _ in study.scales_below:
             lines = read_lines(path, KINDS)
-            names = dict.fromkeys(
-                cell.method for cell in sweep if study.method(cell.method).distils
-            )
+            below = [cell for name in names for cell in study.sweep_below(lines, name)]
+            _run_cells(study, below, path, options.out, pool)
+        if study.edge_seeds:
+            lines = read_lines(path, KINDS)
             edges = [cell for name in names for cell in study.sweep_at_edge(lines, name)]
             _run_cells(study, edges, path, options.out, pool)
         scales = chosen_scales(study, options.scales_from or options.results, chosen)
@@ -147,8 +149,10 @@ def chosen_scales(study: Study, results: Path, names: Iterable[str]) -> dict[str
             (x["scale"], x["seed"]) for x in lines if (x["part"], x["method"]) == ("sweep", name)
         }
         wanted = set(product(source.scales, source.sweep_seeds))
-        if wanted <= found and source.edge_seeds:
-            wanted |= {(cell.scale, cell.seed) for cell in source.sweep_at_edge(lines, name)}
+        if wanted <= found:
+            more = source.sweep_below(lines, name)
+            more += source.sweep_at_edge(lines, name) if source.edge_seeds else []
+            wanted |= {(cell.scale, cell.seed) for cell in more}
         if found != wanted:
             raise InputError(
                 f"study {study.name} needs the whole sweep of {source.name} for {name!r}; run that "

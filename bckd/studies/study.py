@@ -3,10 +3,10 @@
 A study compares methods in one regime (data, teacher, schedule, start). Each method has
 published weights; the sweep multiplies them by each of the study's scales, on seeds that
 the comparison does not use, and the comparison takes the scale of the highest mean AP.
-Every swept method gets a sweep of the same size; only a best scale at its upper end may be
-compared with the one below on more seeds. A study without a sweep takes the scales
-of another one; a variant takes its original's. Sweep and comparison share the images to
-evaluate on, unless the study says otherwise.
+Every swept method gets a sweep of the same size. Only a best scale at an end of it asks for more:
+at the upper one, to be compared with the one below on more seeds; at the lower, smaller ones.
+A study without a sweep takes the scales of another one; a variant takes its original's. Sweep and
+comparison share the images to evaluate on, unless the study says otherwise.
 """
 
 from __future__ import annotations
@@ -70,6 +70,8 @@ class Study:
         sweep_seeds: of the sweep.
         edge_seeds: where a method's best scale on `sweep_seeds` is the largest of all, these
             more seeds compare it with the one below.
+        scales_below: where a method's best scale is the smallest of all, these are tried for it,
+            from the largest, until a best scale has one below.
         scales_from: the study whose sweep serves this one, in place of its own.
         starts: the models that students start from, likewise, all methods of a seed from the same
             one: seed n from number n modulo their count. None: from the seed.
@@ -88,6 +90,7 @@ class Study:
     scales: tuple[float, ...] = ()
     sweep_seeds: tuple[int, ...] = ()
     edge_seeds: tuple[int, ...] = ()
+    scales_below: tuple[float, ...] = ()
     scales_from: str | None = None
     shared: tuple[str, ...] = ()
     shared_from: str = "base"
@@ -130,6 +133,24 @@ class Study:
             return []
         pairs = product((below, largest), self.edge_seeds)
         return [Cell("sweep", method, scale, seed) for scale, seed in pairs]
+
+    def sweep_below(self, lines: Iterable[Line], method: str) -> list[Cell]:
+        """The runs of a method at `scales_below` that its sweep so far asks for.
+
+        Args:
+            lines: of this study; where they have such runs, these may ask for further ones.
+        """
+        lines = [x for x in lines if x["part"] == "sweep" and x["seed"] in self.sweep_seeds]
+        tried, cells = list(self.scales), []
+        for scale in self.scales_below:
+            known = [x for x in lines if x["scale"] in tried]
+            if best_scale(known, method) != min(tried):
+                break
+            cells += [Cell("sweep", method, scale, seed) for seed in self.sweep_seeds]
+            tried.append(scale)
+            if not any((x["method"], x["scale"]) == (method, scale) for x in lines):
+                break
+        return cells
 
     def models(self, methods: Iterable[str], seeds: Iterable[int]) -> set[str]:
         """Names of the models that must be trained before runs of these methods and seeds."""

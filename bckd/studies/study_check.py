@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 from bckd.losses.terms import TERMS
@@ -99,6 +100,9 @@ def _check(study: Study) -> None:
     require(bool(study.seeds), "seeds", "empty", "one or more")
     enough = len(study.scales) > 1 or not study.edge_seeds
     require(enough, "scales", study.scales, "two or more, for edge_seeds to compare")
+    falling = (min(study.scales, default=0.0), *study.scales_below)
+    below = all(second < first for first, second in pairwise(falling))
+    require(below, "scales_below", study.scales_below, "falling ones below the smallest of scales")
     swept = bool(study.scales) == bool(study.sweep_seeds)
     require(swept, "sweep_seeds", study.sweep_seeds, "some where there are scales, and only there")
     source = source_of(study)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -12,12 +13,13 @@ import torch
 from PIL import Image
 
 from bckd.course import examples, lesson
-from bckd.course.examples import real_or_scenes
+from bckd.course.examples import photograph, real_or_scenes
 from bckd.datasets.coco_classes import COCO_CLASSES
 from bckd.system.errors import InputError
 from bckd.zoo.checkpoints import Checkpoint, load_detector
 from bckd.zoo.nanodet import SIZE, NanoDet
 
+SHARED = os.environ.get("BCKD_SHARED")
 TEACHER = Path(__file__).resolve().parents[2] / "data" / "weights" / "scenes_teacher.safetensors"
 
 
@@ -106,6 +108,35 @@ def test_photographs_where_both_are_there(
     assert (dataset.size, dataset.normalisation) == (SIZE, detector.normalisation)
     assert name == "NanoDet-m on 1 photographs of COCO"
     assert not (data / "scenes-quickstart").exists()
+
+
+class TestPhotograph:
+    def test_scene_in_its_place(self, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(lesson, "SCENES", {"train": 1, "val": 5, "seed": 7})
+        seen = photograph(data)
+        assert seen.name == "the scenes' teacher on scene 3"
+        assert seen.picture.shape == (128, 128, 3)
+        fourth = data / "scenes-quickstart" / "val" / "000004.png"
+        assert np.array_equal(seen.picture, np.asarray(Image.open(fourth)))
+        again = seen.detector.normalisation.undo(seen.batch.images)[0].permute(1, 2, 0).numpy()
+        assert np.abs(again * 255 - seen.picture).max() < 0.5 + 1e-3
+
+    def test_the_last_of_fewer(self, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        put_nanodet(monkeypatch)
+        write_coco(data / "coco")
+        seen = photograph(data)
+        assert seen.name == "NanoDet-m on a photograph"
+        assert len(seen.batch.images) == 1 and isinstance(seen.detector, NanoDet)
+
+    @pytest.mark.skipif(not SHARED, reason="BCKD_SHARED is not set: the folder that holds real/")
+    def test_the_bus(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        put_nanodet(monkeypatch)
+        monkeypatch.setenv("BCKD_COCO", f"{SHARED}/real/coco128")
+        seen = photograph()
+        bus = COCO_CLASSES.index("bus")
+        assert bus in seen.batch.ground_truth.labels[0]
+        red, green, blue = seen.picture[150:200, 100:220].reshape(-1, 3).mean(0)
+        assert red > 1.5 * max(green, blue)
 
 
 def test_with_consent_what_is_absent_is_fetched(

@@ -75,7 +75,10 @@ def test_results_are_complete(study: Study) -> None:
         cell
         for method in study.methods
         if study.edge_seeds and method.swept and method.distils
-        for cell in study.sweep_at_edge(lines, method.name)
+        for cell in (
+            *study.sweep_at_edge(lines, method.name),
+            *study.sweep_below(lines, method.name),
+        )
     ]
     cells = [*study.sweep(), *edges] + [
         Cell("comparison", name, scale, seed)

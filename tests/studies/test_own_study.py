@@ -172,6 +172,10 @@ def methods_of(*made: Method) -> dict[str, Any]:
     [
         ({"name": "a/b"}, "name is 'a/b'; expected letters"),
         ({"scales_from": "bsae"}, "scales_from is 'bsae'; expected one of base"),
+        (
+            {"scales": (0.5, 1.0), "sweep_seeds": (9,), "scales_below": (0.5,)},
+            "scales_below is .*; expected falling ones below the smallest of scales",
+        ),
         ({"seeds": (1, 1)}, "seeds is .*; expected each once, but has 1 twice"),
         ({"seeds": ()}, "seeds is empty; expected one or more"),
         (methods_of(), "methods is empty; expected one or more"),

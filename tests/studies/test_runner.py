@@ -22,7 +22,7 @@ from bckd.studies.runner import chosen_scales, run_study
 from bckd.studies.study import Cell, Study, changed
 from bckd.system.errors import InputError
 from bckd.system.files import one_maker
-from bckd.training.run_log import read_lines
+from bckd.training.run_log import append_line, read_lines
 from bckd.zoo.checkpoints import save_detector
 
 
@@ -131,6 +131,25 @@ class TestStudy:
         added = [(x["part"], x["scale"], x["seed"]) for x in lines[len(known) :]]
         assert sorted(added[:2]) == [("sweep", 1.0, 101), ("sweep", 2.0, 101)]
         assert [(part, seed) for part, _, seed in added[2:]] == [("comparison", 0)]
+
+    def test_below_a_best_scale_at_the_lower_edge_smaller_ones_run(
+        self, study: Study, options: StudyOptions, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        APs = {1.0: 0.3, 2.0: 0.2, 0.5: 0.4, 0.25: 0.1}
+        ran: list[Cell] = []
+
+        def append(jobs: list[runner.Job], path: Path, *_: object) -> None:
+            for _, study, cell, _ in jobs:
+                changes = published_changes(study, cell)
+                append_line(path, {**vars(cell), "AP": APs[cell.scale], "changes": changes})
+                ran.append(cell)
+
+        monkeypatch.setattr(runner, "_append_results", append)
+        study = replace(study, scales_below=(0.5, 0.25, 0.125))
+        lines = run_study(study, replace(options, methods=("BCKD",)))
+        swept = [("sweep", scale) for scale in (1.0, 2.0, 0.5, 0.25)]
+        assert [(x.part, x.scale) for x in ran] == [*swept, ("comparison", 0.5)]
+        assert len(lines) == len(ran)
 
     def test_other_seeds_go_to_a_file_of_their_own(
         self, study: Study, options: StudyOptions, tmp_path: Path

@@ -67,6 +67,35 @@ class TestSweep:
         assert {(cell.part, cell.method) for cell in cells} <= {("sweep", "BCKD")}
         assert [(cell.scale, cell.seed) for cell in cells] == again
 
+    @pytest.mark.parametrize(
+        ("APs", "asked"),
+        [
+            ({}, [0.25]),
+            ({0.25: 0.3}, [0.25]),
+            ({0.25: 0.5}, [0.25, 0.125]),
+            ({0.25: 0.5, 0.125: 0.6}, [0.25, 0.125]),
+        ],
+    )
+    def test_below_a_best_scale_at_the_lower_end_smaller_ones_are_tried(
+        self, study: Study, APs: dict[float, float], asked: list[float]
+    ) -> None:
+        study = replace(study, scales_below=(0.25, 0.125))
+        lines = [{**vars(cell), "AP": 0.4 if cell.scale == 0.5 else 0.3} for cell in study.sweep()]
+        lines += [
+            {**vars(Cell("sweep", "BCKD", scale, seed)), "AP": AP}
+            for scale, AP in APs.items()
+            for seed in study.sweep_seeds
+        ]
+        cells = study.sweep_below(lines, "BCKD")
+        assert [(cell.part, cell.method) for cell in cells] == [("sweep", "BCKD")] * len(cells)
+        wanted = [(scale, seed) for scale in asked for seed in study.sweep_seeds]
+        assert [(cell.scale, cell.seed) for cell in cells] == wanted
+
+    def test_no_smaller_scale_where_the_best_is_not_the_smallest(self, study: Study) -> None:
+        study = replace(study, scales_below=(0.25,))
+        lines = [{**vars(cell), "AP": 0.1 * cell.scale} for cell in study.sweep()]
+        assert not study.sweep_below(lines, "BCKD")
+
 
 class TestRecipes:
     def test_the_scale_multiplies_the_published_weights(self) -> None:
