@@ -15,23 +15,23 @@ from bckd.studies.statistics import Summary
 from bckd.system.errors import InputError
 from bckd.viz.style import PALETTE, Style
 
-BLUE, ORANGE, GREEN, PINK, SKY, VERMILION, _, BLACK = PALETTE
-# The same method has the same colour in every figure. The yellow of the palette is too pale
-# for a line on white; grey takes its place.
+BLUE, ORANGE, _, PINK, SKY, _, _, BLACK = PALETTE
+# The same method has the same colour in every figure, and none has the teacher's green or the
+# student's vermilion. The palette's yellow is too pale for a line on white.
 METHOD_COLOURS = {
     "none": BLACK,
     "softmax": ORANGE,
     "LD": PINK,
     "L_cls": SKY,
-    "L_loc": GREEN,
-    "softmax + L_loc": VERMILION,
+    "L_loc": "#7B3294",
+    "softmax + L_loc": "#8B5A2B",
     "BCKD": BLUE,
     "self": "#8C8C8C",
 }
 # A second mark of the method, for those who see the colours differently.
 METHOD_MARKERS = dict(zip(METHOD_COLOURS, "osP^vXDh", strict=True))
 # Of methods that are not listed, by their place in a figure: none of the colours above.
-SPARE_COLOURS = ("#7B3294", "#8B5A2B", "#1B7837", "#B2182B", "#4D4D4D")
+SPARE_COLOURS = ("#B2182B", "#5AAE61", "#4D4D4D", "#C2A5CF", "#01665E")
 WIDTH = 9.5  # inches, as the other figures
 AP_LABEL = "AP, %"
 
