@@ -1,0 +1,74 @@
+"""The table of a study with many methods from common starts: how hard each pulls, what it gains."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+
+from bckd.losses.terms import TERMS
+from bckd.studies.noise import difference_on_images
+from bckd.studies.statistics import Difference, Line, holm, methods_of, summarise, values
+from bckd.system.errors import InputError
+
+
+def pull_share(lines: Iterable[Line], method: str) -> float:
+    """The distillation's mean share of the gradient on the student's weights in a comparison.
+
+    Mean over the runs and over the steps at which they noted it; nan where none did.
+    """
+    shares = [
+        math.fsum(share for term, share in record["pull"].items() if term in TERMS)
+        for line in lines
+        if (line["part"], line["method"]) == ("comparison", method)
+        for record in line.get("gradients", ())
+        if "pull" in record
+    ]
+    return math.fsum(shares) / len(shares) if shares else math.nan
+
+
+def ranking_table(lines: Iterable[Line], reference: str = "BCKD") -> str:
+    """One row a method, best first: share of the pull, means, differences to none and a reference.
+
+    Intervals are over runs and over the images judged on (`difference_on_images`). p is that of
+    AP minus the reference's, by Holm's rule over all methods of the table.
+
+    Args:
+        lines: of one study; the sweep in it is passed over.
+
+    Raises:
+        InputError: there is no run of none or of the reference.
+    """
+    lines = [line for line in lines if line["part"] == "comparison"]
+    methods = methods_of(lines)
+    for name in ("none", reference):
+        if name not in methods:
+            raise InputError(f"the comparison has no run of {name!r}; it has {methods}")
+    order = sorted(methods, key=lambda name: -_mean(lines, name, "AP"))
+    others = [name for name in order if name != reference]
+    tests = [difference_on_images(lines, name, reference).p_value for name in others]
+    adjusted = dict(zip(others, holm(tests), strict=True))
+    rows = [_row(lines, name, reference, adjusted.get(name, math.nan)) for name in order]
+    last = [f"AP - {reference}", "p, Holm"]
+    head = ["method", "pull, %", "AP", "AP50", "AP75", "AP - none", "AP75 - none", *last]
+    return "\n".join(f"| {' | '.join(x)} |" for x in (head, ["---", *["---:"] * 8], *rows))
+
+
+def _row(lines: list[Line], name: str, reference: str, p_value: float) -> Sequence[str]:
+    share = 0.0 if name == "none" else pull_share(lines, name)
+    means = [f"{100 * _mean(lines, name, field):.1f}" for field in ("AP", "AP50", "AP75")]
+    differences = [
+        "-" if name == other else _points(difference_on_images(lines, name, other, field))
+        for other, field in (("none", "AP"), ("none", "AP75"), (reference, "AP"))
+    ]
+    p = "-" if math.isnan(p_value) else "<0.001" if p_value < 0.001 else f"{p_value:.3f}"
+    pull = "-" if math.isnan(share) else f"{100 * share:.0f}"
+    return [name, pull, *means, *differences, p]
+
+
+def _points(found: Difference) -> str:
+    low, high = 100 * found.low, 100 * found.high
+    return f"{100 * found.mean:+z.1f} [{low:z.1f}, {high:z.1f}]"
+
+
+def _mean(lines: list[Line], method: str, field: str) -> float:
+    return summarise(values(lines, method, field).values()).mean

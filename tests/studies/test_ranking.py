@@ -1,0 +1,69 @@
+"""The table of many methods: order, shares of the pull, differences and one family of tests."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+
+from bckd.studies.catalogue import STUDIES
+from bckd.studies.noise import difference_on_images
+from bckd.studies.ranking import pull_share, ranking_table
+from bckd.studies.report import summary
+from bckd.studies.statistics import holm
+from bckd.studies.tables import COMPARED
+from bckd.system.errors import InputError
+
+GAINS = {"none": 0.0, "PKD": 0.01, "BCKD": 0.03}
+
+
+def line(method: str, seed: int) -> dict[str, Any]:
+    ap = 0.3 + GAINS[method] + 0.002 * seed + 0.001 * (seed % 2) * len(method)
+    fields = {"AP": ap, "AP50": ap + 0.2, "AP75": ap + 0.1}
+    tenths = {name: [x + 0.001 * (k % 3) for k in range(10)] for name, x in fields.items()}
+    pulls = [{"qfl": 0.5, "giou": 0.1, "pkd": 0.4}, {"qfl": 0.6, "giou": 0.2, "pkd": 0.2}]
+    records = [{"step": n, "pull": pull} for n, pull in enumerate(pulls)]
+    base = {"part": "comparison", "method": method, "scale": 1.0, "seed": seed}
+    return {**base, **fields, "without_tenth": tenths, "gradients": records}
+
+
+LINES = [line(method, seed) for method in GAINS for seed in range(4)]
+
+
+def test_the_share_is_that_of_the_distillation_terms() -> None:
+    assert pull_share(LINES, "PKD") == pytest.approx(0.3)
+    without = [{**x, "gradients": [{"step": 0}]} for x in LINES]
+    assert math.isnan(pull_share(without, "PKD"))
+
+
+def test_rows_best_first_with_differences_and_adjusted_p() -> None:
+    head, _, *rows = [
+        [cell.strip() for cell in row.strip("|").split("|")]
+        for row in ranking_table(LINES).splitlines()
+    ]
+    assert [row[0] for row in rows] == ["BCKD", "PKD", "none"]
+    cells = dict(zip(head, rows[1], strict=True))
+    assert cells["pull, %"] == "30" and rows[2][1] == "0"
+    for title, reference in (("AP - none", "none"), ("AP - BCKD", "BCKD")):
+        found = difference_on_images(LINES, "PKD", reference)
+        told = f"{100 * found.mean:+.1f} [{100 * found.low:.1f}, {100 * found.high:.1f}]"
+        assert cells[title] == told
+    tests = [difference_on_images(LINES, name, "BCKD").p_value for name in ("PKD", "none")]
+    assert cells["p, Holm"] == f"{holm(tests)[0]:.3f}" or holm(tests)[0] < 0.001
+    assert rows[0][-2:] == ["-", "-"]
+
+
+@pytest.mark.parametrize("missing", ["none", "BCKD"])
+def test_a_missing_reference_is_told(missing: str) -> None:
+    with pytest.raises(InputError, match=f"no run of '{missing}'"):
+        ranking_table([x for x in LINES if x["method"] != missing])
+
+
+@pytest.mark.parametrize("left_out", ["", "without_tenth"])
+def test_a_study_from_common_starts_is_told_by_it(left_out: str) -> None:
+    lines = [{k: v for k, v in x.items() if k != left_out} for x in LINES]
+    measured = dict.fromkeys(COMPARED, 0.1)
+    text = summary(STUDIES["fine"], [{**line, **measured} for line in lines])
+    assert ("AP75 - none" in text) == (not left_out)
+    assert ("pairs" in text) == bool(left_out)
