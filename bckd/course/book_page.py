@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bckd.course.book_markdown import PageText
+from bckd.course.book_pictures import describe_pictures
 from bckd.course.book_sections import contents_list, sections_of
 from bckd.system.extras import extra
 
@@ -59,6 +60,11 @@ document.querySelector(".book-contents details").open = matchMedia("(min-width: 
 <details class="book-setup"><summary>Set-up</summary>{{ super() }}</details>
 {%- else -%}{{ super() }}{%- endif -%}
 {%- endblock -%}
+{%- block data_png -%}
+<div class="jp-RenderedImage jp-OutputArea-output">
+<img src="data:image/png;base64,{{ output.data["image/png"] }}" alt="{{ output.metadata.alt | e }}">
+</div>
+{%- endblock -%}
 {%- block in_prompt -%}
 <div class="jp-InputPrompt jp-InputArea-prompt">
 <a class="book-cell-link" href="#cell-id={{ cell.id }}" title="Link to this cell">In&nbsp;[
@@ -100,6 +106,7 @@ def page_of(
         ways: to other pages, none for a page that stands alone.
     """
     notebook.metadata.title = title
+    describe_pictures(notebook)
     exporter = HTMLExporter(raw_template=TEMPLATE)
     exporter.register_filter("markdown2html", PageText(folder, page, pages).html)
     root = "../" * page.count("/")

@@ -10,12 +10,13 @@ from pathlib import Path
 import nbformat
 import pytest
 from nbclient.exceptions import CellExecutionError
-from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from bckd.course.book import write_book
 from bckd.course.book_links import address_in_book
 from bckd.course.book_markdown import PageText
 from bckd.course.book_page import page_of, style_sheet, text_notebook
+from bckd.course.book_pictures import LONGEST, introduction
 from bckd.course.book_sections import Section, sections_of
 from bckd.system.errors import InputError
 
@@ -217,3 +218,30 @@ def test_a_cell_that_fails_is_an_error(tmp_path: Path) -> None:
 def test_a_folder_without_notebooks(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="holds no notebook"):
         write_book(tmp_path, tmp_path / "book")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("## Part\n\nOne.\n\nThe *shares* of [it](a.md#b), $q_s$:", "The shares of it, q_s:"),
+        ("Two lines\nare `one`.\n\n| a |\n| --- |", "Two lines are one."),
+        ("# A title", "A title"),
+        ("", ""),
+        ("Long. " * 99 + "The last.", None),
+    ],
+)
+def test_a_picture_is_described_by_what_introduces_it(text: str, said: str | None) -> None:
+    found = introduction(text)
+    if said is None:
+        assert len(found) <= LONGEST and found.endswith("Long. The last.")
+    else:
+        assert found == said
+
+
+def test_pictures_have_their_description(tmp_path: Path) -> None:
+    shown = [new_output("display_data", {"image/png": "iVBO"}) for _ in range(2)]
+    alone, told = (new_code_cell("1", outputs=[output]) for output in shown)
+    cells = [alone, new_markdown_cell("Both, each < 1:"), new_code_cell("2"), told]
+    html = page_of(new_notebook(cells=cells), "a page", tmp_path)
+    found = re.findall(r'<img alt="([^"]*)" src="data:image/png;base64,iVBO"/>', html)
+    assert found == ["A figure", "Figure: Both, each &lt; 1:"]
