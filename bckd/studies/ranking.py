@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from bckd.losses.terms import TERMS
 from bckd.studies.noise import difference_on_images
 from bckd.studies.statistics import Difference, Line, holm, methods_of, summarise, values
+from bckd.studies.tables import table
 from bckd.system.errors import InputError
 
 
@@ -50,7 +51,32 @@ def ranking_table(lines: Iterable[Line], reference: str = "BCKD") -> str:
     rows = [_row(lines, name, reference, adjusted.get(name, math.nan)) for name in order]
     last = [f"AP - {reference}", "p, Holm"]
     head = ["method", "pull, %", "AP", "AP50", "AP75", "AP - none", "AP75 - none", *last]
-    return "\n".join(f"| {' | '.join(x)} |" for x in (head, ["---", *["---:"] * 8], *rows))
+    return table(head, rows)
+
+
+def pairs_table(
+    lines: Iterable[Line],
+    pairs: Sequence[tuple[str, str]],
+    fields: Sequence[str] = ("AP", "AP50", "AP75"),
+) -> str:
+    """One row a pair of methods: the first minus the second at each measure, with its interval.
+
+    Args:
+        lines: of one study; the sweep in it is passed over.
+
+    Raises:
+        InputError: a method has no run in the comparison.
+    """
+    lines = [line for line in lines if line["part"] == "comparison"]
+    missing = [name for pair in pairs for name in pair if name not in methods_of(lines)]
+    if missing:
+        raise InputError(f"the comparison has no run of {missing[0]!r}; it has {methods_of(lines)}")
+    rows = [
+        [f"{ours} - {theirs}"]
+        + [_points(difference_on_images(lines, ours, theirs, field)) for field in fields]
+        for ours, theirs in pairs
+    ]
+    return table(["difference", *fields], rows)
 
 
 def _row(lines: list[Line], name: str, reference: str, p_value: float) -> Sequence[str]:

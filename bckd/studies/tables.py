@@ -65,7 +65,7 @@ def sweep_table(lines: Iterable[Line]) -> str:
         cells = [_sweep_cell(lines, method, s, s == best) if s in own else "-" for s in scales]
         rows.append([method, *zero, *cells])
     head = ["method", *("x 0" for _ in zero), *(f"x {scale:.4g}" for scale in scales)]
-    return _table(head, rows)
+    return table(head, rows)
 
 
 def comparison_table(lines: Iterable[Line], fields: Sequence[str] = COMPARED) -> str:
@@ -92,7 +92,7 @@ def comparison_table(lines: Iterable[Line], fields: Sequence[str] = COMPARED) ->
         rows.append([method, f"{scale:g}", _number(found.mean, ".1f") + error, each, *means])
     titles = [_format_of(field)[0] for field in fields]
     head = ["method", "scale", "AP, mean +- standard error", "AP of every seed", *titles]
-    return _table(head, rows)
+    return table(head, rows)
 
 
 def difference_table(
@@ -126,7 +126,7 @@ def difference_table(
         cells[2] += _failures(lines, method, reference)
         rows.append([method, *cells, _p_value(adjusted[method])])
     head = [f"AP minus {reference}", "mean", "95% interval", "pairs", "p, Holm-adjusted"]
-    return _table(head, rows)
+    return table(head, rows)
 
 
 def adjusted_p_values(lines: Iterable[Line], reference: str) -> dict[str, float]:
@@ -159,7 +159,7 @@ def map_table(lines_of_studies: dict[str, list[Line]], pairs: Sequence[tuple[str
     rows = []
     for title, lines in lines_of_studies.items():
         rows.append([title, *(_map_cell(lines, a, b) for a, b in pairs)])
-    return _table(["regime", *(f"{a} - {b}" for a, b in pairs)], rows)
+    return table(["regime", *(f"{a} - {b}" for a, b in pairs)], rows)
 
 
 def noise_table(lines: Iterable[Line], starts: int) -> str:
@@ -179,7 +179,7 @@ def noise_table(lines: Iterable[Line], starts: int) -> str:
         cells = [_points(found.mean), _interval(found), *(f"{100 * part:.1f}" for part in parts)]
         rows.append([f"{method} - {reference}", *cells])
     sources = ("starts", "order of images", "images judged on", "a run in all")
-    return _table(["difference", "mean", "95% interval", *sources], rows)
+    return table(["difference", "mean", "95% interval", *sources], rows)
 
 
 def error_table(lines: Iterable[Line]) -> str:
@@ -193,7 +193,7 @@ def error_table(lines: Iterable[Line]) -> str:
         [method, *(_mean(lines, method, f"tide.{kind}") for kind in TIDE)]
         for method in methods_of(lines)
     ]
-    return _table(["method", *TIDE], rows)
+    return table(["method", *TIDE], rows)
 
 
 def difference(lines: Iterable[Line], method: str, reference: str) -> Difference | None:
@@ -262,7 +262,7 @@ def _p_value(p: float) -> str:
     return "<0.001" if p < 0.001 else _number(p, ".3f")
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """Markdown with the first column to the left and the numbers to the right."""
     lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
     return "\n".join(f"| {' | '.join(x.replace('|', chr(92) + '|') for x in y)} |" for y in lines)
