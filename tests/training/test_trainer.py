@@ -2,89 +2,48 @@
 
 from __future__ import annotations
 
-import copy
 import json
-import re
-import shutil
 import statistics
-from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from PIL import Image
 from safetensors import safe_open
-from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from bckd.datasets.batches import TrainingBatches
 from bckd.datasets.coco import collate
-from bckd.datasets.scene_drawing import class_names
 from bckd.evaluation.average_precision import evaluate
 from bckd.image_size import ImageSize
-from bckd.losses.terms import TERMS
 from bckd.models.detector import Detector
-from bckd.models.heads import HEADS
-from bckd.models.postprocess import PostProcess
-from bckd.normalisation import Normalisation
-from bckd.recipes import EvaluationConfig, LossWeights, Optimisation, Recipe
-from bckd.structures import Batch
+from bckd.recipes import EvaluationConfig, LossWeights, Recipe
 from bckd.system.errors import InputError, NonFiniteLossError
 from bckd.system.files import one_writer
-from bckd.teachers.targets import TeacherTargets, live_teaching
 from bckd.training import checks, preparing
 from bckd.training import run as running
-from bckd.training.data import training_data, validation_data
+from bckd.training.data import training_data
 from bckd.training.run_log import read_log
 from bckd.training.student import build_student
-from bckd.training.teacher import load_teacher
 from bckd.training.terms import compute_terms
-from bckd.training.trainer import RunResult, train
+from bckd.training.trainer import train
 from bckd.zoo.checkpoints import load_detector, save_detector
 from bckd.zoo.unfinished import STATE, STUDENT
-
-NAMES = class_names("standard")
-SUPERVISED = {"qfl", "dfl", "giou"}
-ALL_WEIGHTS = LossWeights(softmax=0.75, ld=0.5, ld_region=0.25)
-# Terms that these weights compute of a GFL student: its own, and what is distilled.
-ALL_TERMS = {*HEADS["gfl"].terms, *(name for name in TERMS if getattr(ALL_WEIGHTS, name))}
-PLAIN_SGD = Optimisation(
-    optimizer="sgd", learning_rate=0.4, momentum=0, weight_decay=0, warmup_steps=0
+from tests.training.runs import (
+    ALL_TERMS,
+    ALL_WEIGHTS,
+    NAMES,
+    PLAIN_RATE,
+    PLAIN_SGD,
+    SUPERVISED,
+    refusal,
+    run,
+    same_weights,
+    step_lines,
+    weights_of,
 )
-PLAIN_RATE = 0.4 * 4 / 16  # at a batch of 4
-
-
-def run(recipe: Recipe) -> RunResult:
-    return train(recipe, progress=False)
-
-
-def weights_of(out: Path) -> dict[str, torch.Tensor]:
-    return load_file(out / STUDENT)
-
-
-def same_weights(one: Path, other: Path) -> bool:
-    a, b = weights_of(one), weights_of(other)
-    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
-
-
-def step_lines(out: Path) -> list[dict]:
-    return [line for line in read_log(out) if "unweighted" in line]
-
-
-def first_batch(recipe: Recipe) -> tuple[Batch, tuple[str, ...]]:
-    training = training_data(recipe.data, recipe.seed)
-    keys = [(0, False), (1, True), (2, True)]
-    batch = collate([training.sample(*key) for key in keys], training.size)
-    return batch, training.annotations.class_names
-
-
-@pytest.fixture
-def distilling(tiny_recipe: Recipe, tiny_teacher: Path) -> Recipe:
-    return replace(tiny_recipe, teacher=tiny_teacher)
 
 
 class TestLearning:
@@ -143,120 +102,6 @@ def one_step(recipe: Recipe, clip_norm: float | None) -> tuple[Detector, Detecto
 
 def parameter_pairs(before: Detector, after: Detector) -> list:
     return list(zip(before.named_parameters(), after.named_parameters(), strict=True))
-
-
-class TestData:
-    """What the student sees: the recipe's images as the recipe says, in training as after it."""
-
-    @pytest.fixture
-    def seen(self, monkeypatch: pytest.MonkeyPatch) -> list[Batch]:
-        """The batches of every step."""
-        batches: list[Batch] = []
-        compute = running.compute_terms
-
-        def recorded(student: Detector, teaching: object, batch: Batch, *more: object) -> object:
-            batches.append(batch)
-            return compute(student, teaching, batch, *more)
-
-        monkeypatch.setattr(running, "compute_terms", recorded)
-        return batches
-
-    def custom(self, recipe: Recipe, root: Path, **data: object) -> Recipe:
-        return replace(recipe, data=replace(recipe.data, root=root, **data), steps=12)
-
-    @pytest.mark.parametrize(("flip", "low", "high"), [(0.0, 0, 0), (0.5, 9, 39), (1.0, 48, 48)])
-    def test_images_are_flipped_as_often_as_the_recipe_says(
-        self, tiny_recipe: Recipe, seen: list[Batch], flip: float, low: int, high: int
-    ) -> None:
-        data = replace(tiny_recipe.data, flip=flip)
-        run(replace(tiny_recipe, data=data, steps=12))
-        assert low <= sum(sum(batch.flipped) for batch in seen) <= high
-
-    def test_the_order_is_shuffled_anew_each_epoch(
-        self, tiny_recipe: Recipe, seen: list[Batch]
-    ) -> None:
-        run(replace(tiny_recipe, steps=12))
-        epochs = [sum((b.indices for b in seen[n : n + 6]), ()) for n in (0, 6)]
-        assert all(sorted(epoch) == list(range(24)) for epoch in epochs)
-        assert epochs[0] != epochs[1]
-        assert all(list(epoch) != sorted(epoch) for epoch in epochs)
-
-    def test_images_without_a_box_are_left_out(
-        self, tiny_recipe: Recipe, custom_root: Path, seen: list[Batch]
-    ) -> None:
-        run(self.custom(tiny_recipe, custom_root))
-        names = {name for batch in seen for name in batch.file_names}
-        assert names == {"wide.png", "tall.png", "crowd.png", "flat.png"}
-
-    def test_images_are_normalised_as_the_model_says(
-        self, tiny_recipe: Recipe, custom_root: Path, seen: list[Batch]
-    ) -> None:
-        normalisation = Normalisation((0.1, 0.2, 0.3), (0.5, 0.6, 0.7), bgr=True)
-        model = replace(tiny_recipe.model, normalisation=normalisation)
-        size = ImageSize(short_side=64, long_side=96)  # leaves wide.png as it is
-        recipe = self.custom(tiny_recipe, custom_root, size=size, flip=0.0)
-        run(replace(recipe, model=model))
-        found = next(b for b in seen if "wide.png" in b.file_names)
-        image = found.images[found.file_names.index("wide.png"), :, :64, :96]
-        pixels = np.array(Image.open(custom_root / "train" / "wide.png")) / 255
-        expected = (pixels[..., ::-1] - [0.1, 0.2, 0.3]) / [0.5, 0.6, 0.7]
-        torch.testing.assert_close(image.permute(1, 2, 0), torch.tensor(expected).float())
-
-    def test_groups_are_the_recipes(
-        self, tiny_recipe: Recipe, mixed_root: Path, seen: list[Batch]
-    ) -> None:
-        """Of two images each: on a canvas of their own, all wide or all tall."""
-        size = ImageSize(short_side=48, long_side=96)
-        recipe = self.custom(tiny_recipe, mixed_root, val_images="train", size=size)
-        run(replace(recipe, images_per_group=2))
-        mixed = 0
-        for batch in seen:
-            pairs = [slice(0, 2), slice(2, 4)]
-            for pair in pairs:
-                height, width = batch.padded_sizes[pair].amax(dim=0).tolist()
-                assert set(batch.canvases[pair]) == {(height, width)}
-                sizes = batch.original_sizes[pair]
-                assert len(set((sizes[:, 1] > sizes[:, 0]).tolist())) == 1
-            mixed += len(set(batch.canvases)) > 1
-        assert mixed > 2
-
-    def test_two_canvases_are_padding_alone(
-        self, tiny_recipe: Recipe, mixed_root: Path, seen: list[Batch]
-    ) -> None:
-        """The losses are those of the same images, padded further by hand."""
-        size = ImageSize(short_side=48, long_side=160)
-        recipe = self.custom(
-            tiny_recipe, mixed_root, val_images="train", size=size, two_canvases=True, flip=0.0
-        )
-        recipe = replace(recipe, images_per_group=2)
-        run(recipe)
-        assert {tuple(batch.pixels.shape[2:]) for batch in seen} == {(64, 160), (160, 64)}
-        assert all(set(b.canvases) == {tuple(b.pixels.shape[2:])} for b in seen)
-        training = training_data(recipe.data, recipe.seed)
-        first = seen[0]
-        plain = collate([training.sample(n, False) for n in first.indices], size)
-        missing = [a - b for a, b in zip(first.pixels.shape, plain.pixels.shape, strict=True)]
-        pixels = F.pad(plain.pixels, (0, missing[3], 0, missing[2]))
-        by_hand = replace(plain, pixels=pixels, canvases=first.canvases)
-        assert any(missing), "there is something to pad"
-        detector = Detector(recipe.model, training.annotations.class_names)
-        ours, theirs = (
-            compute_terms(detector, None, batch, recipe, recipe.weights).values
-            for batch in (first, by_hand)
-        )
-        assert all(torch.equal(ours[name], theirs[name]) for name in ours)
-
-    def test_it_is_evaluated_on_the_validation_images(
-        self, tiny_recipe: Recipe, custom_root: Path
-    ) -> None:
-        result = run(self.custom(tiny_recipe, custom_root, val_images="val"))
-        expected, _ = evaluate(
-            result.detector,
-            validation_data(replace(tiny_recipe.data, root=custom_root)),
-            1,
-            progress=False,
-        )
-        assert repr(result.metrics) == repr(expected)
 
 
 class TestLog:
@@ -511,317 +356,6 @@ class TestFamilies:
         model, weights = replace(distilling.model, head="fcos"), replace(ALL_WEIGHTS)
         message = refusal(replace(distilling, model=model, weights=weights))
         assert "term ld needs the box distributions" in message and "student has none" in message
-
-
-class TestTeacher:
-    def test_it_stays_as_it_is(self, distilling: Recipe) -> None:
-        batch, names = first_batch(distilling)
-        teacher = load_teacher(distilling, names, torch.device("cpu")).detector
-        before = copy.deepcopy(teacher.state_dict())
-        student = build_student(distilling, names).train()
-        recipe = replace(distilling, weights=ALL_WEIGHTS)
-        teaching = live_teaching(teacher)
-        terms = compute_terms(student, teaching, batch, recipe, ALL_WEIGHTS).values
-        sum(terms.values()).backward()
-        assert all(p.grad is None and not p.requires_grad for p in teacher.parameters())
-        assert not any(module.training for module in teacher.modules())
-        for name, value in teacher.state_dict().items():
-            assert torch.equal(value, before[name]), name
-        assert all(p.grad is not None and p.grad.any() for p in student.parameters())
-
-    def test_it_is_no_part_of_what_is_saved(self, distilling: Recipe) -> None:
-        run(distilling)
-        run(replace(distilling, teacher=None, out=distilling.out / "alone"))
-        one, alone = weights_of(distilling.out), weights_of(distilling.out / "alone")
-        assert {n: v.shape for n, v in one.items()} == {n: v.shape for n, v in alone.items()}
-        resume = load_file(distilling.out / "resume.safetensors")
-        assert {n for n in resume if n.startswith("model/")} == {f"model/{n}" for n in one}
-
-    def test_stored_answers_teach_as_live_ones_do(self, distilling: Recipe) -> None:
-        batch, names = first_batch(distilling)
-        teacher = load_teacher(distilling, names, torch.device("cpu")).detector
-        stored = TeacherTargets(teacher, training_data(distilling.data, 0), progress=False)
-        recipe = replace(distilling, weights=ALL_WEIGHTS)
-
-        def student() -> Detector:
-            return build_student(recipe, names).train()
-
-        found = [
-            compute_terms(student(), teaching, batch, recipe, ALL_WEIGHTS).values
-            for teaching in (live_teaching(teacher), stored)
-        ]
-        for name, value in found[0].items():
-            torch.testing.assert_close(found[1][name], value, atol=1e-5, rtol=1e-5, msg=name)
-
-    def test_a_run_with_stored_answers_is_one_with_live_ones(self, distilling: Recipe) -> None:
-        live = replace(
-            distilling, data=replace(distilling.data, cache=False), out=distilling.out / "live"
-        )
-        for recipe in (distilling, live):
-            run(replace(recipe, steps=2))
-        lines = [step_lines(recipe.out) for recipe in (distilling, live)]
-        for stored, ours in zip(*lines, strict=True):
-            assert stored["unweighted"] == pytest.approx(ours["unweighted"], rel=1e-3, abs=1e-5)
-
-    @pytest.mark.parametrize(
-        ("change", "missing"),
-        [
-            (lambda names: names[:4], NAMES[4:]),
-            (lambda names: (*names[:5], "hexagon"), NAMES[5:]),
-        ],
-    )
-    def test_without_some_of_the_classes(
-        self,
-        tiny_recipe: Recipe,
-        tmp_path: Path,
-        tiny_detector: Callable[..., Detector],
-        change: Callable[[tuple[str, ...]], tuple[str, ...]],
-        missing: tuple[str, ...],
-    ) -> None:
-        path = tmp_path / "other.safetensors"
-        save_detector(path, tiny_detector(change(NAMES)), ImageSize(64, 64), {})
-        message = refusal(replace(tiny_recipe, teacher=path))
-        assert str(path) in message and f"has no class {', '.join(missing)}" in message
-
-    def test_without_a_class_that_has_no_box(self, distilling: Recipe, tmp_path: Path) -> None:
-        data, path = distilling.data, tmp_path / "with_root.json"
-        content = json.loads((data.root / data.train_annotations).read_text())
-        content["categories"].insert(0, {"id": 99, "name": "shapes"})
-        path.write_text(json.dumps(content))
-        recipe = replace(distilling, data=replace(data, train_annotations=str(path)), steps=2)
-        result = run(replace(recipe, out=tmp_path / "rooted"))
-        assert set(result.detector.class_names) == {"shapes", *NAMES}
-        assert all(line["unweighted"]["binary"] > 0 for line in step_lines(tmp_path / "rooted"))
-
-    @pytest.mark.parametrize("pair", ["ball", "ball=", "=disc", "ball=disc=ring"])
-    def test_a_class_renamed_by_something_else(self, distilling: Recipe, pair: str) -> None:
-        message = refusal(replace(distilling, teacher_classes=(pair,)))
-        assert "teacher_classes" in message and "ball" in message or "=disc" in message
-
-    def test_with_more_classes_and_levels_under_other_names(
-        self, tiny_recipe: Recipe, tmp_path: Path, tiny_detector: Callable[..., Detector]
-    ) -> None:
-        path = tmp_path / "other.safetensors"
-        names = ("sky", *NAMES[:0:-1], "first")
-        teacher = tiny_detector(names, head="fcos", strides=(8, 16, 32, 64))
-        save_detector(path, teacher, ImageSize(64, 64), {})
-        renamed = (f"{NAMES[0]}=first",)
-        recipe = replace(tiny_recipe, teacher=path, teacher_classes=renamed, steps=2)
-        run(recipe)
-        terms = step_lines(recipe.out)[-1]["unweighted"]
-        assert terms["binary"] > 0 and terms["iou"] > 0
-
-    def test_without_some_of_the_strides(
-        self, tiny_recipe: Recipe, tmp_path: Path, tiny_detector: Callable[..., Detector]
-    ) -> None:
-        path = tmp_path / "other.safetensors"
-        save_detector(path, tiny_detector(), ImageSize(64, 64), {})
-        model = replace(tiny_recipe.model, strides=(8, 16, 32, 64))
-        message = refusal(replace(tiny_recipe, teacher=path, model=model))
-        assert str(path) in message and "has strides 8, 16, 32 and the student" in message
-
-    def test_of_another_family_where_bins_are_distilled(
-        self, tiny_recipe: Recipe, tmp_path: Path, tiny_detector: Callable[..., Detector]
-    ) -> None:
-        path = tmp_path / "other.safetensors"
-        save_detector(path, tiny_detector(head="atss"), ImageSize(64, 64), {})
-        weights = replace(tiny_recipe.weights, ld=1.0)
-        message = refusal(replace(tiny_recipe, teacher=path, weights=weights))
-        assert "box distributions of both detectors; the teacher has none" in message
-
-    def test_of_other_bins_where_bins_are_distilled(
-        self, tiny_recipe: Recipe, tmp_path: Path, tiny_detector: Callable[..., Detector]
-    ) -> None:
-        path = tmp_path / "other.safetensors"
-        save_detector(path, tiny_detector(reg_max=12), ImageSize(64, 64), {})
-        recipe = replace(tiny_recipe, teacher=path)
-        run(replace(recipe, steps=1, out=tmp_path / "boxes need no bins"))
-        message = refusal(replace(recipe, weights=replace(recipe.weights, ld=1.0)))
-        assert "the student has 8, the teacher 12" in message
-
-
-def refusal(recipe: Recipe) -> str:
-    """The sentence that refuses the recipe before its folder is made."""
-    with pytest.raises(InputError) as caught:
-        run(recipe)
-    assert not recipe.out.exists()
-    return str(caught.value)
-
-
-class TestSingleCells:
-    """A BatchNorm that learns has no statistics of one image that is one cell."""
-
-    @pytest.mark.parametrize("change", [{"batch_size": 1}, {"images_per_group": 1}])
-    def test_they_are_refused(self, tiny_recipe: Recipe, change: dict) -> None:
-        data = replace(tiny_recipe.data, size=ImageSize(32, 32))
-        message = refusal(replace(tiny_recipe, data=data, **change))
-        assert "images that are 32 pixels or less" in message and "--model.norm-eval" in message
-
-    @pytest.mark.parametrize("why", ["larger", "more", "fixed"])
-    def test_what_is_expected_runs(self, tiny_recipe: Recipe, why: str) -> None:
-        side = 64 if why == "larger" else 32
-        recipe = replace(
-            tiny_recipe,
-            data=replace(tiny_recipe.data, size=ImageSize(side, side)),
-            model=replace(tiny_recipe.model, norm_eval=why == "fixed"),
-            batch_size=2 if why == "more" else 1,
-            steps=1,
-        )
-        run(recipe)
-
-
-class TestStart:
-    def test_the_student_goes_on_from_there(self, tiny_recipe: Recipe, tmp_path: Path) -> None:
-        first = run(tiny_recipe)
-        recipe = replace(tiny_recipe, start=tiny_recipe.out, out=tmp_path / "second")
-        student = build_student(recipe, first.detector.class_names)
-        for name, value in student.state_dict().items():
-            assert torch.equal(value, weights_of(tiny_recipe.out)[name]), name
-        assert all(parameter.requires_grad for parameter in student.parameters())
-        losses = [step_lines(r.out)[0]["loss"] for r in (tiny_recipe, run(recipe))]
-        assert losses[1] < losses[0]
-
-    def test_of_another_post_processing(
-        self, tiny_recipe: Recipe, tmp_path: Path, tiny_detector: Callable[..., Detector]
-    ) -> None:
-        """The student's is the recipe's, as in a run that is resumed."""
-        path = tmp_path / "other.safetensors"
-        few = tiny_detector(postprocess=PostProcess(max_detections=3))
-        save_detector(path, few, ImageSize(64, 64), {})
-        student = build_student(replace(tiny_recipe, start=path), NAMES)
-        assert student.settings == student.config.postprocess
-        assert student.settings.max_detections == 100
-
-    def test_of_another_width(
-        self, tiny_recipe: Recipe, tmp_path: Path, tiny_detector: Callable[..., Detector]
-    ) -> None:
-        path = tmp_path / "other.safetensors"
-        save_detector(path, tiny_detector(channels=24, head_groups=4), ImageSize(64, 64), {})
-        message = refusal(replace(tiny_recipe, start=path))
-        assert str(path) in message and "model.channels 24" in message
-
-    @pytest.mark.parametrize("head", ["gfl", "retinanet", "fcos", "atss"])
-    def test_classes_go_by_name(
-        self,
-        tiny_recipe: Recipe,
-        tmp_path: Path,
-        tiny_detector: Callable[..., Detector],
-        head: str,
-        capsys: pytest.CaptureFixture[str],
-    ) -> None:
-        """Here in another order, and with one class more."""
-        theirs = (NAMES[2], "lorry", *NAMES[3:], *NAMES[:2])
-        detector = tiny_detector(theirs, head=head)
-        save_detector(tmp_path / "s.safetensors", detector, ImageSize(64, 64), {})
-        model = replace(tiny_recipe.model, head=head)
-        recipe = replace(tiny_recipe, model=model, start=tmp_path / "s.safetensors")
-        student = build_student(recipe, NAMES).eval()
-        images = torch.randn(1, 3, 64, 64)
-        with torch.no_grad():
-            ours, found = student(images), detector(images)
-        columns = [theirs.index(name) for name in NAMES]
-        torch.testing.assert_close(ours.cls_logits, found.cls_logits[..., columns])
-        assert torch.equal(ours.boxes, found.boxes) and student.class_names == NAMES
-        assert all(parameter.requires_grad for parameter in student.parameters())
-        told = "1 of its classes are not in the data set and left out: lorry"
-        assert told in capsys.readouterr().out
-
-    def test_of_other_classes(
-        self, tiny_recipe: Recipe, tmp_path: Path, tiny_detector: Callable[..., Detector]
-    ) -> None:
-        path = tmp_path / "other.safetensors"
-        save_detector(path, tiny_detector(NAMES[:4]), ImageSize(64, 64), {})
-        message = refusal(replace(tiny_recipe, start=path))
-        assert f"{path} has no class {NAMES[4]}, {NAMES[5]}; it has {NAMES[0]}" in message
-
-    @pytest.mark.parametrize("head", ["gfl", "retinanet"])
-    def test_a_class_without_a_box_may_be_lacking(
-        self,
-        tiny_recipe: Recipe,
-        tmp_path: Path,
-        tiny_detector: Callable[..., Detector],
-        head: str,
-        capsys: pytest.CaptureFixture[str],
-    ) -> None:
-        """It starts as that of a student from scratch; the others go on."""
-        path = tmp_path / "s.safetensors"
-        start = tiny_detector(NAMES[1:], seed=3, head=head)
-        save_detector(path, start, ImageSize(64, 64), {})
-        recipe = replace(tiny_recipe, model=replace(tiny_recipe.model, head=head))
-        scratch = build_student(recipe, NAMES)
-        recipe = replace(recipe, start=path)
-        student = build_student(recipe, NAMES, dispensable=frozenset(NAMES[:1]))
-        told = "lacks 1 of the classes, of which there is no box to learn from: " + NAMES[0]
-        assert told in capsys.readouterr().out
-        found, new, theirs = (x.head.cls.bias for x in (student, scratch, start))
-        assert torch.equal(found.reshape(-1, len(NAMES))[:, 0], new.reshape(-1, len(NAMES))[:, 0])
-        assert torch.equal(found.reshape(-1, len(NAMES))[:, 1:], theirs.reshape(-1, len(NAMES) - 1))
-        rows = student.head.cls.weight.unflatten(0, (-1, len(NAMES)))[:, 0]
-        assert torch.equal(rows, scratch.head.cls.weight.unflatten(0, (-1, len(NAMES)))[:, 0])
-
-    def test_a_run_whose_data_have_an_empty_class(
-        self, tiny_recipe: Recipe, tmp_path: Path, tiny_detector: Callable[..., Detector]
-    ) -> None:
-        data = tiny_recipe.data
-        root = tmp_path / "data"
-        shutil.copytree(data.root, root)
-        for name in (data.train_annotations, data.val_annotations):
-            content = json.loads((root / name).read_text())
-            content["categories"].append({"id": 99, "name": "trays"})
-            (root / name).write_text(json.dumps(content))
-        path = tmp_path / "s.safetensors"
-        save_detector(path, tiny_detector(), ImageSize(64, 64), {})
-        recipe = replace(tiny_recipe, data=replace(data, root=root), start=path, steps=1)
-        assert run(recipe).detector.class_names == (*NAMES, "trays")
-
-
-class TestInherit:
-    """A student starts with the neck and the head of its teacher."""
-
-    @pytest.fixture
-    def inheriting(
-        self, tiny_recipe: Recipe, tmp_path: Path, tiny_detector: Callable[..., Detector]
-    ) -> Recipe:
-        """From a teacher whose classes are in another order, and one of them by another name."""
-        path = tmp_path / "teacher.safetensors"
-        names = ("lorry", *NAMES[:0:-1])
-        save_detector(path, tiny_detector(names, seed=3), ImageSize(64, 64), {})
-        renamed = (f"{NAMES[0]}=lorry",)
-        return replace(tiny_recipe, teacher=path, teacher_classes=renamed, inherit=True)
-
-    def test_neck_and_head_are_the_teachers(self, inheriting: Recipe) -> None:
-        student = build_student(inheriting, NAMES).eval()
-        teacher = load_detector(inheriting.teacher).detector
-        for name, value in student.neck.state_dict().items():
-            assert torch.equal(value, teacher.neck.state_dict()[name])
-        maps = [torch.randn(1, 8, 64 // stride, 64 // stride) for stride in (8, 16, 32)]
-        ours, theirs = student.head(maps), teacher.head(maps)
-        order = [0, *range(len(NAMES) - 1, 0, -1)]
-        torch.testing.assert_close(ours.cls_logits, theirs.cls_logits[..., order])
-        assert torch.equal(ours.boxes, theirs.boxes)
-        scratch = build_student(replace(inheriting, inherit=False), NAMES)
-        for name, value in scratch.backbone.state_dict().items():
-            assert torch.equal(value, student.backbone.state_dict()[name])
-        assert all(parameter.requires_grad for parameter in student.parameters())
-        run(replace(inheriting, steps=1))
-
-    @pytest.mark.parametrize(
-        ("change", "words"),
-        [
-            ({"head": "atss"}, "has model.head gfl, the student atss; they must be equal for"),
-            ({"channels": 16}, "has model.channels 8, the student 16"),
-            ({"anchor_scale": 4.0}, "has model.anchor_scale 3.0, the student 4.0"),
-            ({"reg_max": 6}, r"has head.box.weight \(36, 8, 3, 3\), the student \(28, 8"),
-            ({"width": 8}, r"has neck.*weight \(8, .*, 1, 1\), the student \(8, "),
-        ],
-    )
-    def test_of_other_shapes(self, inheriting: Recipe, change: dict, words: str) -> None:
-        recipe = replace(inheriting, model=replace(inheriting.model, **change))
-        assert re.search(words, refusal(recipe))
-
-    @pytest.mark.parametrize("change", [{"teacher": None, "teacher_classes": ()}, {"start": "x"}])
-    def test_of_nobody_or_of_two(self, inheriting: Recipe, change: dict) -> None:
-        assert "inherit is true; expected false, but for" in refusal(replace(inheriting, **change))
 
 
 class TestSchedule:
