@@ -1,0 +1,117 @@
+"""The figure of the paper's question: where, by how much and why its own protocol is better.
+
+    python -m bckd.course.question_picture notebooks/figures/question.png
+
+It needs the committed results of the studies.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from bckd.course.evidence_picture import COMMON_STARTS
+from bckd.studies.evidence import evidence_map, load_studies
+from bckd.studies.noise import difference_on_images
+from bckd.studies.options import PUBLISHED
+from bckd.studies.statistics import Difference, Line
+from bckd.system.files import write_atomically
+from bckd.training.run_log import read_lines
+from bckd.viz.methods import METHOD_COLOURS, name_of
+from bckd.viz.style import figure
+
+DOTS = 100  # an inch
+# Pairs whose difference is a question: the whole method, each of its terms, the term on top.
+PAIRS = (
+    ("BCKD", "softmax"),
+    ("L_cls", "softmax"),
+    ("BCKD", "L_cls"),
+    ("softmax + L_loc", "softmax"),
+    ("BCKD", "softmax + L_loc"),
+)
+MEASURES = {"AP": ("o", "0.1"), "AP75": ("D", "0.55")}  # marker and grey
+METHODS = ("none", "softmax", "softmax + L_loc", "L_cls", "BCKD")
+
+
+def question(lines: Mapping[str, list[Line]], swaps: Sequence[Line]) -> Figure:
+    """Three panels: BCKD minus softmax KD by regime; pairs of terms; what score errors are.
+
+    Args:
+        lines: by study, as `load_studies` gives them; `fine` among them.
+        swaps: of `base`, from students with one constant taken out of their logits.
+    """
+    drawing = figure(9.5, 7.2)
+    panels = drawing.subplot_mosaic(
+        [["where", "where"], ["pairs", "errors"]], height_ratios=(1.25, 1), width_ratios=(1.35, 1)
+    )
+    _where(panels["where"], regimes(lines))
+    _pairs(panels["pairs"], lines["fine"])
+    _errors(panels["errors"], swaps)
+    return drawing
+
+
+def regimes(lines: Mapping[str, list[Line]]) -> dict[str, Difference]:
+    """AP of BCKD minus softmax KD's by regime, in 0..1; from common starts last."""
+    found = evidence_map({**lines}, ("BCKD",), "softmax")
+    by_regime = {title: row["BCKD"] for title, row in found.items() if row}
+    common = difference_on_images(lines["fine"], "BCKD", "softmax")
+    return by_regime | {COMMON_STARTS: common}
+
+
+def error_parts(swaps: Sequence[Line], method: str) -> tuple[float, float]:
+    """A student's mean score error without one constant of its logits, and what that adds."""
+    runs = [run for run in swaps if run["method"] == method]
+    rest = sum(run["recentred"]["score_error"] for run in runs) / len(runs)
+    return rest, sum(run["score_error"] for run in runs) / len(runs) - rest
+
+
+def _where(axes: Axes, found: Mapping[str, Difference]) -> None:
+    for row, difference in enumerate(found.values()):
+        ends = [100 * difference.low, 100 * difference.high]
+        axes.plot(ends, [row, row], color=METHOD_COLOURS["BCKD"], linewidth=2)
+        axes.plot([100 * difference.mean], [row], "o", color=METHOD_COLOURS["BCKD"], markersize=6)
+    _rows(axes, list(found), "where: AP of BCKD minus softmax KD's, points")
+
+
+def _pairs(axes: Axes, lines: list[Line]) -> None:
+    for place, (field, (marker, grey)) in enumerate(MEASURES.items()):
+        for row, (ours, theirs) in enumerate(PAIRS):
+            found = difference_on_images(lines, ours, theirs, field)
+            y = row - 0.15 + 0.3 * place
+            axes.plot([100 * found.low, 100 * found.high], [y, y], color=grey, linewidth=2)
+            label = field if row == 0 else None
+            axes.plot([100 * found.mean], [y], marker, color=grey, linestyle="", label=label)
+    axes.legend(fontsize=9, loc="best")
+    names = [" − ".join(f"({x})" if "+" in x else x for x in pair) for pair in PAIRS]
+    _rows(axes, names, "by how much: from common starts, points")
+
+
+def _errors(axes: Axes, swaps: Sequence[Line]) -> None:
+    for row, method in enumerate(METHODS):
+        rest, constant = error_parts(swaps, method)
+        axes.barh(row, rest, color=METHOD_COLOURS[method], height=0.6)
+        axes.barh(
+            row, constant, left=rest, color="none", edgecolor=METHOD_COLOURS[method], hatch="///",
+            height=0.6, linewidth=1.2,
+        )  # fmt: skip
+    _rows(axes, [name_of(name) for name in METHODS], "why: score error (hatched: a constant)")
+
+
+def _rows(axes: Axes, names: Sequence[str], title: str) -> None:
+    axes.axvline(0, color="black", linewidth=1)
+    axes.set_yticks(range(len(names)), list(names), fontsize=9)
+    axes.set_ylim(len(names) - 0.5, -0.5)
+    axes.set_title(title, fontsize=10, loc="left")
+    axes.grid(axis="x", alpha=0.3)
+    axes.tick_params(axis="y", length=0)
+    for side in ("left", "right", "top"):
+        axes.spines[side].set_visible(False)
+
+
+if __name__ == "__main__":
+    drawing = question(load_studies(PUBLISHED), read_lines(PUBLISHED / "base_swaps.jsonl"))
+    write_atomically(Path(sys.argv[1]), lambda part: drawing.savefig(part, format="png", dpi=DOTS))
