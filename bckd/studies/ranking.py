@@ -73,7 +73,7 @@ def pairs_table(
         raise InputError(f"the comparison has no run of {missing[0]!r}; it has {methods_of(lines)}")
     rows = [
         [f"{ours} - {theirs}"]
-        + [_points(difference_on_images(lines, ours, theirs, field)) for field in fields]
+        + [points(difference_on_images(lines, ours, theirs, field)) for field in fields]
         for ours, theirs in pairs
     ]
     return table(["difference", *fields], rows)
@@ -83,7 +83,7 @@ def _row(lines: list[Line], name: str, reference: str, p_value: float) -> Sequen
     share = 0.0 if name == "none" else pull_share(lines, name)
     means = [f"{100 * _mean(lines, name, field):.1f}" for field in ("AP", "AP50", "AP75")]
     differences = [
-        "-" if name == other else _points(difference_on_images(lines, name, other, field))
+        "-" if name == other else points(difference_on_images(lines, name, other, field))
         for other, field in (("none", "AP"), ("none", "AP75"), (reference, "AP"))
     ]
     p = "-" if math.isnan(p_value) else "<0.001" if p_value < 0.001 else f"{p_value:.3f}"
@@ -91,7 +91,8 @@ def _row(lines: list[Line], name: str, reference: str, p_value: float) -> Sequen
     return [name, pull, *means, *differences, p]
 
 
-def _points(found: Difference) -> str:
+def points(found: Difference) -> str:
+    """A difference of AP in points with its 95 % interval, such as "+1.2 [0.4, 2.0]"."""
     low, high = 100 * found.low, 100 * found.high
     return f"{100 * found.mean:+z.1f} [{low:z.1f}, {high:z.1f}]"
 
