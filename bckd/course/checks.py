@@ -1,6 +1,6 @@
 """Answers to the exercises, checked: right, or a hint.
 
-An exercise is named by its notebook and its number, "02-3". What is asked, the answer and the hint
+An exercise is named by its notebook and its number, "02-4". What is asked, the answer and the hint
 stand in `answers/02.json`, by the number.
 """
 
@@ -57,7 +57,7 @@ def check(name: str, answer: Any = ...) -> Verdict:
     """What the course says of an answer to one of its exercises.
 
     Args:
-        name: notebook and number, such as "02-3".
+        name: notebook and number, such as "02-4".
         answer: truth, number (of torch or numpy, too) or word, or several in a list; "..." asks
             for the question.
 

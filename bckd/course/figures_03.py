@@ -19,7 +19,7 @@ from bckd.viz.style import Style, colour, figure
 WIDTH = 9.5  # inches, as the other figures
 BETAS = (0.0, 1.0, 2.0)
 ENLARGED_BELOW = 0.2  # a teacher's score
-BACKGROUND, POSITIVES = colour(0), colour(5)
+BACKGROUND, POSITIVES = "0.62", "0.25"  # greys: the colours are those of roles
 
 
 def binary_curve(

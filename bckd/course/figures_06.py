@@ -13,9 +13,11 @@ from torch import Tensor
 
 from bckd.evaluation.resampling import Interval
 from bckd.viz.detections import draw_boxes
-from bckd.viz.style import colour, figure
+from bckd.viz.style import ROLE_COLOURS, colour, figure
 
 Boxes = tuple[Tensor, Tensor, Tensor | None]  # boxes (D, 4), labels (D,), scores (D,)
+# A teacher, a student that it taught, and that student alone.
+HUES = tuple(ROLE_COLOURS[role] for role in ("teacher", "student", "labels"))
 WIDTH = 7.6  # inches: noisy pictures make large files
 
 
@@ -57,7 +59,7 @@ def intervals(
     """AP with its intervals, in percent, and beside it by how much two detectors differ.
 
     Args:
-        detectors: by detector, then by row: the classes, or all of them.
+        detectors: teacher, student and its twin, at most; then by row: the classes, or all of them.
         difference: of two of them, by the same rows.
         title: of the difference.
     """
@@ -65,7 +67,7 @@ def intervals(
     left, right = drawing.subplots(1, 2, sharey=True)
     for number, (name, found) in enumerate(detectors.items()):
         shift = 0.2 * (number - (len(detectors) - 1) / 2)
-        _points(left, list(found.values()), shift, colour(number), name)
+        _points(left, list(found.values()), shift, HUES[number], name)
     _points(right, list(difference.values()), 0, "black", title)
     right.axvline(0, color="0.5", linewidth=1)
     for axes, words in ((left, "AP"), (right, title)):

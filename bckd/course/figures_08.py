@@ -12,14 +12,14 @@ from bckd.evaluation.error_analysis import BINS, TIDE_ERRORS, ErrorAnalysis
 from bckd.studies.tables import TIDE
 from bckd.system.errors import InputError
 from bckd.viz.methods import SPARE_COLOURS, WIDTH, name_of, style_of
-from bckd.viz.style import Style, figure
+from bckd.viz.style import ROLE_COLOURS, Style, figure
 
-# Detectors that are no method of a study have a colour of their own, too.
-TEACHER = {"color": SPARE_COLOURS[0], "marker": "o"}
+# Detectors that are no method of a study.
+TEACHER = {"color": ROLE_COLOURS["teacher"], "marker": "o"}
 DETECTORS = {
     "teacher": TEACHER,
     "the scenes' teacher": TEACHER,
-    "NanoDet-m": {"color": SPARE_COLOURS[1], "marker": "s"},
+    "NanoDet-m": {"color": SPARE_COLOURS[0], "marker": "s"},
 }
 GROUPS: tuple[Style, ...] = (
     {"color": "0.35", "marker": "o"},
