@@ -45,6 +45,7 @@ NAMES = (
     "data/README.md",
     "data/weights/README.md",
     "notebooks/evidence.md",
+    "notebooks/the_question.md",
     "notebooks/reference.md",
     "notebooks/coming_from_mmdetection.md",
     "notebooks/README.md",
@@ -176,7 +177,12 @@ def test_links_lead_somewhere(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "least"),
-    [("README.md", 6), ("notebooks/paper_companion.md", 10), ("notebooks/teaching.md", 2)],
+    [
+        ("README.md", 6),
+        ("notebooks/paper_companion.md", 10),
+        ("notebooks/teaching.md", 2),
+        ("notebooks/the_question.md", 10),
+    ],
 )
 def test_numbers_are_the_published_ones(name: str, least: int) -> None:
     """Every interval stands in the evidence, behind the same mean."""

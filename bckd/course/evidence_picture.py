@@ -13,9 +13,9 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from bckd.studies.evidence import evidence_map, load_studies
+from bckd.studies.noise import difference_on_images
 from bckd.studies.options import PUBLISHED
 from bckd.studies.statistics import Difference, Line
-from bckd.studies.tables import difference
 from bckd.system.files import write_atomically
 from bckd.viz.study_gains import difference_map
 
@@ -30,8 +30,7 @@ def slide_rows(lines: dict[str, list[Line]]) -> dict[str, dict[str, Difference]]
     Args:
         lines: by study, as `load_studies` gives them.
     """
-    found = {rival: difference(lines["noise"], rival, "BCKD") for rival in RIVALS}
-    last = {rival: gap for rival, gap in found.items() if gap is not None}
+    last = {rival: difference_on_images(lines["fine"], rival, "BCKD") for rival in RIVALS}
     return evidence_map(lines, RIVALS, "BCKD") | {COMMON_STARTS: last}
 
 

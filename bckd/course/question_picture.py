@@ -2,6 +2,8 @@
 
     python -m bckd.course.question_picture notebooks/figures/question.png
 
+It stands on the page notebooks/the_question.md.
+
 It needs the committed results of the studies.
 """
 
@@ -85,7 +87,7 @@ def _pairs(axes: Axes, lines: list[Line]) -> None:
             axes.plot([100 * found.low, 100 * found.high], [y, y], color=grey, linewidth=2)
             label = field if row == 0 else None
             axes.plot([100 * found.mean], [y], marker, color=grey, linestyle="", label=label)
-    axes.legend(fontsize=9, loc="best")
+    axes.legend(fontsize=9, loc="lower right")
     names = [" − ".join(f"({x})" if "+" in x else x for x in pair) for pair in PAIRS]
     _rows(axes, names, "by how much: from common starts, points")
 
@@ -98,7 +100,8 @@ def _errors(axes: Axes, swaps: Sequence[Line]) -> None:
             row, constant, left=rest, color="none", edgecolor=METHOD_COLOURS[method], hatch="///",
             height=0.6, linewidth=1.2,
         )  # fmt: skip
-    _rows(axes, [name_of(name) for name in METHODS], "why: score error (hatched: a constant)")
+    _rows(axes, [name_of(name) for name in METHODS], "why: mean score error")
+    axes.set_xlabel("hatched: one constant", fontsize=9)
 
 
 def _rows(axes: Axes, names: Sequence[str], title: str) -> None:

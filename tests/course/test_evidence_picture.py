@@ -10,7 +10,8 @@ import numpy as np
 
 from bckd.course.evidence_picture import COMMON_STARTS, DOTS, RIVALS, slide, slide_rows
 from bckd.studies.evidence import REGIMES, load_studies
-from bckd.studies.statistics import paired, values
+from bckd.studies.noise import difference_on_images
+from bckd.studies.statistics import values
 
 ROOT = Path(__file__).parents[2]
 
@@ -19,8 +20,8 @@ def test_its_last_row_is_of_common_starts() -> None:
     lines = load_studies(ROOT / "notebooks" / "results")
     rows = slide_rows(lines)
     assert len(rows) == len(REGIMES) + 1 and [*rows][-1] == COMMON_STARTS
-    assert [*rows[COMMON_STARTS]] == [x for x in RIVALS if values(lines["noise"], x)]
-    expected = paired(values(lines["noise"], "none"), values(lines["noise"], "BCKD"))
+    assert [*rows[COMMON_STARTS]] == [x for x in RIVALS if values(lines["fine"], x)]
+    expected = difference_on_images(lines["fine"], "none", "BCKD")
     assert rows[COMMON_STARTS]["none"] == expected
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
+from bckd.course.question_picture import PAIRS
 from bckd.studies.catalogue import STUDIES
 from bckd.studies.evidence import (
     COLUMNS,
@@ -14,9 +16,13 @@ from bckd.studies.evidence import (
     evidence_table,
     load_studies,
 )
+from bckd.studies.hypotheses import hypotheses_table, verdicts
+from bckd.studies.ranking import pairs_table, ranking_table
 from bckd.studies.statistics import Line, paired, values
+from bckd.training.run_log import read_lines
 
 ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "notebooks" / "evidence.md").read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
@@ -49,4 +55,16 @@ def test_the_page_has_the_table_of_the_results(lines: dict[str, list[Line]]) -> 
     table = evidence_table(lines)
     assert table.count("\n") == len(REGIMES) + 1
     assert all(f"{a} - {b}" in table for a, b in COLUMNS)
-    assert table in (ROOT / "notebooks" / "evidence.md").read_text(encoding="utf-8")
+    assert table in PAGE
+
+
+def test_the_page_has_the_tables_of_common_starts(lines: dict[str, list[Line]]) -> None:
+    assert ranking_table(lines["fine"]) in PAGE
+    assert pairs_table(lines["fine"], PAIRS) in PAGE
+    assert hypotheses_table(verdicts(lines)) in PAGE
+    told = re.search(r"\d+ training runs .*; (\d+) more", PAGE)
+    assert told and int(told[1]) == len(read("fine")) + len(read("noise"))
+
+
+def read(name: str) -> list[Line]:
+    return read_lines(ROOT / "notebooks" / "results" / f"{name}.jsonl")

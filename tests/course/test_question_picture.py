@@ -1,0 +1,72 @@
+"""The figure of the paper's question shows the numbers of the published runs."""
+
+from __future__ import annotations
+
+from io import BytesIO
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+from matplotlib.colors import to_hex
+
+from bckd.course.evidence_picture import COMMON_STARTS
+from bckd.course.question_picture import DOTS, METHODS, PAIRS, error_parts, question, regimes
+from bckd.studies.evidence import load_studies
+from bckd.studies.noise import difference_on_images
+from bckd.studies.statistics import Line, paired, values
+from bckd.training.run_log import read_lines
+from bckd.viz.methods import METHOD_COLOURS
+
+RESULTS = Path(__file__).parents[2] / "notebooks" / "results"
+SWAPS = read_lines(RESULTS / "base_swaps.jsonl")
+
+
+@pytest.fixture(scope="module")
+def lines() -> dict[str, list[Line]]:
+    return load_studies(RESULTS)
+
+
+def test_regimes_are_differences_by_seed_and_the_last_one_of_common_starts(
+    lines: dict[str, list[Line]],
+) -> None:
+    found = regimes(lines)
+    assert list(found)[-1] == COMMON_STARTS
+    assert found[COMMON_STARTS] == difference_on_images(lines["fine"], "BCKD", "softmax")
+    expected = paired(values(lines["base"], "BCKD"), values(lines["base"], "softmax"))
+    assert found["six classes, 1200 steps"] == expected
+    assert "one class, 1200 steps" not in found, "softmax KD has no loss there"
+
+
+def test_a_score_error_is_a_constant_and_the_rest() -> None:
+    rest, constant = error_parts(SWAPS, "softmax")
+    runs = [run for run in SWAPS if run["method"] == "softmax"]
+    assert rest + constant == pytest.approx(sum(x["score_error"] for x in runs) / len(runs))
+    assert constant > rest, "most of a softmax student's error is the constant"
+
+
+def test_every_panel_has_its_rows(lines: dict[str, list[Line]]) -> None:
+    where, pairs, errors = question(lines, SWAPS).axes
+    assert len(where.get_yticklabels()) == len(regimes(lines))
+    names = [text.get_text() for text in pairs.get_yticklabels()]
+    assert len(names) == len(PAIRS) and names[-1] == "BCKD − (softmax + L_loc)"
+    mean = difference_on_images(lines["fine"], "BCKD", "softmax", "AP75").mean
+    marks = [x.get_xdata()[0] for x in pairs.lines if x.get_marker() == "D"]
+    assert marks[0] == pytest.approx(100 * mean)
+    bars = [(bar.get_x() + bar.get_width(), to_hex(bar.get_edgecolor())) for bar in errors.patches]
+    for n, method in enumerate(METHODS):
+        end, colour = bars[2 * n + 1]
+        assert end == pytest.approx(sum(error_parts(SWAPS, method)))
+        assert colour == METHOD_COLOURS[method].lower()
+
+
+def test_the_committed_one_is_of_the_committed_results(lines: dict[str, list[Line]]) -> None:
+    """To the looks that another version of matplotlib or of a font may give it."""
+    file = BytesIO()
+    question(lines, SWAPS).savefig(file, format="png", dpi=DOTS)
+    file.seek(0)
+    drawn, committed = (
+        plt.imread(x)[..., :3] for x in (file, RESULTS.parent / "figures" / "question.png")
+    )
+    assert drawn.shape == committed.shape
+    assert np.abs(drawn - committed).mean() < 0.01
