@@ -61,9 +61,10 @@ def test_the_page_has_the_table_of_the_results(lines: dict[str, list[Line]]) -> 
 def test_the_page_has_the_tables_of_common_starts(lines: dict[str, list[Line]]) -> None:
     assert ranking_table(lines["fine"]) in PAGE
     assert pairs_table(lines["fine"], PAIRS) in PAGE
+    assert ranking_table(lines["fine-shapes"]) in PAGE
     assert hypotheses_table(verdicts(lines)) in PAGE
     told = re.search(r"\d+ training runs .*; (\d+) more", PAGE)
-    assert told and int(told[1]) == len(read("fine")) + len(read("noise"))
+    assert told and int(told[1]) == sum(len(read(x)) for x in ("noise", "fine", "fine-shapes"))
 
 
 def read(name: str) -> list[Line]:
