@@ -72,7 +72,7 @@ def pairs_table(
     if missing:
         raise InputError(f"the comparison has no run of {missing[0]!r}; it has {methods_of(lines)}")
     rows = [
-        [f"{ours} - {theirs}"]
+        [" - ".join(f"({name})" if "+" in name else name for name in (ours, theirs))]
         + [points(difference_on_images(lines, ours, theirs, field)) for field in fields]
         for ours, theirs in pairs
     ]

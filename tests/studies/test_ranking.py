@@ -66,6 +66,8 @@ def test_pairs_at_each_measure() -> None:
     found = [difference_on_images(LINES, "BCKD", "PKD", field) for field in ("AP", "AP75")]
     told = [f"{100 * x.mean:+.1f} [{100 * x.low:.1f}, {100 * x.high:.1f}]" for x in found]
     assert row == f"| BCKD - PKD | {' | '.join(told)} |"
+    both = [{**x, "method": "a + b"} for x in LINES if x["method"] == "PKD"]
+    assert "| BCKD - (a + b) |" in pairs_table([*LINES, *both], [("BCKD", "a + b")])
     with pytest.raises(InputError, match="no run of 'CWD'; it has"):
         pairs_table(LINES, [("BCKD", "CWD")])
 
