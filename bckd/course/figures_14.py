@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from bckd.studies.statistics import Difference
 from bckd.system.errors import InputError
 from bckd.viz.methods import METHOD_COLOURS, WIDTH
+from bckd.viz.rows import row_panel
 from bckd.viz.style import figure
 
 ARROW = " → "
@@ -59,13 +60,6 @@ def gains_beside(ours: Mapping[str, Difference], theirs: Mapping[str, Sequence[f
         below.plot(gains, [row] * len(gains), "o", color="0.35", markersize=6, alpha=0.7)
     titles = ("measured here: BCKD - none, mean and 95 % interval", "reported, one dot a model")
     for axes, rows, title in zip((above, below), (ours, theirs), titles, strict=True):
-        axes.axvline(0, color="black", linewidth=1)
-        axes.set_yticks(range(len(rows)), list(rows), fontsize=9)
-        axes.set_ylim(len(rows) - 0.5, -0.5)
-        axes.set_title(title, fontsize=10, loc="left")
-        axes.tick_params(axis="y", length=0)
-        axes.grid(axis="x", alpha=0.3)
-        for side in ("left", "right", "top"):
-            axes.spines[side].set_visible(False)
+        row_panel(axes, list(rows), title)
     below.set_xlabel("AP gained, points", fontsize=10)
     return drawing

@@ -20,10 +20,12 @@ from bckd.course.evidence_picture import COMMON_STARTS
 from bckd.studies.evidence import evidence_map, load_studies
 from bckd.studies.noise import difference_on_images
 from bckd.studies.options import PUBLISHED
+from bckd.studies.ranking import difference_name
 from bckd.studies.statistics import Difference, Line
 from bckd.system.files import write_atomically
 from bckd.training.run_log import read_lines
 from bckd.viz.methods import METHOD_COLOURS, name_of
+from bckd.viz.rows import interval, row_panel
 from bckd.viz.style import figure
 
 DOTS = 100  # an inch
@@ -73,23 +75,19 @@ def error_parts(swaps: Sequence[Line], method: str) -> tuple[float, float]:
 
 def _where(axes: Axes, found: Mapping[str, Difference]) -> None:
     for row, difference in enumerate(found.values()):
-        ends = [100 * difference.low, 100 * difference.high]
-        axes.plot(ends, [row, row], color=METHOD_COLOURS["BCKD"], linewidth=2)
-        axes.plot([100 * difference.mean], [row], "o", color=METHOD_COLOURS["BCKD"], markersize=6)
-    _rows(axes, list(found), "where: AP of BCKD minus softmax KD's, points")
+        interval(axes, difference, row, METHOD_COLOURS["BCKD"])
+    row_panel(axes, list(found), "where: AP of BCKD minus softmax KD's, points")
 
 
 def _pairs(axes: Axes, lines: list[Line]) -> None:
     for place, (field, (marker, grey)) in enumerate(MEASURES.items()):
-        for row, (ours, theirs) in enumerate(PAIRS):
-            found = difference_on_images(lines, ours, theirs, field)
-            y = row - 0.15 + 0.3 * place
-            axes.plot([100 * found.low, 100 * found.high], [y, y], color=grey, linewidth=2)
-            label = field if row == 0 else None
-            axes.plot([100 * found.mean], [y], marker, color=grey, linestyle="", label=label)
+        for row, pair in enumerate(PAIRS):
+            found = difference_on_images(lines, *pair, field)
+            label = field if row == 0 else ""
+            interval(axes, found, row - 0.15 + 0.3 * place, grey, marker, label)
     axes.legend(fontsize=9, loc="lower right")
-    names = [" − ".join(f"({x})" if "+" in x else x for x in pair) for pair in PAIRS]
-    _rows(axes, names, "by how much: from common starts, points")
+    names = [difference_name(*pair) for pair in PAIRS]
+    row_panel(axes, names, "by how much: from common starts, points")
 
 
 def _errors(axes: Axes, swaps: Sequence[Line]) -> None:
@@ -100,19 +98,8 @@ def _errors(axes: Axes, swaps: Sequence[Line]) -> None:
             row, constant, left=rest, color="none", edgecolor=METHOD_COLOURS[method], hatch="///",
             height=0.6, linewidth=1.2,
         )  # fmt: skip
-    _rows(axes, [name_of(name) for name in METHODS], "why: mean score error")
+    row_panel(axes, [name_of(name) for name in METHODS], "why: mean score error")
     axes.set_xlabel("hatched: one constant", fontsize=9)
-
-
-def _rows(axes: Axes, names: Sequence[str], title: str) -> None:
-    axes.axvline(0, color="black", linewidth=1)
-    axes.set_yticks(range(len(names)), list(names), fontsize=9)
-    axes.set_ylim(len(names) - 0.5, -0.5)
-    axes.set_title(title, fontsize=10, loc="left")
-    axes.grid(axis="x", alpha=0.3)
-    axes.tick_params(axis="y", length=0)
-    for side in ("left", "right", "top"):
-        axes.spines[side].set_visible(False)
 
 
 if __name__ == "__main__":

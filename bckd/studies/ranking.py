@@ -11,6 +11,8 @@ from bckd.studies.statistics import Difference, Line, holm, methods_of, summaris
 from bckd.studies.tables import table
 from bckd.system.errors import InputError
 
+FIELDS = ("AP", "AP50", "AP75")
+
 
 def pull_share(lines: Iterable[Line], method: str) -> float:
     """The distillation's mean share of the gradient on the student's weights in a comparison.
@@ -27,39 +29,40 @@ def pull_share(lines: Iterable[Line], method: str) -> float:
     return math.fsum(shares) / len(shares) if shares else math.nan
 
 
-def ranking_table(lines: Iterable[Line], reference: str = "BCKD") -> str:
-    """One row a method, best first: share of the pull, means, differences to none and a reference.
+def ranking_table(lines: Iterable[Line]) -> str:
+    """One row a method, best first: share of the pull, means, differences to none and to BCKD.
 
     Intervals are over runs and over the images judged on (`difference_on_images`). p is that of
-    AP minus the reference's, by Holm's rule over all methods of the table.
+    AP minus BCKD's, by Holm's rule over all methods of the table.
 
     Args:
         lines: of one study; the sweep in it is passed over.
 
     Raises:
-        InputError: there is no run of none or of the reference.
+        InputError: there is no run of none or of BCKD.
     """
     lines = [line for line in lines if line["part"] == "comparison"]
     methods = methods_of(lines)
-    for name in ("none", reference):
+    for name in ("none", "BCKD"):
         if name not in methods:
             raise InputError(f"the comparison has no run of {name!r}; it has {methods}")
     order = sorted(methods, key=lambda name: -_mean(lines, name, "AP"))
-    others = [name for name in order if name != reference]
-    tests = [difference_on_images(lines, name, reference).p_value for name in others]
+    others = [name for name in order if name != "BCKD"]
+    tests = [difference_on_images(lines, name, "BCKD").p_value for name in others]
     adjusted = dict(zip(others, holm(tests), strict=True))
-    rows = [_row(lines, name, reference, adjusted.get(name, math.nan)) for name in order]
-    last = [f"AP - {reference}", "p, Holm"]
+    rows = [_row(lines, name, adjusted.get(name, math.nan)) for name in order]
+    last = ["AP - BCKD", "p, Holm"]
     head = ["method", "pull, %", "AP", "AP50", "AP75", "AP - none", "AP75 - none", *last]
     return table(head, rows)
 
 
-def pairs_table(
-    lines: Iterable[Line],
-    pairs: Sequence[tuple[str, str]],
-    fields: Sequence[str] = ("AP", "AP50", "AP75"),
-) -> str:
-    """One row a pair of methods: the first minus the second at each measure, with its interval.
+def difference_name(ours: str, theirs: str) -> str:
+    """The name of a difference of two methods; a sum stands in brackets."""
+    return " - ".join(f"({name})" if "+" in name else name for name in (ours, theirs))
+
+
+def pairs_table(lines: Iterable[Line], pairs: Sequence[tuple[str, str]]) -> str:
+    """One row a pair of methods: the first minus the second at each of `FIELDS`, with intervals.
 
     Args:
         lines: of one study; the sweep in it is passed over.
@@ -72,19 +75,19 @@ def pairs_table(
     if missing:
         raise InputError(f"the comparison has no run of {missing[0]!r}; it has {methods_of(lines)}")
     rows = [
-        [" - ".join(f"({name})" if "+" in name else name for name in (ours, theirs))]
-        + [points(difference_on_images(lines, ours, theirs, field)) for field in fields]
-        for ours, theirs in pairs
+        [difference_name(*pair)]
+        + [points(difference_on_images(lines, *pair, field)) for field in FIELDS]
+        for pair in pairs
     ]
-    return table(["difference", *fields], rows)
+    return table(["difference", *FIELDS], rows)
 
 
-def _row(lines: list[Line], name: str, reference: str, p_value: float) -> Sequence[str]:
+def _row(lines: list[Line], name: str, p_value: float) -> Sequence[str]:
     share = 0.0 if name == "none" else pull_share(lines, name)
-    means = [f"{100 * _mean(lines, name, field):.1f}" for field in ("AP", "AP50", "AP75")]
+    means = [f"{100 * _mean(lines, name, field):.1f}" for field in FIELDS]
     differences = [
         "-" if name == other else points(difference_on_images(lines, name, other, field))
-        for other, field in (("none", "AP"), ("none", "AP75"), (reference, "AP"))
+        for other, field in (("none", "AP"), ("none", "AP75"), ("BCKD", "AP"))
     ]
     p = "-" if math.isnan(p_value) else "<0.001" if p_value < 0.001 else f"{p_value:.3f}"
     pull = "-" if math.isnan(share) else f"{100 * share:.0f}"

@@ -2,72 +2,52 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bckd.studies.noise import difference_on_images
-from bckd.studies.statistics import Difference, Line, methods_of
+from bckd.studies.ranking import FIELDS
+from bckd.studies.statistics import Line, methods_of
 from bckd.system.errors import InputError
 from bckd.viz.methods import METHOD_COLOURS, WIDTH, name_of
+from bckd.viz.rows import interval, row_panel
 from bckd.viz.style import figure
 
 OTHERS = "0.35"  # of methods without a colour of their own: here each has a row and a name
 
 
-def ranking(
-    lines: Iterable[Line],
-    reference: str = "none",
-    marked: str = "BCKD",
-    fields: Sequence[str] = ("AP", "AP50", "AP75"),
-) -> Figure:
-    """A row a method, a panel a measure: the difference to the reference with its interval.
+def ranking(lines: Iterable[Line]) -> Figure:
+    """A row a method, a panel a measure: the difference to no distillation with its interval.
 
     Intervals are over runs and over the images judged on (`difference_on_images`). The methods
-    are ordered by the first measure; the grey band is the interval of the marked one.
+    are ordered by AP; the grey band is BCKD's interval.
 
     Args:
         lines: of one study, from common starts.
 
     Raises:
-        InputError: the comparison has fewer than two methods, or the reference is none of them.
+        InputError: the comparison has no run of none, or of nothing else.
     """
     lines = [line for line in lines if line["part"] == "comparison"]
-    methods = [name for name in methods_of(lines) if name != reference]
-    if reference not in methods_of(lines) or not methods:
-        raise InputError(
-            f"a ranking needs runs of {reference!r} and of other methods; found {methods_of(lines)}"
-        )
+    present = methods_of(lines)
+    methods = [name for name in present if name != "none"]
+    if "none" not in present or not methods:
+        raise InputError(f"a ranking needs runs of 'none' and of other methods; found {present}")
     found = {
-        field: {name: difference_on_images(lines, name, reference, field) for name in methods}
-        for field in fields
+        field: {name: difference_on_images(lines, name, "none", field) for name in methods}
+        for field in FIELDS
     }
-    order = sorted(methods, key=lambda name: -found[fields[0]][name].mean)
+    order = sorted(methods, key=lambda name: -found["AP"][name].mean)
     drawing = figure(WIDTH, 1.0 + 0.29 * len(order))
-    panels = drawing.subplots(1, len(fields), sharey=True, squeeze=False)[0]
-    for axes, field in zip(panels, fields, strict=True):
-        if marked in order:
-            band = found[field][marked]
+    panels = drawing.subplots(1, len(FIELDS), sharey=True)
+    for axes, (field, differences) in zip(panels, found.items(), strict=True):
+        if "BCKD" in order:
+            band = differences["BCKD"]
             axes.axvspan(100 * band.low, 100 * band.high, color="0.9", zorder=0)
-        axes.axvline(0, color="black", linewidth=1, zorder=1)
         for row, name in enumerate(order):
-            _row(axes, row, found[field][name], METHOD_COLOURS.get(name, OTHERS))
-        axes.set_title(field, fontsize=11)
-        axes.grid(axis="x", alpha=0.3)
-        axes.tick_params(axis="y", length=0)
-        for side in ("left", "right", "top"):
-            axes.spines[side].set_visible(False)
-    panels[0].set_yticks(range(len(order)), [name_of(name) for name in order], fontsize=10)
-    panels[0].set_ylim(len(order) - 0.5, -0.5)
-    drawing.supxlabel(
-        f"minus {name_of(reference)}, points; mean and 95% interval; band: {marked}", fontsize=10
-    )
+            interval(axes, differences[name], row, METHOD_COLOURS.get(name, OTHERS))
+        row_panel(axes, [name_of(name) for name in order], field, size=11)
+    label = "minus no distillation, points; mean and 95% interval; band: BCKD"
+    drawing.supxlabel(label, fontsize=10)
     return drawing
-
-
-def _row(axes: Axes, row: int, found: Difference, colour: str) -> None:
-    if math.isfinite(found.low):
-        axes.plot([100 * found.low, 100 * found.high], [row, row], color=colour, linewidth=1.8)
-    axes.plot([100 * found.mean], [row], "o", color=colour, markersize=6, markeredgecolor="white")

@@ -49,7 +49,7 @@ def test_every_panel_has_its_rows(lines: dict[str, list[Line]]) -> None:
     where, pairs, errors = question(lines, SWAPS).axes
     assert len(where.get_yticklabels()) == len(regimes(lines))
     names = [text.get_text() for text in pairs.get_yticklabels()]
-    assert len(names) == len(PAIRS) and names[-1] == "BCKD − (softmax + L_loc)"
+    assert len(names) == len(PAIRS) and names[-1] == "BCKD - (softmax + L_loc)"
     mean = difference_on_images(lines["fine"], "BCKD", "softmax", "AP75").mean
     marks = [x.get_xdata()[0] for x in pairs.lines if x.get_marker() == "D"]
     assert marks[0] == pytest.approx(100 * mean)

@@ -9,7 +9,7 @@ import pytest
 
 from bckd.studies.catalogue import STUDIES
 from bckd.studies.noise import difference_on_images
-from bckd.studies.ranking import pairs_table, pull_share, ranking_table
+from bckd.studies.ranking import FIELDS, pairs_table, pull_share, ranking_table
 from bckd.studies.report import summary
 from bckd.studies.statistics import holm
 from bckd.studies.tables import COMPARED
@@ -61,9 +61,9 @@ def test_a_missing_reference_is_told(missing: str) -> None:
 
 
 def test_pairs_at_each_measure() -> None:
-    head, _, row = pairs_table(LINES, [("BCKD", "PKD")], ("AP", "AP75")).splitlines()
-    assert head == "| difference | AP | AP75 |"
-    found = [difference_on_images(LINES, "BCKD", "PKD", field) for field in ("AP", "AP75")]
+    head, _, row = pairs_table(LINES, [("BCKD", "PKD")]).splitlines()
+    assert head == "| difference | AP | AP50 | AP75 |"
+    found = [difference_on_images(LINES, "BCKD", "PKD", field) for field in FIELDS]
     told = [f"{100 * x.mean:+.1f} [{100 * x.low:.1f}, {100 * x.high:.1f}]" for x in found]
     assert row == f"| BCKD - PKD | {' | '.join(told)} |"
     both = [{**x, "method": "a + b"} for x in LINES if x["method"] == "PKD"]

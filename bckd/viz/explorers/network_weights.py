@@ -25,7 +25,7 @@ def in_sixteen_bits(detector: DenseDetector) -> Detector:
 
     BatchNorms are folded into the convolutions before them first. Then the weights of a
     convolution's output, its biases, and a norm's factors or biases are integers in -32767 to
-    32767, times one factor: an eighth to a tenth of half precision's change in scores.
+    32767, times one factor. Scores change by a fifth to a twelfth of what half precision changes.
 
     Raises:
         InputError: it is not a GFL detector on the small ResNet, or a weight is not finite.
