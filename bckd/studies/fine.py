@@ -141,6 +141,7 @@ CANDIDATES = (
     ),
     _halves("CWD", "BCKD"),
     _halves("PKD", "BCKD"),
+    _halves("MGD", "BCKD"),  # the best of `fine`
     Method("CrossKD, our terms", {"crosskd_bckd": 1.0}),
 )
 
