@@ -15,7 +15,8 @@ from bckd.recipes import Recipe
 EARLY, LATE = 400, 1200  # steps of training that starts have behind them, in turn
 STEPS = 600  # that all methods go on for
 EMA = 0.99
-FINE_IMAGES = "scenes-fine"  # 2,000 scenes that no choice was made on
+FINE_IMAGES = "scenes-fine"  # 2,000 scenes that no sweep was judged on
+FRESH_IMAGES = "scenes-confirm"  # 2,000 that nothing was judged on before
 
 
 def starts(name: str = "start", count: int = 12) -> tuple[str, ...]:
@@ -24,6 +25,7 @@ def starts(name: str = "start", count: int = 12) -> tuple[str, ...]:
 
 
 STARTS = starts()
+FRESH_STARTS = starts(count=16)[8:]  # that no choice was made on
 
 
 def start_models(base: Recipe, names: Sequence[str] = STARTS) -> dict[str, Recipe]:

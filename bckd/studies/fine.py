@@ -26,7 +26,7 @@ SCALES_BELOW = (1 / 27, 1 / 81)  # of methods that are best at the smallest
 SEEDS = (0, 1, 2, 3, 4, 5)
 SWEEP_SEEDS = (6, 7)  # whose starts no other seed has
 EDGE_SEEDS = (18, 19, 30, 31)  # of the same starts, in other orders, for a best factor at the edge
-CONFIRMING_SEEDS = (8, 9, 10, 11)  # nor these
+CONFIRMING_SEEDS = (8, 9, 10, 11, 12, 13, 14, 15)  # nor these
 
 CLASSES = 6
 _SOFTMAX = {"softmax": CLASSES / 8}

@@ -48,6 +48,7 @@ SCENES: dict[Path, dict[str, Any]] = {
     Path("data/scenes"): {},
     Path("data/scenes-fresh"): {"train": 1, "seed": 1},
     Path("data/scenes-fine"): {"train": 1, "val": 2000, "seed": 2},
+    Path("data/scenes-confirm"): {"train": 1, "val": 2000, "seed": 3},
     Path("data/scenes12"): {"variant": "twelve"},
     Path("data/scenes12-fine"): {"variant": "twelve", "train": 1, "val": 2000, "seed": 2},
 }
