@@ -9,8 +9,8 @@ import pytest
 
 from bckd.bench.results import read_results
 from bckd.losses.terms import TERMS
+from bckd.studies.difference_text import points
 from bckd.studies.noise import difference_on_images
-from bckd.studies.ranking import points
 from bckd.training.run_log import read_lines
 
 ROOT = Path(__file__).parents[1]

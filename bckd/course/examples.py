@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from pathlib import Path
 from typing import NamedTuple
@@ -13,6 +14,7 @@ from bckd.course.lesson import drawn
 from bckd.datasets import collate
 from bckd.datasets.coco import CocoDataset
 from bckd.datasets.photographs import fetch_photographs
+from bckd.image_size import ImageSize
 from bckd.models.dense import DenseDetector
 from bckd.recipes import DataConfig
 from bckd.structures import Batch
@@ -47,11 +49,12 @@ class Photograph(NamedTuple):
     name: str
 
 
-def photograph(data: Path = Path("../data")) -> Photograph:
+def photograph(data: Path = Path("../data"), size: ImageSize | None = None) -> Photograph:
     """The photograph that returns in the notebooks, a red bus, and NanoDet-m; or scene 3.
 
     Args:
         data: as `real_or_scenes` takes it, which says when it is which.
+        size: of the image; None: the detector's.
 
     Raises:
         InputError: as `real_or_scenes`.
@@ -59,6 +62,9 @@ def photograph(data: Path = Path("../data")) -> Photograph:
     detector, dataset, name = real_or_scenes(data)
     real = isinstance(detector, NanoDet)
     place = min(BUS if real else SCENE, len(dataset) - 1)
+    if size is not None:
+        dataset = copy.copy(dataset)
+        dataset.size = size
     batch = collate([dataset[0, place]], dataset.size)
     (picture,) = pictures_of(batch, detector.normalisation)
     what = "a photograph" if real else f"scene {place}"

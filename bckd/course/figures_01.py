@@ -17,7 +17,9 @@ from bckd.viz.style import SCORE_COLOURS, Style, colour, figure
 
 WIDTH = 9.5  # inches, as the other figures
 PICTURE = 2.2  # inches, of a picture in a row of them
+LEGEND = 5.4  # inches that a legend of five levels needs
 MARKER_SIZES = (3, 5, 8)  # points, from the finest level on; coarser ones take the last
+LEVEL_COLOURS = (1, 3, 4, 5, 6)  # of the palette, from the finest level on
 
 
 def class_maps(
@@ -76,7 +78,8 @@ def positive_locations(
         output: whose locations they are.
         assignment: of the batch.
     """
-    drawing = figure(PICTURE * len(pictures), PICTURE + 0.5)
+    side = max(PICTURE, LEGEND / len(pictures))
+    drawing = figure(side * len(pictures), side + 0.5)
     panels = drawing.subplots(1, len(pictures), squeeze=False)[0]
     locations, truth = output.locations, batch.ground_truth
     for number, (axes, picture) in enumerate(zip(panels, pictures, strict=True)):
@@ -92,7 +95,7 @@ def positive_locations(
         Line2D([], [], **_marker(place), label=f"stride {level.stride}")
         for place, level in enumerate(locations.levels)
     ]
-    drawing.legend(handles=handles, loc="outside lower center", ncols=len(handles), fontsize=9)
+    drawing.legend(handles=handles, loc="outside lower center", **_row(len(handles)))
     return drawing
 
 
@@ -133,7 +136,8 @@ def named_detections(
         threshold: least score that is drawn.
     """
     height, width = pictures[0].shape[:2]
-    drawing = figure(PICTURE * len(pictures), PICTURE * height / width)
+    side = WIDTH / max(len(pictures), 2)
+    drawing = figure(side * len(pictures), side * height / width)
     panels = drawing.subplots(1, len(pictures), squeeze=False)[0]
     for axes, picture, detections in zip(panels, pictures, found, strict=True):
         _show(axes, picture)
@@ -195,12 +199,17 @@ def _picture_and_grid(axes: Axes, picture: np.ndarray, stride: int) -> None:
     axes.hlines(np.arange(stride, height, stride) - 0.5, -0.5, width - 0.5, **style)
 
 
+def _row(count: int) -> Style:
+    """A legend of so many entries in one row."""
+    return {"ncols": count, "fontsize": 9, "columnspacing": 1.2, "handletextpad": 0.2}
+
+
 def _marker(place: int) -> Style:
     """How the positives of the level at `place` look."""
     return {
         "linestyle": "none",
         "marker": "o",
-        "color": colour((1, 3, 4)[place % 3]),
+        "color": colour(LEVEL_COLOURS[place % len(LEVEL_COLOURS)]),
         "markeredgecolor": "black",
         "markeredgewidth": 0.6,
         "markersize": MARKER_SIZES[min(place, len(MARKER_SIZES) - 1)],

@@ -16,30 +16,33 @@ from bckd.evaluation.scorers import Results, hotcoco_evaluation
 
 IOU = 0.5  # from here on a box counts as found
 BINS = 10  # of equal width, over scores from 0 to 1
-THRESHOLDS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
+STRICT_IOU = 0.75
+THRESHOLDS = tuple(n / 20 for n in range(1, 20))  # .05 to .95
 TIDE_ERRORS = ("Cls", "Loc", "Both", "Dupe", "Bkg", "Miss")
 
 
 @dataclass(frozen=True)
 class ErrorAnalysis:
-    """What is wrong with a detector's results at IoU .5; all but counts in 0..1.
+    """What is wrong with a detector's results, at IoU .5 where nothing else is said; in 0..1.
 
     Attributes:
         tide: AP50 that would be gained if all errors of one kind were mended (TIDE, Bolya
             et al., ECCV 2020): wrong class, IoU of .1 to .5, both, a second box of one
             object, background, an object missed. Each is mended alone, so they don't sum
             to what is missing; without detections there is no curve to mend, and all are 0.
+        tide75: the same of AP75; a box is badly placed from an IoU of .1 to .75.
         calibration_error: mean over detections of |confidence - accuracy| in ten bins
             of the score (expected calibration error); nan without detections.
         reliability: (mean confidence, accuracy, count) of every bin that is not empty.
-        f1: by score threshold ("0.3"): F1 of the detections that score at least as
+        f1: by score threshold ("0.3", "0.35"): F1 of the detections that score at least as
             much, counted over all classes together.
         best_f1: the largest of them.
 
-    `tide`, `f1` and `best_f1` are nan where nothing is to be found.
+    `tide`, `tide75`, `f1` and `best_f1` are nan where nothing is to be found.
     """
 
     tide: dict[str, float]
+    tide75: dict[str, float]
     calibration_error: float
     reliability: tuple[tuple[float, float, int], ...]
     f1: dict[str, float]
@@ -59,12 +62,12 @@ def analyse_errors(results: Results, annotations: Annotations) -> ErrorAnalysis:
         InputError: a detection is of an image or a category that is not annotated.
     """
     evaluation = match_detections(results, annotations)
-    nothing_to_find = annotations.truth.boxes.crowd.all()
-    gains = evaluation.tide_errors(pos_thr=IOU)["delta_ap"]
+    nothing_to_find = bool(annotations.truth.boxes.crowd.all())
     calibration = evaluation.calibration(n_bins=BINS, iou_threshold=IOU)
     f1 = _f1(evaluation, results)
     return ErrorAnalysis(
-        tide={kind: float("nan") if nothing_to_find else gains[kind] for kind in TIDE_ERRORS},
+        tide=_tide(evaluation, IOU, nothing_to_find),
+        tide75=_tide(evaluation, STRICT_IOU, nothing_to_find),
         calibration_error=calibration["ece"] if calibration["num_detections"] else float("nan"),
         reliability=tuple(
             (row["avg_confidence"], row["avg_accuracy"], row["count"])
@@ -87,6 +90,13 @@ def match_detections(results: Results, annotations: Annotations) -> COCOeval:
     return evaluation
 
 
+def _tide(evaluation: COCOeval, iou: float, nothing_to_find: bool) -> dict[str, float]:
+    if nothing_to_find:
+        return dict.fromkeys(TIDE_ERRORS, float("nan"))
+    gains = evaluation.tide_errors(pos_thr=iou)["delta_ap"]
+    return {kind: gains[kind] for kind in TIDE_ERRORS}
+
+
 def _f1(evaluation: COCOeval, results: Results) -> dict[str, float]:
     """F1 by threshold: 2 TP / (detections + objects).
 
@@ -101,5 +111,5 @@ def _f1(evaluation: COCOeval, results: Results) -> dict[str, float]:
     for threshold in THRESHOLDS:
         kept = [kind for score, kind in scored if score >= threshold]
         found = 2 * kept.count("tp") / (len(kept) + objects) if objects else float("nan")
-        f1[f"{threshold:.1f}"] = found
+        f1[f"{threshold:g}"] = found
     return f1

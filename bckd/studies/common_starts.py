@@ -36,6 +36,11 @@ def start_models(base: Recipe, names: Sequence[str] = STARTS) -> dict[str, Recip
     }
 
 
+def is_late(seed: int) -> bool:
+    """Whether the runs of a seed go on from a late start; every study has an even count of them."""
+    return seed % 2 == 0
+
+
 def fine(base: Recipe, images: str = FINE_IMAGES) -> Recipe:
     """The recipe of going on, evaluated on other scenes.
 

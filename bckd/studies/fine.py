@@ -63,6 +63,8 @@ UNITS = {
     "BCKD, IoU": 0.5,
     "BCKD, every level": 0.49,
     "BCKD, groups of two": 0.58,
+    "BCKD, groups of two, every level": 0.58,  # that of the one before: one choice apart
+    "BCKD, held shares": 0.49,
     "softmax, T 1": 2.6,
     "softmax, T 4": 1.7,
     "softmax at positives + BCKD": 0.45,
@@ -110,6 +112,15 @@ SHAPES = (
     _shape("BCKD, IoU", "BCKD", _options(iou_kind="iou")),
     _shape("BCKD, every level", "BCKD", _options(gate_levels=False)),
     _shape("BCKD, groups of two", "BCKD", {"images_per_group": 2}),
+    # What groups of two change but the gate: the statistics of BatchNorm, here of two images.
+    _shape(
+        "BCKD, groups of two, every level",
+        "BCKD",
+        {"images_per_group": 2} | _options(gate_levels=False),
+    ),
+    Method("none, groups of two", changes={"images_per_group": 2}, swept=False),
+    # The shares of the pull that its terms have on average, held by steering.
+    _shape("BCKD, held shares", "BCKD", {"shares": ("binary=0.5", "iou=0.345")}),
     _shape("softmax, T 1", "softmax", _options(softmax_temperature=1.0)),
     _shape("softmax, T 4", "softmax", _options(softmax_temperature=4.0)),
 )

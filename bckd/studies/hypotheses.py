@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from bckd.studies.difference_text import points
 from bckd.studies.noise import difference_on_images
 from bckd.studies.statistics import Difference, Line, holm, interval_of, methods_of
 
@@ -165,12 +166,5 @@ def _p_value(found: Difference, kind: Literal["above", "same", "not worse"]) -> 
 def _numbers(verdict: Verdict) -> list[str]:
     if not verdict.differences:
         return ["-", "-", "-"]
-    points = "; ".join(_points(x) for x in verdict.differences)
-    return [points, f"{verdict.p_value:.2g}", f"{verdict.adjusted:.2g}"]
-
-
-def _points(found: Difference) -> str:
-    mean = f"{100 * found.mean:+.1f}"
-    if found.count == 1:
-        return f"{mean} (one pair)"
-    return f"{mean} [{100 * found.low:.1f}, {100 * found.high:.1f}]"
+    told = "; ".join(points(x) for x in verdict.differences)
+    return [told, f"{verdict.p_value:.2g}", f"{verdict.adjusted:.2g}"]

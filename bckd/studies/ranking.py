@@ -6,8 +6,9 @@ import math
 from collections.abc import Iterable, Sequence
 
 from bckd.losses.terms import TERMS
+from bckd.studies.difference_text import p_value_text, points
 from bckd.studies.noise import difference_on_images
-from bckd.studies.statistics import Difference, Line, holm, methods_of, summarise, values
+from bckd.studies.statistics import Line, holm, methods_of, summarise, values
 from bckd.studies.tables import table
 from bckd.system.errors import InputError
 
@@ -89,15 +90,8 @@ def _row(lines: list[Line], name: str, p_value: float) -> Sequence[str]:
         "-" if name == other else points(difference_on_images(lines, name, other, field))
         for other, field in (("none", "AP"), ("none", "AP75"), ("BCKD", "AP"))
     ]
-    p = "-" if math.isnan(p_value) else "<0.001" if p_value < 0.001 else f"{p_value:.3f}"
     pull = "-" if math.isnan(share) else f"{100 * share:.0f}"
-    return [name, pull, *means, *differences, p]
-
-
-def points(found: Difference) -> str:
-    """A difference of AP in points with its 95 % interval, such as "+1.2 [0.4, 2.0]"."""
-    low, high = 100 * found.low, 100 * found.high
-    return f"{100 * found.mean:+z.1f} [{low:z.1f}, {high:z.1f}]"
+    return [name, pull, *means, *differences, p_value_text(p_value)]
 
 
 def _mean(lines: list[Line], method: str, field: str) -> float:

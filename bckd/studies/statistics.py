@@ -174,14 +174,15 @@ def scales_of(lines: Iterable[Line], method: str, part: str = "sweep") -> list[f
 
 
 def best_scale(lines: Iterable[Line], method: str) -> float:
-    """The scale of the highest mean AP over the seeds that the sweep has of it.
+    """The scale of the highest mean AP over the seeds that the sweep has of all its scales.
 
-    Of equal means the one nearest to 1, by ratio; of 1/x and x the smaller. The largest scale
+    Means over unlike seeds do not compare. Of equal means the one nearest to 1, by ratio; of 1/x and x the smaller. The largest scale
     of all, beyond which nothing was tried, gives way to the one below where three or more
     seeds compare the two and leave open which is ahead (95 % interval of the pairs).
 
     Raises:
-        InputError: the sweep has no run of the method, or a scale is not positive.
+        InputError: the sweep has no run of the method, no seed of all scales, or a scale is not
+            positive.
     """
     lines = list(lines)
     scales = scales_of(lines, method)
@@ -189,13 +190,15 @@ def best_scale(lines: Iterable[Line], method: str) -> float:
         raise InputError(f"the sweep has no run of {method!r}; it has {methods_of(lines, 'sweep')}")
     if scales[0] <= 0:
         raise InputError(f"the sweep of {method} has the scale {scales[0]:g}; expected above 0")
-    means = {
-        s: summarise(values(lines, method, part="sweep", scale=s).values()).mean for s in scales
-    }
+    runs = {s: values(lines, method, part="sweep", scale=s) for s in scales}
+    seeds = set.intersection(*map(set, runs.values()))
+    if not seeds:
+        raise InputError(f"the sweep of {method} has no seed that all its scales have")
+    means = {s: math.fsum(runs[s][seed] for seed in seeds) / len(seeds) for s in scales}
     best = max(scales, key=lambda s: (means[s], -round(abs(math.log(s)), 9)))
     if best != scales[-1] or len(scales) == 1:
         return best
-    largest, below = (values(lines, method, part="sweep", scale=s) for s in scales[:-3:-1])
+    largest, below = runs[scales[-1]], runs[scales[-2]]
     is_open = len(largest.keys() & below.keys()) >= 3 and paired(largest, below).low <= 0
     return scales[-2] if is_open else best
 

@@ -232,10 +232,17 @@ def relocated(study: Study, root: Path) -> Study:
     Args:
         root: the repository's root as seen from there.
     """
-    data = replace(study.base.data, root=root / study.base.data.root)
+
+    def below_root(data: DataConfig) -> DataConfig:
+        return replace(data, root=root / data.root)
+
+    data = below_root(study.base.data)
+    sweep = None if study.sweep_data is None else below_root(study.sweep_data)
+    starts = tuple(x if isinstance(x, str) else root / x for x in study.starts)
     named = isinstance(study.teacher, str) or str(study.teacher) in PRETRAINED
     teacher = study.teacher if named else root / study.teacher
-    return replace(study, base=replace(study.base, data=data), teacher=teacher)
+    base = replace(study.base, data=data)
+    return replace(study, base=base, teacher=teacher, sweep_data=sweep, starts=starts)
 
 
 def changed(recipe: Recipe, changes: Changes) -> Recipe:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from itertools import combinations
 
+from bckd.studies.difference_text import interval_text, mean_text, p_value_text, points
 from bckd.studies.noise import difference_on_images, noise_of
 from bckd.studies.statistics import (
     Difference,
@@ -122,9 +123,11 @@ def difference_table(
         if method == reference or (shown is not None and method not in shown):
             continue
         d = difference(lines, method, reference)
-        cells = ["-", "-", "0"] if d is None else [_points(d.mean), _interval(d), str(d.count)]
+        cells = (
+            ["-", "-", "0"] if d is None else [mean_text(d.mean), interval_text(d), str(d.count)]
+        )
         cells[2] += _failures(lines, method, reference)
-        rows.append([method, *cells, _p_value(adjusted[method])])
+        rows.append([method, *cells, p_value_text(adjusted[method])])
     head = [f"AP minus {reference}", "mean", "95% interval", "pairs", "p, Holm-adjusted"]
     return table(head, rows)
 
@@ -176,7 +179,11 @@ def noise_table(lines: Iterable[Line], starts: int) -> str:
         found = difference_on_images(lines, method, reference)
         noise = noise_of(lines, starts, method, reference)
         parts = (noise.start, noise.order, noise.images, noise.runs)
-        cells = [_points(found.mean), _interval(found), *(f"{100 * part:.1f}" for part in parts)]
+        cells = [
+            mean_text(found.mean),
+            interval_text(found),
+            *(f"{100 * part:.1f}" for part in parts),
+        ]
         rows.append([f"{method} - {reference}", *cells])
     sources = ("starts", "order of images", "images judged on", "a run in all")
     return table(["difference", "mean", "95% interval", *sources], rows)
@@ -224,8 +231,7 @@ def _map_cell(lines: list[Line], method: str, reference: str) -> str:
     note = _failures(lines, method, reference)
     if found is None:
         return f"-{note}"
-    interval = "" if math.isnan(found.low) else f" {_interval(found)}"
-    return f"{_points(found.mean)}{interval}{note}"
+    return f"{points(found)}{note}"
 
 
 def _failures(lines: list[Line], method: str, reference: str) -> str:
@@ -248,18 +254,6 @@ def _format_of(field: str) -> tuple[str, str]:
 
 def _number(value: float, form: str) -> str:
     return "-" if math.isnan(value) else format(value, form)
-
-
-def _points(difference: float) -> str:
-    return f"{100 * difference:+z.1f}"  # z: what rounds to 0 has no minus
-
-
-def _interval(found: Difference) -> str:
-    return "-" if math.isnan(found.low) else f"[{100 * found.low:z.1f}, {100 * found.high:z.1f}]"
-
-
-def _p_value(p: float) -> str:
-    return "<0.001" if p < 0.001 else _number(p, ".3f")
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

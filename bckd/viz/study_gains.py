@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 
 from matplotlib.axes import Axes
@@ -30,6 +29,7 @@ from bckd.viz.methods import (
     plot_means,
     style_of,
 )
+from bckd.viz.rows import interval, row_panel
 from bckd.viz.style import Style, figure
 
 
@@ -51,23 +51,18 @@ def difference_map(regimes: dict[str, dict[str, Difference]], reference: str) ->
     row_height = max(0.34, 0.13 * len(methods) + 0.08)  # inches
     drawing = figure(WIDTH, 1.2 + row_height * len(regimes))
     axes = drawing.subplots()
-    axes.axvline(0, color="black", linewidth=1, zorder=1)
+    row_panel(axes, list(regimes), "")
     for row, found in enumerate(regimes.values()):
         if row % 2:
             axes.axhspan(row - 0.5, row + 0.5, color="0.94", zorder=0)
         present = [method for method in methods if method in found]
         for place, method in enumerate(present):
             y = row + 0.8 / len(methods) * (place - (len(present) - 1) / 2)
-            _interval(axes, found[method], y, method, methods)
-    axes.set_yticks(range(len(regimes)), list(regimes), fontsize=10)
-    axes.set_ylim(len(regimes) - 0.5, -0.5)
-    axes.tick_params(axis="y", length=0)
+            style = style_of(method, methods)
+            interval(axes, found[method], y, style["color"], style["marker"])
     axes.set_xlabel(
         f"AP minus AP of {name_of(reference)}, points; mean and 95% interval", fontsize=10
     )
-    axes.grid(axis="x", alpha=0.3)
-    for side in ("left", "right", "top"):
-        axes.spines[side].set_visible(False)
     method_legend(drawing, methods, methods)
     return drawing
 
@@ -161,16 +156,6 @@ def schedule_curves(lines_by_steps: dict[int, list[Line]], methods: Sequence[str
     axes.grid(alpha=0.3)
     method_legend(drawing, drawn, methods)
     return drawing
-
-
-def _interval(axes: Axes, found: Difference, y: float, method: str, methods: Sequence[str]) -> None:
-    """A marker with its interval; one pair has no interval."""
-    style = style_of(method, methods)
-    if math.isfinite(found.low):
-        ends = [100 * found.low, 100 * found.high]
-        axes.plot(ends, [y, y], color=style["color"], linewidth=1.8, zorder=2)
-    edge: Style = {"markersize": 6.5, "markeredgecolor": "white", "markeredgewidth": 0.6}
-    axes.plot([100 * found.mean], [y], **style, **edge, linestyle="", zorder=3)
 
 
 def _ticks(axes: Axes, places: Sequence[float]) -> None:

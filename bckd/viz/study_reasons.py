@@ -109,21 +109,24 @@ def f1_curves(lines: Iterable[Line], methods: Sequence[str]) -> Figure:
     return drawing
 
 
-def error_bars(lines: Iterable[Line], methods: Sequence[str]) -> Figure:
+def error_bars(lines: Iterable[Line], methods: Sequence[str], strict: bool = False) -> Figure:
     """AP50 lost to each of TIDE's error types: a group a type, a bar a method, standard errors.
+
+    Args:
+        strict: AP75 in place of AP50.
 
     Raises:
         InputError: no method has a run.
     """
-    lines = list(lines)
-    drawn = [m for m in methods if summarise(values(lines, m, "tide.Cls").values()).count]
+    lines, measure = list(lines), "tide75" if strict else "tide"
+    drawn = [m for m in methods if summarise(values(lines, m, f"{measure}.Cls").values()).count]
     expect_methods(drawn, "comparison")
     drawing = figure(WIDTH, 4.4)
     axes = drawing.subplots()
     width = 0.8 / len(drawn)
     for place, method in enumerate(drawn):
         found = [
-            summarise(100 * value for value in values(lines, method, f"tide.{kind}").values())
+            summarise(100 * value for value in values(lines, method, f"{measure}.{kind}").values())
             for kind in TIDE
         ]
         x = [group + width * (place + 0.5) - 0.4 for group in range(len(TIDE))]
@@ -140,7 +143,7 @@ def error_bars(lines: Iterable[Line], methods: Sequence[str]) -> Figure:
     axes.set_xticks(range(len(TIDE)), [f"{kind}\n{words}" for kind, words in TIDE.items()])
     axes.tick_params(axis="x", length=0)
     axes.set_xlabel("error type of TIDE")
-    axes.set_ylabel("AP50 lost to the type, points;\nmean and standard error")
+    axes.set_ylabel(f"AP{75 if strict else 50} lost to the type, points;\nmean and standard error")
     axes.set_ylim(bottom=0)
     axes.grid(axis="y", alpha=0.3)
     axes.set_axisbelow(True)

@@ -15,6 +15,7 @@ from PIL import Image
 from bckd.course import examples, lesson
 from bckd.course.examples import photograph, real_or_scenes
 from bckd.datasets.coco_classes import COCO_CLASSES
+from bckd.image_size import ImageSize
 from bckd.system.errors import InputError
 from bckd.zoo.checkpoints import Checkpoint, load_detector
 from bckd.zoo.nanodet import SIZE, NanoDet
@@ -127,6 +128,13 @@ class TestPhotograph:
         seen = photograph(data)
         assert seen.name == "NanoDet-m on a photograph"
         assert len(seen.batch.images) == 1 and isinstance(seen.detector, NanoDet)
+
+    def test_at_another_size(self, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(lesson, "SCENES", {"train": 1, "val": 5, "seed": 7})
+        plain, large = photograph(data), photograph(data, ImageSize(192, 192))
+        assert large.picture.shape == (192, 192, 3) and plain.picture.shape == (128, 128, 3)
+        twice = 1.5 * plain.batch.ground_truth.boxes
+        assert torch.allclose(large.batch.ground_truth.boxes, twice)
 
     @pytest.mark.skipif(not SHARED, reason="BCKD_SHARED is not set: the folder that holds real/")
     def test_the_bus(self, monkeypatch: pytest.MonkeyPatch) -> None:

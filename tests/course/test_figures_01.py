@@ -11,6 +11,8 @@ import pytest
 import torch
 
 from bckd.course.figures_01 import (
+    LEGEND,
+    WIDTH,
     class_maps,
     named_detections,
     pictures_and_scores,
@@ -71,6 +73,22 @@ def test_a_mark_at_every_positive(
     assert [len(axes.patches) for axes in drawing.axes] == [2, 0]  # a box is two lines
     (legend,) = drawing.legends
     assert [text.get_text() for text in legend.get_texts()] == ["stride 8", "stride 16"]
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_a_few_pictures_leave_their_texts_room(
+    dense_output: Callable[..., DenseOutput], assignment_of: Callable[..., Assignment], count: int
+) -> None:
+    output = dense_output()
+    nothing = assignment_of(output, {})
+    truth = GroundTruth.from_lists([torch.zeros(0, 4)] * 3, [torch.zeros(0, dtype=int)] * 3)
+    nothing = replace(nothing, positive=nothing.positive[:1].expand(3, -1))
+    batch = SimpleNamespace(ground_truth=truth)
+    marks = positive_locations([PICTURE] * count, batch, output, nothing)
+    assert marks.get_figwidth() >= LEGEND
+    none = Detections(torch.zeros(0, 4), torch.zeros(0), torch.zeros(0, dtype=int))
+    boxes = named_detections([PICTURE] * count, [none] * count, ["a"])
+    assert boxes.get_figwidth() == pytest.approx(WIDTH if count > 1 else WIDTH / 2)
 
 
 def test_scores_below_their_picture(dense_output: Callable[..., DenseOutput]) -> None:

@@ -19,7 +19,7 @@ from bckd.viz.methods import METHOD_COLOURS
 def analysis(gain: float = 0.1) -> ErrorAnalysis:
     """Six equal gains, and two bins: .15 (a tenth right), .85 (all right)."""
     tide = dict.fromkeys(TIDE_ERRORS, gain)
-    return ErrorAnalysis(tide, 0.08, ((0.15, 0.1, 20), (0.85, 1.0, 10)), {"0.5": 0.6}, 0.6)
+    return ErrorAnalysis(tide, tide, 0.08, ((0.15, 0.1, 20), (0.85, 1.0, 10)), {"0.5": 0.6}, 0.6)
 
 
 def test_precision_over_iou_has_a_line_and_its_mean() -> None:
@@ -56,7 +56,7 @@ class TestReliability:
         assert [bar.get_height() for bar in below.patches] == [20, 10]
 
     def test_no_detection(self) -> None:
-        nothing = ErrorAnalysis({}, float("nan"), (), {}, 0.0)
+        nothing = ErrorAnalysis({}, {}, float("nan"), (), {}, 0.0)
         with pytest.raises(InputError, match="silent has no detection"):
             reliability_diagrams({"a": analysis(), "silent": nothing})
 

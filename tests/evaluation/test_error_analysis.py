@@ -84,6 +84,15 @@ class TestTide:
         expected = {**dict.fromkeys(TIDE_ERRORS, 0.0), kind: cost}
         assert analyse_errors(results, annotate(*objects)).tide == pytest.approx(expected)
 
+    def test_a_box_that_is_a_little_off_is_misplaced_at_the_strict_iou(
+        self, annotate: Annotate
+    ) -> None:
+        x, y, width, height = HERE
+        off = [x + 0.25 * width, y, width, height]  # IoU .6
+        analysis = analyse_errors([found(1, NUT, off, 0.9)], annotate((1, NUT, HERE, 0)))
+        assert analysis.tide == pytest.approx(dict.fromkeys(TIDE_ERRORS, 0.0))
+        assert analysis.tide75 == pytest.approx({**analysis.tide, "Loc": 1.0})
+
     def test_a_perfect_detector_has_nothing_to_gain(self, annotate: Annotate) -> None:
         results = [FIRST, found(2, SCREW, HERE, 0.8)]
         tide = analyse_errors(results, annotate(*ONE_EACH)).tide
@@ -129,9 +138,9 @@ class TestCalibration:
 
     def test_what_lies_in_a_crowd_does_not_count(self, annotate: Annotate) -> None:
         annotations = annotate((1, NUT, HERE, 0), (2, NUT, [0, 0, 100, 100], 1))
-        results = [found(1, NUT, HERE, 0.9), found(2, NUT, [20, 20, 30, 30], 0.7)]
+        results = [found(1, NUT, HERE, 0.97), found(2, NUT, [20, 20, 30, 30], 0.7)]
         analysis = analyse_errors(results, annotations)
-        assert analysis.reliability == (pytest.approx((0.9, 1.0, 1)),)
+        assert analysis.reliability == (pytest.approx((0.97, 1.0, 1)),)
         assert analysis.f1 == dict.fromkeys(analysis.f1, 1.0)
 
 
@@ -145,19 +154,26 @@ class TestF1:
             found(1, NUT, HERE, 0.5),  # a second time, at a threshold exactly
             found(2, SCREW, HERE, 0.25),  # wrong class
             found(2, NUT, HERE, 0.15),  # right
-            found(2, NUT, FAR, 0.05),  # below all thresholds
+            found(2, NUT, FAR, 0.05),  # at the lowest threshold
         ]
         analysis = analyse_errors(results, annotations)
         expected = {
+            "0.05": 2 * 3 / (6 + 3),
             "0.1": 2 * 3 / (5 + 3),
+            "0.15": 2 * 3 / (5 + 3),  # exactly the score of one
             "0.2": 2 * 2 / (4 + 3),
+            "0.25": 2 * 2 / (4 + 3),
             "0.3": 2 * 2 / (3 + 3),
+            "0.35": 2 * 2 / (3 + 3),
             "0.4": 2 * 1 / (2 + 3),
+            "0.45": 2 * 1 / (2 + 3),
             "0.5": 2 * 1 / (2 + 3),
+            "0.55": 2 * 1 / (1 + 3),
             "0.6": 2 * 1 / (1 + 3),
-            "0.7": 0.0,
+            "0.65": 2 * 1 / (1 + 3),
         }
-        assert analysis.f1 == pytest.approx(expected)
+        higher = {f"{n / 20:g}": 0.0 for n in range(14, 20)}
+        assert analysis.f1 == pytest.approx(expected | higher)
         assert analysis.best_f1 == pytest.approx(6 / 8)
 
     def test_matches_above_a_threshold_are_those_of_the_kept_detections(
@@ -166,7 +182,7 @@ class TestF1:
         annotations, results = random_case(annotate)
         whole = analyse_errors(results, annotations)
         for threshold in THRESHOLDS:
-            key = f"{threshold:.1f}"
+            key = f"{threshold:g}"
             kept = [row for row in results if row["score"] >= threshold]
             assert analyse_errors(kept, annotations).f1[key] == whole.f1[key]
 
@@ -202,7 +218,7 @@ def test_ap_is_that_of_pycocotools(annotate: Annotate) -> None:
 class TestNothing:
     def test_found(self, annotate: Annotate) -> None:
         analysis = analyse_errors([], annotate(*TWO_NUTS))
-        assert analysis.tide == dict.fromkeys(TIDE_ERRORS, 0.0)
+        assert analysis.tide == analysis.tide75 == dict.fromkeys(TIDE_ERRORS, 0.0)
         assert math.isnan(analysis.calibration_error)
         assert analysis.reliability == ()
         assert set(analysis.f1.values()) == {0.0}
@@ -210,7 +226,8 @@ class TestNothing:
 
     def test_to_be_found(self, annotate: Annotate) -> None:
         analysis = analyse_errors([FIRST], annotate((2, NUT, HERE, 1)))
-        values = [*analysis.tide.values(), *analysis.f1.values(), analysis.best_f1]
+        tide = [*analysis.tide.values(), *analysis.tide75.values()]
+        values = [*tide, *analysis.f1.values(), analysis.best_f1]
         assert all(math.isnan(value) for value in values)
         assert analysis.calibration_error == pytest.approx(0.9)
 

@@ -102,7 +102,7 @@ def test_the_table_says_all_of_them() -> None:
     assert len(rows) == 2 + len(FAMILY)
     assert rows[2].startswith("| H1 | BCKD is above no distillation | +5.8 [4.2, 7.3] | ")
     single = [line for line in lines["fine"] if line["seed"] == 0]
-    assert "| +5.0 (one pair) | 1 | 1 | open |" in hypotheses_table(verdicts({"fine": single}))
+    assert "| +5.0 | 1 | 1 | open |" in hypotheses_table(verdicts({"fine": single}))
     assert rows[2].endswith(" | holds |") and rows[3].endswith(" | - | - | - | not run |")
 
 

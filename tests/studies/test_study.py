@@ -179,6 +179,11 @@ def test_a_study_seen_from_another_folder(study: Study) -> None:
     assert relocated(replace(study, teacher=Path("nanodet_m")), Path("..")).teacher == Path(
         "nanodet_m"
     )
+    swept = replace(study, sweep_data=BASE.data, starts=("student", Path("a/start")))
+    there = relocated(swept, Path(".."))
+    recipe = recipe_of(there, Cell("sweep", "BCKD", 1.0, 1), Path("runs"))
+    assert recipe.data.root == Path("..") / BASE.data.root
+    assert recipe.start == Path("../a/start")
 
 
 class TestChanges:
