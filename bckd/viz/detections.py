@@ -37,7 +37,8 @@ def draw_boxes(
     # A box of the whole picture is (0, 0, width, height): the first pixel begins at 0.
     axes.imshow(picture, interpolation="nearest", extent=(0, width, height, 0))
     axes.set_axis_off()
-    for n, (box, label) in enumerate(zip(boxes.tolist(), labels.tolist(), strict=True)):
+    found = list(enumerate(zip(boxes.tolist(), labels.tolist(), strict=True)))
+    for n, (box, label) in reversed(found):  # detections come best first: the best lies on top
         if scores is not None and scores[n] < threshold:
             continue
         x, y, right, bottom = box
@@ -73,7 +74,8 @@ def detection_grid(
         columns: by title, (boxes, labels, scores) for every picture.
         class_names: for the legend.
     """
-    drawing = figure(1.75 * len(columns), 1.8 * len(pictures) + 0.5)
+    side = min(2.35, 9.5 / len(columns))
+    drawing = figure(side * len(columns), (side + 0.05) * len(pictures) + 0.5)
     grid = drawing.subplots(len(pictures), len(columns), squeeze=False)
     for column, (title, found) in enumerate(columns.items()):
         grid[0, column].set_title(title, fontsize=9)

@@ -263,7 +263,7 @@ def _curves(
         axes.set_xlim(0, last)
         axes.set_xticks(steps, [str(step) for step in steps])
         axes.set_title(title, fontsize=9)
-        axes.set_xlabel("step", fontsize=8)
+        axes.set_xlabel("step (scale of its root)", fontsize=8)
         axes.tick_params(labelsize=7)
         axes.grid(alpha=0.3)
     panels[0].legend(fontsize=7)

@@ -26,7 +26,7 @@ def score_map_grid(
     """
     names = list(outputs)
     rows = 2 if len(names) > 1 else 1  # without a second detector there is no difference
-    height = 1.775 * rows * len(pictures) + 0.6 * rows
+    height = 2.0 * rows * len(pictures) + 0.6 * rows
     drawing = figure(1.75 * (len(names) + 1), height)
     grid = drawing.subplots(rows * len(pictures), len(names) + 1, squeeze=False)
     scores = differences = None

@@ -133,9 +133,9 @@ def with_instances(step: float) -> DenseOutput:
     shapes = ((32, 40), (16, 20))
     locations = grid(shapes, (8, 16))
     count = len(locations.centres)
-    sides = (1 + wave(0, 1, count, 2, step=step / 3)) * 5 * locations.strides[:, None]
+    sides = (1 + wave(0, 1, count, 2, step=step)) * 5 * locations.strides[:, None]
     boxes = torch.cat([locations.centres - sides, locations.centres + sides], dim=-1)
-    logits = 3 * wave(0, 1, count, 1, step=step / 2)
+    logits = wave(0, 1, count, 1, step=step / 2) * locations.strides[:, None] / 4
     maps = tuple(10 * wave(7 * n, 1, 3, *shape, step=step) for n, shape in enumerate(shapes))
     return DenseOutput(logits, boxes, locations, features=maps)
 
