@@ -9,7 +9,15 @@ from bckd.recipes.presets import PRESETS
 from bckd.studies import photographs
 from bckd.studies.common_starts import STARTS, fine, start_models, starts
 from bckd.studies.data_variants import labelled, neu, pretrained, twelve
-from bckd.studies.fine import FINE, ONE, ONE_STARTS, TWELVE, TWELVE_STARTS
+from bckd.studies.fine import (
+    CANDIDATES,
+    FINE,
+    METHODS_PUBLISHED,
+    ONE,
+    ONE_STARTS,
+    TWELVE,
+    TWELVE_STARTS,
+)
 from bckd.studies.methods import methods, only
 from bckd.studies.questions import LD_GRID, QUESTIONS, WEIGHTS
 from bckd.studies.recipe_search import RECIPE
@@ -42,8 +50,12 @@ _NOISE = regime(
     seeds=tuple(range(12)),
 )
 
-_PHOTOGRAPHS = photographs.studies(methods(photographs.CLASSES))
-_PHOTOGRAPHS_GPU = photographs.gpu_studies(methods(photographs.CLASSES))
+_OF_PHOTOGRAPHS = {
+    **{x.name: x for x in (*METHODS_PUBLISHED, *CANDIDATES)},
+    **methods(photographs.CLASSES),  # whose softmax KD goes by the number of classes
+}
+_PHOTOGRAPHS = photographs.studies(_OF_PHOTOGRAPHS)
+_PHOTOGRAPHS_GPU = photographs.gpu_studies(_OF_PHOTOGRAPHS)
 _FROM_SEEDS = (*REGIMES, *QUESTIONS, *WEIGHTS, LD_GRID, *RECIPE)
 _FROM_STARTS = (_NOISE, *FINE, *_PHOTOGRAPHS, *_PHOTOGRAPHS_GPU)
 

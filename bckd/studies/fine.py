@@ -14,7 +14,7 @@ from typing import Any
 
 from bckd.recipes import Recipe
 from bckd.recipes.presets import SCENES_TEACHER
-from bckd.studies.common_starts import STARTS, fine, starts
+from bckd.studies.common_starts import FRESH_IMAGES, FRESH_STARTS, STARTS, fine, starts
 from bckd.studies.data_variants import labelled, twelve
 from bckd.studies.methods import only
 from bckd.studies.regimes import SCENES
@@ -157,6 +157,24 @@ CANDIDATES = (
 )
 
 
+# What goes on to the confirmation: the best of `fine-search` by its sweep and what it has to be
+# above, each at the best factor of its sweep.
+CONFIRMED = {
+    "MGD + BCKD": 1 / 3,
+    "none": 1.0,
+    "softmax": 1.0,
+    "BCKD": 27.0,
+    "softmax + L_loc": 3.0,
+    "MGD": 1 / 9,
+}
+
+
+def _confirmed(name: str) -> Method:
+    (method,) = (x for x in (*METHODS_PUBLISHED, *CANDIDATES) if x.name == name)
+    weights = {term: CONFIRMED[name] * weight for term, weight in method.weights.items()}
+    return replace(method, weights=weights, swept=False)
+
+
 def fine_base() -> Recipe:
     """The recipe of all runs, but for method and seed."""
     return fine(SCENES)
@@ -209,6 +227,19 @@ FINE = (
         CANDIDATES,
         shared=("none", "softmax", "BCKD", "softmax + L_loc"),
         shared_from="fine",
+    ),
+    _study(
+        "fine-confirm",
+        "the best combination and its rivals, fresh starts and scenes",
+        tuple(map(_confirmed, CONFIRMED)),
+        base=fine(SCENES, FRESH_IMAGES),
+        seeds=CONFIRMING_SEEDS,
+        starts=FRESH_STARTS,
+        scales=(),
+        sweep_seeds=(),
+        edge_seeds=(),
+        scales_below=(),
+        sweep_data=None,
     ),
     _study(
         "fine-one",

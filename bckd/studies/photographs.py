@@ -1,7 +1,9 @@
 """The studies on photographs: VOC2007's, with the published NanoDet-m as the teacher.
 
-What is small enough for two cores is one grid, at 224 pixels; a GPU takes larger images, students
-that learn from ImageNet weights on, and more seeds: the other grid.
+What is small enough for two cores is one grid, at 224 pixels, from common starts; a GPU takes
+larger images, students that learn from ImageNet weights on, and more seeds: the other grid. A sweep
+has seeds, starts and validation images of its own. CrossKD is not in them: its teacher's head reads
+the student's maps, and NanoDet-m's heads are one a level, of another kind than the students'.
 """
 
 from __future__ import annotations
@@ -15,11 +17,13 @@ from bckd.image_size import ImageSize
 from bckd.models.detector import DetectorConfig
 from bckd.recipes import DataConfig, Optimisation, Recipe
 from bckd.recipes.presets import PRESETS
+from bckd.studies.common_starts import EMA, starts
 from bckd.studies.label_files import (
     ANNOTATIONS,
     DATA,
     LABELLED,
     TRAIN,
+    judged_file,
     marked_file,
     pseudo_file,
 )
@@ -28,8 +32,18 @@ from bckd.studies.study import Method, Study, changed
 TEACHER = Path("nanodet_m")  # a published name
 CLASSES = 20
 IMAGES = 2800
-METHODS = ("none", "softmax", "L_cls", "BCKD", "softmax + L_loc")
-SCALES = (1 / 64, 1 / 16, 1 / 4, 1.0, 4.0, 16.0)
+METHODS = (
+    "none",
+    "softmax",
+    "L_cls",
+    "BCKD",
+    "softmax + L_loc",
+    "YOLOv6",
+    "MGD",
+    "MGD + BCKD",
+)
+SCALES = (1 / 16, 1 / 4, 1.0, 4.0, 16.0)
+SCALES_BELOW = (1 / 64, 1 / 256)  # of methods that are best at the smallest
 
 Student = Literal["small", "mobilenet", "mobilenet-wide", "resnet18"]
 # Images that have labels; the teacher speaks of all of them.
@@ -91,7 +105,7 @@ def recipe(student: Student, side: int = 224, labels: Labels = "all", **changes:
         train_images=TRAIN,
         train_annotations=ANNOTATIONS if labels == "all" else marked_file(labels),
         val_images="val",
-        val_annotations="annotations/instances_val.json",
+        val_annotations=judged_file("comparison"),
         size=ImageSize(short_side=side, long_side=side),
         workers=0,
         cache=True,
@@ -120,7 +134,7 @@ def compared(methods: Mapping[str, Method], labels: Labels) -> tuple[Method, ...
     """What a regime compares: with labels for some images or none, pseudo-labels too.
 
     Args:
-        methods: by name, with published weights of 20 classes.
+        methods: by name, with published weights of 20 classes: all of `METHODS`.
     """
     if labels == "all":
         return tuple(methods[name] for name in METHODS)
@@ -136,45 +150,67 @@ def regime(
     title: str,
     base: Recipe,
     methods: tuple[Method, ...],
-    start: str | None = None,
+    starts: tuple[str, ...] = (),
     **settings: Any,
 ) -> Study:
-    """A study of the photographs; by default with a sweep of its own, on four seeds.
+    """A study of the photographs, by default with a sweep of its own.
 
     Args:
         methods: see `compared`.
-        start: the model that students go on from; None: they start as the recipe says.
+        starts: the models that students go on from, six; none: they start as the recipe says.
         settings: further fields of the study.
     """
     defaults: dict[str, Any] = {
         "seeds": (0, 1, 2, 3),
         "scales": SCALES,
-        "sweep_seeds": (100,),
-        "starts": () if start is None else (start,),
+        "sweep_seeds": (4, 5),
+        "edge_seeds": (10, 11, 16, 17),  # of the same two starts
+        "scales_below": SCALES_BELOW,
+        "sweep_data": replace(base.data, val_annotations=judged_file("sweep")),
+        "starts": starts,
     }
     return Study(name, title, base, TEACHER, methods, **(defaults | settings))
 
 
 def going_on(recipe: Recipe) -> Recipe:
     """A recipe of going on from a trained student: short, and the average of its weights judged."""
-    optimisation = replace(recipe.optimisation, ema=0.99)
+    optimisation = replace(recipe.optimisation, ema=EMA)
     return replace(recipe, optimisation=optimisation, steps=300)
 
 
-def _start(labels: Labels, steps: int) -> Recipe:
-    """A MobileNetV2 that has seen no other labels than its regime has: with none, the teacher's."""
+# Steps that the starts have behind them, early and late in turn; of a tenth of the labels, a third.
+STEPS: dict[Student, tuple[int, int]] = {"small": (1000, 3000), "mobilenet": (600, 1800)}
+SIX = 6
+
+
+def start_models(student: Student, labels: Labels = "all") -> dict[str, Recipe]:
+    """Students without distillation to go on from, by name, late ones first.
+
+    They have seen no other labels than their regime has: with none, the teacher's boxes.
+    """
     changes = labelled_alone(labels)
     if labels == "none":
         changes = {"data.train_annotations": pseudo_file(labels)}
-    return changed(recipe("mobilenet", labels=labels, steps=steps, seed=900), changes)
+    early, late = (steps // (3 if labels == "tenth" else 1) for steps in STEPS[student])
+    return {
+        name: changed(
+            recipe(student, labels=labels, steps=early if n % 2 else late, seed=900 + n), changes
+        )
+        for n, name in enumerate(start_names(student, labels))
+    }
 
 
-# Students without distillation that those on two cores go on from.
+def start_names(student: Student, labels: Labels = "all") -> tuple[str, ...]:
+    """Of the models that a regime goes on from."""
+    suffix = "" if labels == "all" else f"-{labels}"
+    return starts(f"photographs-{student}{suffix}", SIX)
+
+
 MODELS: dict[str, Recipe] = {
-    "photographs-small": recipe("small", steps=6000, seed=900),
-    "photographs-mobilenet": _start("all", 2500),
-    "photographs-mobilenet-tenth": _start("tenth", 600),
-    "photographs-mobilenet-none": _start("none", 2500),
+    **start_models("small"),
+    **start_models("mobilenet"),
+    **start_models("mobilenet", "tenth"),
+    **start_models("mobilenet", "none"),
 }
 
 
@@ -189,11 +225,18 @@ def studies(methods: Mapping[str, Method]) -> tuple[Study, ...]:
             f"{title}, 224 pixels, 300 more steps of a MobileNetV2",
             going_on(recipe("mobilenet", labels=labels)),
             compared(methods, labels),
-            f"photographs-mobilenet{suffix}",
+            start_names("mobilenet", labels),
             **settings,
         )
 
-    from_all: dict[str, Any] = {"scales": (), "sweep_seeds": (), "scales_from": "photographs"}
+    from_all: dict[str, Any] = {
+        "scales": (),
+        "sweep_seeds": (),
+        "edge_seeds": (),
+        "scales_below": (),
+        "sweep_data": None,
+        "scales_from": "photographs",
+    }
     return (
         study("all", "photographs"),
         regime(
@@ -201,7 +244,7 @@ def studies(methods: Mapping[str, Method]) -> tuple[Study, ...]:
             "photographs, 224 pixels, 300 more steps of a small ResNet",
             going_on(recipe("small")),
             compared(methods, "all"),
-            "photographs-small",
+            start_names("small"),
         ),
         study("tenth", "labels for a tenth of the photographs", **from_all),
         study("none", "photographs without labels", **from_all),
@@ -223,6 +266,7 @@ def gpu_studies(methods: Mapping[str, Method]) -> tuple[Study, ...]:
             compared(methods, labels),
             seeds=tuple(range(6)),
             sweep_seeds=(100, 101),
+            edge_seeds=(102, 103, 104, 105),
             device="cuda",
         )
 

@@ -188,6 +188,8 @@ def _prepare_data(study: Study) -> None:
                 f"study {study.name} needs a COCO-format data set in {root}; "
                 f"data/README.md says where it comes from"
             )
+    if study.base.data.val_annotations == label_files.judged_file("comparison"):
+        label_files.write_validation_parts()
     if label_files.are_of(study.base.data.train_annotations):
         label_files.write_label_files(str(study.teacher))
 

@@ -176,9 +176,10 @@ def scales_of(lines: Iterable[Line], method: str, part: str = "sweep") -> list[f
 def best_scale(lines: Iterable[Line], method: str) -> float:
     """The scale of the highest mean AP over the seeds that the sweep has of all its scales.
 
-    Means over unlike seeds do not compare. Of equal means the one nearest to 1, by ratio; of 1/x and x the smaller. The largest scale
-    of all, beyond which nothing was tried, gives way to the one below where three or more
-    seeds compare the two and leave open which is ahead (95 % interval of the pairs).
+    Means over unlike seeds do not compare. Of equal means the one nearest to 1, by ratio; of 1/x
+    and x the smaller. The largest scale of all, beyond which nothing was tried, gives way to the
+    one below where three or more seeds compare the two and leave open which is ahead (95 %
+    interval of the pairs).
 
     Raises:
         InputError: the sweep has no run of the method, no seed of all scales, or a scale is not

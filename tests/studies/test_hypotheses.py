@@ -71,7 +71,7 @@ def test_not_worse_looks_at_one_side() -> None:
 
 def test_above_two_is_above_the_nearer_one() -> None:
     lines = study(near=[0.02, -0.02, 0.02, -0.01], ours=[0.02, 0.021, 0.02, 0.021])
-    both = {"A": Hypothesis("", "above", "s", None, ("none", "near"))}
+    both = {"A": Hypothesis("", "above", "s", "ours", ("none", "near"))}
     found = verdicts({"s": lines}, both)["A"]
     assert found.word == "open" and len(found.differences) == 2  # "ours" was found beside them
     assert found.p_value == max(x.p_value for x in found.differences)

@@ -62,8 +62,49 @@ def test_a_tenth_has_labels_and_the_teacher_speaks_of_all() -> None:
 def test_without_labels_nobody_learns_without_a_teacher() -> None:
     (study,) = (x for x in GRIDS["photographs-all"] if x.name == "photographs-none")
     assert "none" not in [method.name for method in study.methods]
-    start = photographs.MODELS["photographs-mobilenet-none"]
-    assert start.data.train_annotations == label_files.pseudo_file("none") and not start.teacher
+    for start in study.starts:
+        recipe = photographs.MODELS[str(start)]
+        assert recipe.data.train_annotations == label_files.pseudo_file("none")
+        assert not recipe.teacher
+
+
+@pytest.mark.parametrize("study", GRIDS["photographs-all"], ids=lambda study: study.name)
+def test_sweep_and_comparison_share_neither_starts_nor_images(study: Study) -> None:
+    """Of the study whose sweep serves: starts of both kinds for either, other photographs."""
+    source = next(
+        x for x in GRIDS["photographs-all"] if x.name == (study.scales_from or study.name)
+    )
+    compared = {study.start(seed) for seed in study.seeds}
+    swept = {source.start(seed) for seed in (*source.sweep_seeds, *source.edge_seeds)}
+    assert len(compared) == 4 and len(swept) == 2
+    if source is study:
+        assert not compared & swept
+    steps = [photographs.MODELS[str(name)].steps for name in study.starts]
+    assert steps[0] == steps[2] == 3 * steps[1] == 3 * steps[3]
+    seeds = [photographs.MODELS[str(name)].seed for name in study.starts]
+    assert len({*seeds}) == len(seeds)
+    assert source.sweep_data and source.scales_below
+    assert source.sweep_data.val_annotations == label_files.judged_file("sweep")
+    assert study.base.data.val_annotations == label_files.judged_file("comparison")
+
+
+def test_validation_images_are_shared_out_once(custom_root: Path, tmp_path: Path) -> None:
+    data, folder = tmp_path / "data", tmp_path / "labels"
+    shutil.copytree(custom_root, data)
+    source = json.loads((data / label_files.VALIDATION).read_text())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(label_files, "SWEPT", 1)
+        label_files.write_validation_parts(data, folder)
+    swept, compared = (
+        json.loads((folder / f"val-{part}.json").read_text()) for part in ("sweep", "comparison")
+    )
+    assert len(swept["images"]) == 1 and swept["categories"] == source["categories"]
+    for name in ("images", "annotations"):
+        both = sorted([*swept[name], *compared[name]], key=lambda x: x["id"])
+        assert both == sorted(source[name], key=lambda x: x["id"])
+    own = {image["id"] for image in swept["images"]}
+    assert {box["image_id"] for box in swept["annotations"]} <= own
+    label_files.write_validation_parts(tmp_path / "absent", folder)  # what is there stays
 
 
 @pytest.mark.parametrize("name", GRIDS)

@@ -196,6 +196,15 @@ class TestBestScale:
         lines = sweep("BCKD", {1.0: (0.1, 0.1), 4.0: below, 16.0: largest})
         assert best_scale(lines, "BCKD") == best
 
+    def test_means_are_over_the_seeds_that_all_scales_have(self) -> None:
+        lines = sweep("BCKD", {1.0: (0.30, 0.30), 4.0: (0.25, 0.25), 16.0: (0.31, 0.31, 0.2, 0.2)})
+        assert best_scale(lines, "BCKD") == 16.0
+
+    def test_no_common_seed_is_told(self) -> None:
+        lines = [line("LD", 0, 0.1, 1.0), line("LD", 1, 0.1, 4.0)]
+        with pytest.raises(InputError, match="LD has no seed that all its scales have"):
+            best_scale([{**x, "part": "sweep"} for x in lines], "LD")
+
     def test_a_method_without_sweep_is_told(self) -> None:
         with pytest.raises(InputError, match=r"no run of 'none'; it has \['LD'\]"):
             best_scale([*sweep("LD", {1.0: (0.1,)}), line("none", 0, 0.1)], "none")
