@@ -120,7 +120,7 @@ SHAPES = (
     ),
     Method("none, groups of two", changes={"images_per_group": 2}, swept=False),
     # The shares of the pull that its terms have on average, held by steering.
-    _shape("BCKD, held shares", "BCKD", {"shares": ("binary=0.5", "iou=0.345")}),
+    _shape("BCKD, held shares", "BCKD", {"shares": ("binary=0.57", "iou=0.37")}),
     _shape("softmax, T 1", "softmax", _options(softmax_temperature=1.0)),
     _shape("softmax, T 4", "softmax", _options(softmax_temperature=4.0)),
 )

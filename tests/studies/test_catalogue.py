@@ -14,6 +14,7 @@ from bckd.evaluation.error_analysis import TIDE_ERRORS
 from bckd.recipes.presets import PRESETS
 from bckd.studies.catalogue import AWAITED, GRIDS, MODELS, STUDIES
 from bckd.studies.cells import PRESET, published_changes
+from bckd.studies.fine import CANDIDATES, CONFIRMED, SEEDS, SWEEP_SEEDS
 from bckd.studies.methods import LD_FACTORS, methods
 from bckd.studies.options import StudyOptions
 from bckd.studies.recipe_search import CHOSEN
@@ -154,6 +155,29 @@ def test_the_recipe_confirmed_is_the_best_of_the_search() -> None:
     assert max(means, key=means.__getitem__) == CHOSEN.name
     assert CHOSEN in confirm.methods and CHOSEN in STUDIES["neu-det"].methods
     assert set(search.seeds).isdisjoint(confirm.seeds)
+
+
+def test_what_is_confirmed_is_the_best_of_the_fine_search_at_the_best_factors() -> None:
+    lines = {name: read_lines(RESULTS / f"{name}.jsonl") for name in ("fine", "fine-search")}
+    chosen, *others = CONFIRMED
+    candidates = [method.name for method in CANDIDATES]
+
+    def at_best(name: str) -> float:
+        runs = lines["fine-search"]
+        found = values(runs, name, part="sweep", scale=best_scale(runs, name))
+        return sum(found[seed] for seed in SWEEP_SEEDS) / len(SWEEP_SEEDS)
+
+    assert max(candidates, key=at_best) == chosen
+    for name in CONFIRMED:
+        if name != "none":
+            source = "fine-search" if name == chosen else "fine"
+            assert CONFIRMED[name] == pytest.approx(best_scale(lines[source], name)), name
+    confirm = STUDIES["fine-confirm"]
+    assert {"none", "BCKD", "softmax + L_loc"} <= {*others}
+    assert {*confirm.starts[:4]} == {*STUDIES["fine"].starts[8:]}
+    assert {STUDIES["fine"].start(seed) for seed in (*SEEDS, *SWEEP_SEEDS)}.isdisjoint(
+        confirm.starts
+    )
 
 
 def test_one_order_of_methods() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from bckd.course.question_picture import PAIRS
+from bckd.studies.by_start import starts_table
 from bckd.studies.catalogue import STUDIES
 from bckd.studies.evidence import (
     COLUMNS,
@@ -18,9 +19,11 @@ from bckd.studies.evidence import (
 )
 from bckd.studies.hypotheses import hypotheses_table, verdicts
 from bckd.studies.ranking import pairs_table, ranking_table
+from bckd.studies.score_table import score_table
 from bckd.studies.statistics import Line, paired, values
 from bckd.training.run_log import read_lines
 
+COMMON_STARTS = ("noise", "fine", "fine-shapes", "fine-search", "fine-confirm")
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "notebooks" / "evidence.md").read_text(encoding="utf-8")
 
@@ -61,10 +64,15 @@ def test_the_page_has_the_table_of_the_results(lines: dict[str, list[Line]]) -> 
 def test_the_page_has_the_tables_of_common_starts(lines: dict[str, list[Line]]) -> None:
     assert ranking_table(lines["fine"]) in PAGE
     assert pairs_table(lines["fine"], PAIRS) in PAGE
+    assert starts_table(lines["fine"]) in PAGE
+    assert score_table(lines["fine"]) in PAGE
     assert ranking_table(lines["fine-shapes"]) in PAGE
+    assert ranking_table(lines["fine-search"]) in PAGE
+    assert ranking_table(lines["fine-confirm"]) in PAGE
+    assert starts_table(lines["fine-confirm"]) in PAGE
     assert hypotheses_table(verdicts(lines)) in PAGE
     told = re.search(r"\d+ training runs .*; (\d+) more", PAGE)
-    assert told and int(told[1]) == sum(len(read(x)) for x in ("noise", "fine", "fine-shapes"))
+    assert told and int(told[1]) == sum(len(read(x)) for x in COMMON_STARTS)
 
 
 def read(name: str) -> list[Line]:
