@@ -99,7 +99,7 @@ def _errors(axes: Axes, swaps: Sequence[Line]) -> None:
             height=0.6, linewidth=1.2,
         )  # fmt: skip
     row_panel(axes, [name_of(name) for name in METHODS], "why: mean score error")
-    axes.set_xlabel("hatched: one constant", fontsize=9)
+    axes.set_xlabel("hatched: one constant; from random weights, two seeds", fontsize=9)
 
 
 if __name__ == "__main__":

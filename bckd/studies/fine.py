@@ -118,7 +118,6 @@ SHAPES = (
         "BCKD",
         {"images_per_group": 2} | _options(gate_levels=False),
     ),
-    Method("none, groups of two", changes={"images_per_group": 2}, swept=False),
     # The shares of the pull that its terms have on average, held by steering.
     _shape("BCKD, held shares", "BCKD", {"shares": ("binary=0.57", "iou=0.37")}),
     _shape("softmax, T 1", "softmax", _options(softmax_temperature=1.0)),
@@ -157,8 +156,8 @@ CANDIDATES = (
 )
 
 
-# What goes on to the confirmation: the best of `fine-search` by its sweep and what it has to be
-# above, each at the best factor of its sweep.
+# What goes on to the confirmation: the best of `fine-search` by its sweep, what it has to be above
+# and two more to look at, each at the best factor of its sweep.
 CONFIRMED = {
     "MGD + BCKD": 1 / 3,
     "none": 1.0,
@@ -166,6 +165,7 @@ CONFIRMED = {
     "BCKD": 27.0,
     "softmax + L_loc": 3.0,
     "MGD": 1 / 9,
+    "softmax, then BCKD": 9.0,  # the best of the search without features
 }
 
 

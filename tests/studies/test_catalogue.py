@@ -170,7 +170,7 @@ def test_what_is_confirmed_is_the_best_of_the_fine_search_at_the_best_factors() 
     assert max(candidates, key=at_best) == chosen
     for name in CONFIRMED:
         if name != "none":
-            source = "fine-search" if name == chosen else "fine"
+            source = "fine-search" if name in candidates else "fine"
             assert CONFIRMED[name] == pytest.approx(best_scale(lines[source], name)), name
     confirm = STUDIES["fine-confirm"]
     assert {"none", "BCKD", "softmax + L_loc"} <= {*others}
