@@ -100,6 +100,13 @@ FAMILY = {
         "YOLOv6's softmax over sigmoid scores is above BCKD", "above", "fine", "YOLOv6", ("BCKD",)
     ),
     "H9": Hypothesis("MGD is above BCKD", "above", "fine-confirm", "MGD", ("BCKD",)),
+    "H10": Hypothesis(
+        "softmax KD, then BCKD is above both BCKD and softmax KD + L_loc",
+        "above",
+        "fine-confirm",
+        "softmax, then BCKD",
+        ("BCKD", "softmax + L_loc"),
+    ),
 }
 
 
