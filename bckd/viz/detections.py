@@ -42,20 +42,19 @@ def draw_boxes(
         if scores is not None and scores[n] < threshold:
             continue
         x, y, right, bottom = box
-        for width, edge in ((2.6, "black"), (1.4, colour(label))):
+        for line, edge in ((2.6, "black"), (1.4, colour(label))):
             axes.add_patch(
-                Rectangle(
-                    (x, y), right - x, bottom - y, fill=False, edgecolor=edge, linewidth=width
-                )
+                Rectangle((x, y), right - x, bottom - y, fill=False, edgecolor=edge, linewidth=line)
             )
         if scores is not None:
+            # Above the box, or just inside it where the picture ends.
             axes.text(
                 x,
-                y,
+                max(y, 0),
                 f"{scores[n]:.2f}",
                 fontsize=6,
                 color="white",
-                verticalalignment="bottom",
+                verticalalignment="top" if y < 0.08 * height else "bottom",
                 bbox={"facecolor": "black", "alpha": 0.65, "pad": 0.6, "linewidth": 0},
                 clip_on=True,
             )

@@ -50,6 +50,13 @@ class TestDrawBoxes:
         told = [text.get_text() for text in panel.texts]
         assert told == ["0.90", "0.30", "0.10"][:count][::-1], "the best is drawn last"
 
+    def test_a_score_stays_in_the_picture(self) -> None:
+        panel = axes()
+        boxes = torch.tensor([[2.0, 1.0, 20.0, 20.0], [2.0, 12.0, 20.0, 30.0]])
+        draw_boxes(panel, PICTURE, boxes, torch.zeros(2, dtype=int), torch.tensor([0.9, 0.8]))
+        told = {text.get_text(): text.get_verticalalignment() for text in panel.texts}
+        assert told == {"0.90": "top", "0.80": "bottom"}
+
     def test_a_class_has_its_colour(self) -> None:
         panel = axes()
         draw_boxes(panel, PICTURE, BOXES, LABELS)
