@@ -179,10 +179,13 @@ def published(study: Study, results: Path) -> list[dict[str, Any]]:
 def _prepare_data(study: Study) -> None:
     """Draw the scenes that a study needs; other data must be there."""
     used = [study.base.data, *filter(None, [study.sweep_data])]
-    validation = {Path(os.path.normpath(data.root / data.val_images)).parent for data in used}
-    for root in {*(data.root for data in used), *validation}:
+    # A folder beside the root is where "root/.." leads, also if the root is a link.
+    beside = [(data.root / data.val_images).parent for data in used]
+    validation = {Path(os.path.normpath(place)): place for place in beside}
+    roots = {data.root: data.root for data in used}
+    for root, place in (roots | validation).items():
         if root in SCENES:
-            write_scenes(root, **SCENES[root])
+            write_scenes(place, **SCENES[root])
         elif not root.is_dir():
             raise InputError(
                 f"study {study.name} needs a COCO-format data set in {root}; "

@@ -248,6 +248,22 @@ class TestStudy:
         assert chosen_scales(replace(study, methods=study.methods[:1]), path.parent, ["none"])
         assert "lines that hold no record are left out (1): line 1" in capsys.readouterr().out
 
+    def test_scenes_beside_a_root_that_is_a_link_are_where_training_looks(
+        self, study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (tmp_path / "elsewhere" / "scenes").mkdir(parents=True)
+        (tmp_path / "data").mkdir()
+        root = tmp_path / "data" / "scenes"
+        root.symlink_to(tmp_path / "elsewhere" / "scenes")
+        drawn: list[Path] = []
+        monkeypatch.setattr(runner, "SCENES", {root: {}, tmp_path / "data" / "more": {}})
+        monkeypatch.setattr(runner, "write_scenes", lambda place, **_: drawn.append(place))
+        data = replace(study.base.data, root=root, val_images="../more/val")
+        runner._prepare_data(replace(study, base=replace(study.base, data=data)))
+        assert [place.resolve() for place in drawn] == [
+            (tmp_path / "elsewhere" / name).resolve() for name in ("scenes", "more")
+        ]
+
     def test_data_that_are_not_there(self, study: Study, options: StudyOptions) -> None:
         base = replace(study.base, data=replace(study.base.data, root=Path("nowhere")))
         with pytest.raises(InputError, match="data set in nowhere"):
