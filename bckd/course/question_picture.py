@@ -85,7 +85,7 @@ def _pairs(axes: Axes, lines: list[Line]) -> None:
             found = difference_on_images(lines, *pair, field)
             label = field if row == 0 else ""
             interval(axes, found, row - 0.15 + 0.3 * place, grey, marker, label)
-    axes.legend(fontsize=9, loc="lower right")
+    axes.legend(fontsize=9, loc="upper right")
     names = [difference_name(*pair) for pair in PAIRS]
     row_panel(axes, names, "by how much: from common starts, points")
 
@@ -99,7 +99,7 @@ def _errors(axes: Axes, swaps: Sequence[Line]) -> None:
             height=0.6, linewidth=1.2,
         )  # fmt: skip
     row_panel(axes, [name_of(name) for name in METHODS], "why: mean score error")
-    axes.set_xlabel("hatched: one constant; from random weights, two seeds", fontsize=9)
+    axes.set_xlabel("hatched: one constant (two seeds)", fontsize=9)
 
 
 if __name__ == "__main__":

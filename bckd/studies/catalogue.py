@@ -66,5 +66,5 @@ GRIDS: dict[str, tuple[Study, ...]] = {
     "photographs-gpu": _PHOTOGRAPHS_GPU,
 }
 # Studies that have not been run to their end yet.
-_WHOLE = {"fine", "fine-shapes"}
+_WHOLE = {"fine", "fine-shapes", "fine-search", "fine-confirm"}
 AWAITED = frozenset(x.name for x in (*FINE, *_PHOTOGRAPHS, *_PHOTOGRAPHS_GPU)) - _WHOLE

@@ -70,6 +70,7 @@ def test_the_page_has_the_tables_of_common_starts(lines: dict[str, list[Line]]) 
     assert ranking_table(lines["fine-search"]) in PAGE
     assert ranking_table(lines["fine-confirm"]) in PAGE
     assert starts_table(lines["fine-confirm"]) in PAGE
+    assert score_table(lines["fine-confirm"]) in PAGE
     assert hypotheses_table(verdicts(lines)) in PAGE
     told = re.search(r"\d+ training runs .*; (\d+) more", PAGE)
     assert told and int(told[1]) == sum(len(read(x)) for x in COMMON_STARTS)
