@@ -7,7 +7,7 @@ from dataclasses import replace
 from bckd.recipes import Recipe
 from bckd.recipes.presets import PRESETS
 from bckd.studies import photographs
-from bckd.studies.common_starts import STARTS, fine, start_models, starts
+from bckd.studies.common_starts import EVERY_START, STARTS, fine, start_models
 from bckd.studies.data_variants import labelled, neu, pretrained, twelve
 from bckd.studies.fine import (
     CANDIDATES,
@@ -35,7 +35,7 @@ MODELS: dict[str, Recipe] = {
     "teacher-neu": replace(neu(_TEACHER), steps=1500),
     "teacher-neu-pretrained": replace(pretrained(neu(_TEACHER)), steps=1000),
     "student": replace(SCENES, seed=900),
-    **start_models(SCENES, starts(count=16)),
+    **start_models(SCENES, EVERY_START),
     **start_models(ONE, ONE_STARTS),
     **start_models(TWELVE, TWELVE_STARTS),
     **photographs.MODELS,

@@ -19,13 +19,13 @@ FINE_IMAGES = "scenes-fine"  # 2,000 scenes that no sweep was judged on
 FRESH_IMAGES = "scenes-confirm"  # 2,000 that nothing was judged on before
 
 
-def starts(name: str = "start", count: int = 12) -> tuple[str, ...]:
+def starts(name: str = "start", count: int = 16) -> tuple[str, ...]:
     """The names of that many starts, of as many seeds, early and late in turn."""
     return tuple(f"{name}-{n}" for n in range(count))
 
 
-STARTS = starts()
-FRESH_STARTS = starts(count=16)[8:]  # that no choice was made on
+EVERY_START = starts()
+STARTS, FRESH_STARTS = EVERY_START[:12], EVERY_START[8:]  # on the last eight no choice was made
 
 
 def start_models(base: Recipe, names: Sequence[str] = STARTS) -> dict[str, Recipe]:
