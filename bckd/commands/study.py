@@ -47,13 +47,14 @@ def _tell_hypotheses(arguments: list[str]) -> None:
     text = "Print what was guessed before the fine studies ran, and what their runs say of it."
     options = parse(HypothesesOptions, arguments, f"study {HYPOTHESES}", description=text)
     from bckd.studies.evidence import load_studies  # late, as above
-    from bckd.studies.hypotheses import hypotheses_table, verdicts
+    from bckd.studies.hypotheses import FAMILIES, hypotheses_table, verdicts
 
     if not options.results.is_dir():
         raise InputError(
             f"--results is {options.results}, which is no folder; expected one of results"
         )
-    print(hypotheses_table(verdicts(load_studies(options.results))))
+    lines = load_studies(options.results)
+    print("\n\n".join(hypotheses_table(verdicts(lines, family)) for family in FAMILIES))
 
 
 def _grids() -> list[tuple[str, str]]:

@@ -13,6 +13,12 @@ from bckd.studies.fine import (
     CANDIDATES,
     FINE,
     METHODS_PUBLISHED,
+    softmax_then_bckd,
+)
+from bckd.studies.fine_regimes import (
+    FINE_REGIMES,
+    NEU,
+    NEU_STARTS,
     ONE,
     ONE_STARTS,
     TWELVE,
@@ -38,6 +44,7 @@ MODELS: dict[str, Recipe] = {
     **start_models(SCENES, EVERY_START),
     **start_models(ONE, ONE_STARTS),
     **start_models(TWELVE, TWELVE_STARTS),
+    **start_models(NEU, NEU_STARTS),
     **photographs.MODELS,
 }
 
@@ -52,12 +59,14 @@ _NOISE = regime(
 
 _OF_PHOTOGRAPHS = {
     **{x.name: x for x in (*METHODS_PUBLISHED, *CANDIDATES)},
-    **methods(photographs.CLASSES),  # whose softmax KD goes by the number of classes
+    # What softmax KD is in goes by the number of classes.
+    **methods(photographs.CLASSES),
+    "softmax, then BCKD": softmax_then_bckd(photographs.CLASSES),
 }
 _PHOTOGRAPHS = photographs.studies(_OF_PHOTOGRAPHS)
 _PHOTOGRAPHS_GPU = photographs.gpu_studies(_OF_PHOTOGRAPHS)
 _FROM_SEEDS = (*REGIMES, *QUESTIONS, *WEIGHTS, LD_GRID, *RECIPE)
-_FROM_STARTS = (_NOISE, *FINE, *_PHOTOGRAPHS, *_PHOTOGRAPHS_GPU)
+_FROM_STARTS = (_NOISE, *FINE, *FINE_REGIMES, *_PHOTOGRAPHS, *_PHOTOGRAPHS_GPU)
 
 STUDIES: dict[str, Study] = {study.name: study for study in (*_FROM_SEEDS, *_FROM_STARTS)}
 # Studies that run one after the other under one name.
@@ -66,5 +75,5 @@ GRIDS: dict[str, tuple[Study, ...]] = {
     "photographs-gpu": _PHOTOGRAPHS_GPU,
 }
 # Studies that have not been run to their end yet.
-_WHOLE = {"fine", "fine-shapes", "fine-search", "fine-confirm"}
-AWAITED = frozenset(x.name for x in (*FINE, *_PHOTOGRAPHS, *_PHOTOGRAPHS_GPU)) - _WHOLE
+_WHOLE = {"noise", "fine", "fine-shapes", "fine-search", "fine-confirm"}
+AWAITED = frozenset(x.name for x in _FROM_STARTS) - _WHOLE

@@ -53,5 +53,10 @@ def fine(base: Recipe, images: str = FINE_IMAGES) -> Recipe:
         val_images=f"../{images}/val",
         val_annotations=f"../{images}/{base.data.val_annotations}",
     )
+    return going_on(replace(base, data=data))
+
+
+def going_on(base: Recipe, steps: int = STEPS) -> Recipe:
+    """The recipe of going on, evaluated on the same images: the average of its weights is."""
     optimisation = replace(base.optimisation, ema=EMA)
-    return replace(base, data=data, optimisation=optimisation, steps=STEPS)
+    return replace(base, optimisation=optimisation, steps=steps)

@@ -14,9 +14,7 @@ from typing import Any
 
 from bckd.recipes import Recipe
 from bckd.recipes.presets import SCENES_TEACHER
-from bckd.studies.common_starts import FRESH_IMAGES, FRESH_STARTS, STARTS, fine, starts
-from bckd.studies.data_variants import labelled, twelve
-from bckd.studies.methods import only
+from bckd.studies.common_starts import FRESH_IMAGES, FRESH_STARTS, STARTS, fine
 from bckd.studies.regimes import SCENES
 from bckd.studies.study import Method, Study
 
@@ -136,6 +134,12 @@ def _halves(first: str, second: str) -> Method:
     return Method(f"{first} + {second}", weights)
 
 
+def softmax_then_bckd(classes: int) -> Method:
+    """Softmax distillation in the first half of a run, L_cls in the second, L_loc throughout."""
+    weights = {"softmax": classes / 8} | _BCKD
+    return Method("softmax, then BCKD", weights, _options(softmax_until=0.5, binary_from=0.5))
+
+
 # What might be above both protocols.
 CANDIDATES = (
     Method("softmax at positives + BCKD", _SOFTMAX | _BCKD, _options(softmax_places="positives")),
@@ -144,11 +148,7 @@ CANDIDATES = (
         _SOFTMAX | _BCKD,
         _options(softmax_places="positives", binary_places="background"),
     ),
-    Method(
-        "softmax, then BCKD",
-        _SOFTMAX | _BCKD,
-        _options(softmax_until=0.5, binary_from=0.5),
-    ),
+    softmax_then_bckd(CLASSES),
     _halves("CWD", "BCKD"),
     _halves("PKD", "BCKD"),
     _halves("MGD", "BCKD"),  # the best of `fine`
@@ -185,7 +185,13 @@ def _at_equal_pull(method: Method) -> Method:
     return replace(method, weights={name: unit * x for name, x in method.weights.items()})
 
 
-def _study(name: str, title: str, methods: tuple[Method, ...], **settings: Any) -> Study:
+def fine_study(name: str, title: str, methods: tuple[Method, ...], **settings: Any) -> Study:
+    """A study from common starts, by default of six classes and with a sweep of its own.
+
+    Args:
+        methods: with published weights.
+        settings: further fields of the study.
+    """
     defaults: dict[str, Any] = {
         "seeds": SEEDS,
         "scales": SCALES,
@@ -201,15 +207,9 @@ def _study(name: str, title: str, methods: tuple[Method, ...], **settings: Any) 
     return Study(name, title, methods=found, **(defaults | settings))
 
 
-# The regimes of one class and of twelve: eight students of their own to start from, and the factors
-# at which six classes pull as much as the labels do.
-ONE, TWELVE = labelled(SCENES, "_one"), twelve(SCENES)
-ONE_STARTS, TWELVE_STARTS = starts("start-one", 8), starts("start-twelve", 8)
-
-
 FINE = (
-    _study("fine", "the field's methods, from common starts", METHODS_PUBLISHED),
-    _study(
+    fine_study("fine", "the field's methods, from common starts", METHODS_PUBLISHED),
+    fine_study(
         "fine-shapes",
         "the paper's own choices, from common starts and at equal pull",
         SHAPES,
@@ -221,14 +221,14 @@ FINE = (
         shared=("none", "softmax", "BCKD"),
         shared_from="fine",
     ),
-    _study(
+    fine_study(
         "fine-search",
         "combinations that might be above both protocols, from common starts",
         CANDIDATES,
         shared=("none", "softmax", "BCKD", "softmax + L_loc"),
         shared_from="fine",
     ),
-    _study(
+    fine_study(
         "fine-confirm",
         "the best combination and its rivals, fresh starts and scenes",
         tuple(map(_confirmed, CONFIRMED)),
@@ -240,25 +240,5 @@ FINE = (
         edge_seeds=(),
         scales_below=(),
         sweep_data=None,
-    ),
-    _study(
-        "fine-one",
-        "one class, from common starts",
-        only(1, "none", "L_cls", "L_loc", "BCKD"),
-        base=fine(ONE),
-        sweep_data=ONE.data,
-        starts=ONE_STARTS,
-        edge_seeds=(14, 15, 22, 23),
-        teacher="teacher-one",
-    ),
-    _study(
-        "fine-twelve",
-        "twelve classes, from common starts",
-        only(12, "none", "softmax", "L_cls", "BCKD", "softmax + L_loc"),
-        base=fine(TWELVE, "scenes12-fine"),
-        sweep_data=TWELVE.data,
-        starts=TWELVE_STARTS,
-        edge_seeds=(14, 15, 22, 23),
-        teacher="teacher-twelve",
     ),
 )

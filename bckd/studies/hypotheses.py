@@ -1,7 +1,8 @@
 """The hypotheses that were written down before the runs, and what these say of each.
 
-Their text and reasons are in notebooks/hypotheses.md. They are one family of tests: Holm's rule
-counts all of them, also those whose runs are not there yet.
+Their text and reasons are in notebooks/hypotheses.md. They are two families of tests, of scenes of
+six classes and of the other regimes: Holm's rule counts all of a family, also those whose runs are
+not there yet.
 """
 
 from __future__ import annotations
@@ -108,6 +109,35 @@ FAMILY = {
         ("BCKD", "softmax + L_loc"),
     ),
 }
+
+_THEN, _BOTH = "softmax, then BCKD", ("BCKD", "softmax + L_loc")
+
+
+def _regime(name: str, study: str) -> tuple[Hypothesis, Hypothesis]:
+    """What is asked of every regime that softmax distillation has something to say in."""
+    above = f"{name}: softmax KD, then BCKD is above both BCKD and softmax KD + L_loc"
+    return (
+        Hypothesis(above, "above", study, _THEN, _BOTH),
+        Hypothesis(f"{name}: BCKD is above softmax KD", "above", study, "BCKD", ("softmax",)),
+    )
+
+
+_OF_REGIMES = (
+    Hypothesis("one class: L_cls is above none", "above", "fine-one", "L_cls", ("none",)),
+    Hypothesis("one class: BCKD is above L_cls", "above", "fine-one", "BCKD", ("L_cls",)),
+    Hypothesis(
+        "one class: L_cls from half of the run on, with L_loc, is above BCKD",
+        "above",
+        "fine-one",
+        _THEN,
+        ("BCKD",),
+    ),
+    *_regime("twelve classes", "fine-twelve"),
+    *_regime("steel", "fine-neu"),
+    *_regime("photographs", "photographs"),
+)
+REGIMES = {f"R{n}": claim for n, claim in enumerate(_OF_REGIMES, start=1)}
+FAMILIES = (FAMILY, REGIMES)
 
 
 def verdicts(

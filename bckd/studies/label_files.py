@@ -3,22 +3,20 @@
 Four instances files of the same images, in a folder beside the data: labels for a tenth of the
 images and for none, the others marked as not labelled; and the same two with the published
 teacher's boxes where there is no label (hard pseudo-labels), found at the size of image that it was
-made for. And two of the validation images: those that a sweep is judged on, and the others.
+made for.
 """
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from bckd.system.files import read_json, write_text
 
 DATA = Path("data/voc2007")
-FOLDER = Path("data/voc2007-labels")
+FOLDER = DATA / "../voc2007-labels"  # also where that is a link
 TRAIN, ANNOTATIONS = "train", "annotations/instances_train.json"  # in DATA
-VALIDATION = "annotations/instances_val.json"
-SWEPT = 300  # validation images of the sweep, the first ones by id
 LABELLED = {"tenth": 280, "none": 0}  # images that keep their labels, the first ones by id
 THRESHOLD = 0.3  # score of a box that is taken for a label, as `bckd data label` has it
 
@@ -33,34 +31,9 @@ def pseudo_file(labels: str) -> str:
     return f"../{FOLDER.name}/{labels}-pseudo.json"
 
 
-def judged_file(part: Literal["sweep", "comparison"]) -> str:
-    """The file of the validation images of a part of a study; no image is in both."""
-    return f"../{FOLDER.name}/val-{part}.json"
-
-
 def are_of(annotations: str) -> bool:
     """Whether a recipe's file of training annotations is one of these."""
     return annotations in {*map(marked_file, LABELLED), *map(pseudo_file, LABELLED)}
-
-
-def write_validation_parts(data: Path = DATA, folder: Path = FOLDER) -> None:
-    """Write the two files of validation images, if they are not there.
-
-    Args:
-        data: the photographs.
-
-    Raises:
-        InputError: the photographs' annotations can't be read, or a file can't be written.
-    """
-    paths = [folder / Path(judged_file(part)).name for part in ("sweep", "comparison")]
-    if all(path.is_file() for path in paths):
-        return
-    content = read_json(data / VALIDATION)
-    ids = sorted(image["id"] for image in content["images"])
-    for path, kept in zip(paths, (set(ids[:SWEPT]), set(ids[SWEPT:])), strict=True):
-        images = [image for image in content["images"] if image["id"] in kept]
-        boxes = [box for box in content["annotations"] if box["image_id"] in kept]
-        write_text(path, json.dumps({**content, "images": images, "annotations": boxes}))
 
 
 def write_label_files(teacher: str, data: Path = DATA, folder: Path = FOLDER) -> None:

@@ -17,17 +17,17 @@ from bckd.image_size import ImageSize
 from bckd.models.detector import DetectorConfig
 from bckd.recipes import DataConfig, Optimisation, Recipe
 from bckd.recipes.presets import PRESETS
-from bckd.studies.common_starts import EMA, starts
+from bckd.studies.common_starts import going_on, starts
 from bckd.studies.label_files import (
     ANNOTATIONS,
     DATA,
     LABELLED,
     TRAIN,
-    judged_file,
     marked_file,
     pseudo_file,
 )
 from bckd.studies.study import Method, Study, changed
+from bckd.studies.validation_parts import judged_file
 
 TEACHER = Path("nanodet_m")  # a published name
 CLASSES = 20
@@ -38,6 +38,7 @@ METHODS = (
     "L_cls",
     "BCKD",
     "softmax + L_loc",
+    "softmax, then BCKD",
     "YOLOv6",
     "MGD",
     "MGD + BCKD",
@@ -105,7 +106,7 @@ def recipe(student: Student, side: int = 224, labels: Labels = "all", **changes:
         train_images=TRAIN,
         train_annotations=ANNOTATIONS if labels == "all" else marked_file(labels),
         val_images="val",
-        val_annotations=judged_file("comparison"),
+        val_annotations=judged_file(DATA, "comparison"),
         size=ImageSize(short_side=side, long_side=side),
         workers=0,
         cache=True,
@@ -166,21 +167,16 @@ def regime(
         "sweep_seeds": (4, 5),
         "edge_seeds": (10, 11, 16, 17),  # of the same two starts
         "scales_below": SCALES_BELOW,
-        "sweep_data": replace(base.data, val_annotations=judged_file("sweep")),
+        "sweep_data": replace(base.data, val_annotations=judged_file(DATA, "sweep")),
         "starts": starts,
     }
     return Study(name, title, base, TEACHER, methods, **(defaults | settings))
 
 
-def going_on(recipe: Recipe) -> Recipe:
-    """A recipe of going on from a trained student: short, and the average of its weights judged."""
-    optimisation = replace(recipe.optimisation, ema=EMA)
-    return replace(recipe, optimisation=optimisation, steps=300)
-
-
 # Steps that the starts have behind them, early and late in turn; of a tenth of the labels, a third.
 STEPS: dict[Student, tuple[int, int]] = {"small": (1000, 3000), "mobilenet": (600, 1800)}
 SIX = 6
+SHORT = 300  # steps that students go on for
 
 
 def start_models(student: Student, labels: Labels = "all") -> dict[str, Recipe]:
@@ -223,7 +219,7 @@ def studies(methods: Mapping[str, Method]) -> tuple[Study, ...]:
         return regime(
             f"photographs{suffix}",
             f"{title}, 224 pixels, 300 more steps of a MobileNetV2",
-            going_on(recipe("mobilenet", labels=labels)),
+            going_on(recipe("mobilenet", labels=labels), SHORT),
             compared(methods, labels),
             start_names("mobilenet", labels),
             **settings,
@@ -242,7 +238,7 @@ def studies(methods: Mapping[str, Method]) -> tuple[Study, ...]:
         regime(
             "photographs-small",
             "photographs, 224 pixels, 300 more steps of a small ResNet",
-            going_on(recipe("small")),
+            going_on(recipe("small"), SHORT),
             compared(methods, "all"),
             start_names("small"),
         ),

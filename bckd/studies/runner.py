@@ -16,7 +16,7 @@ from dataclasses import replace
 from itertools import product
 from multiprocessing import active_children, get_context
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import torch
 from tqdm.auto import tqdm
@@ -30,6 +30,7 @@ from bckd.studies.statistics import best_scale
 from bckd.studies.study import Cell, Method, Study
 from bckd.studies.study_check import prepared, source_of
 from bckd.studies.swapping import measure_swaps
+from bckd.studies.validation_parts import Part, judged_file, write_validation_parts
 from bckd.system.device import pick_device
 from bckd.system.errors import InputError
 from bckd.system.files import check_writable, one_maker
@@ -191,8 +192,9 @@ def _prepare_data(study: Study) -> None:
                 f"study {study.name} needs a COCO-format data set in {root}; "
                 f"data/README.md says where it comes from"
             )
-    if study.base.data.val_annotations == label_files.judged_file("comparison"):
-        label_files.write_validation_parts()
+    for data in used:
+        if data.val_annotations in {judged_file(data.root, part) for part in get_args(Part)}:
+            write_validation_parts(data.root)
     if label_files.are_of(study.base.data.train_annotations):
         label_files.write_label_files(str(study.teacher))
 

@@ -10,7 +10,7 @@ import pytest
 
 from bckd.commands.study import run
 from bckd.studies.catalogue import STUDIES
-from bckd.studies.hypotheses import FAMILY, Hypothesis, hypotheses_table, verdicts
+from bckd.studies.hypotheses import FAMILIES, FAMILY, Hypothesis, hypotheses_table, verdicts
 from bckd.studies.statistics import Line
 from bckd.system.errors import InputError
 
@@ -110,18 +110,19 @@ def test_the_command_reads_a_folder(tmp_path: Path, capsys: pytest.CaptureFixtur
     lines = [json.dumps(x) for x in study(BCKD=[0.05, 0.07, 0.05, 0.06])]
     (tmp_path / "fine.jsonl").write_text("\n".join(lines) + "\n")
     run(["hypotheses", "--results", str(tmp_path)])
-    assert "| H1 | BCKD is above no distillation | +5.8" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "| H1 | BCKD is above no distillation | +5.8" in told
+    assert "\n| R5 | twelve classes: BCKD is above softmax KD | - | - | - | not run |\n" in told
     with pytest.raises(InputError, match=r"--results is .*absent, which is no folder; expected"):
         run(["hypotheses", "--results", str(tmp_path / "absent")])
 
 
-def test_the_page_declares_the_family() -> None:
+def test_the_page_declares_the_families() -> None:
     text = PAGE.read_text()
-    assert all(f"- **{name}** " in text for name in FAMILY)
-    known = {name for claim in FAMILY.values() if (name := claim.study) != "fine-confirm"}
-    for name in known:
-        study = STUDIES[name]
+    claims = {name: claim for family in FAMILIES for name, claim in family.items()}
+    assert len(claims) == sum(map(len, FAMILIES))
+    assert all(f"- **{name}** " in text for name in claims)
+    for claim in claims.values():
+        study = STUDIES[claim.study]
         compared = {method.name for method in study.methods} | {*study.shared}
-        for claim in FAMILY.values():
-            if claim.study == name:
-                assert {claim.method, *claim.references} <= compared
+        assert {claim.method, *claim.references} <= compared

@@ -21,6 +21,7 @@ from bckd.studies.catalogue import GRIDS
 from bckd.studies.methods import methods
 from bckd.studies.options import StudyOptions
 from bckd.studies.study import Cell, Study, recipe_of
+from bckd.studies.validation_parts import judged_file
 from bckd.system.errors import InputError
 from bckd.training.run_log import read_lines
 from bckd.zoo.checkpoints import save_detector
@@ -84,27 +85,8 @@ def test_sweep_and_comparison_share_neither_starts_nor_images(study: Study) -> N
     seeds = [photographs.MODELS[str(name)].seed for name in study.starts]
     assert len({*seeds}) == len(seeds)
     assert source.sweep_data and source.scales_below
-    assert source.sweep_data.val_annotations == label_files.judged_file("sweep")
-    assert study.base.data.val_annotations == label_files.judged_file("comparison")
-
-
-def test_validation_images_are_shared_out_once(custom_root: Path, tmp_path: Path) -> None:
-    data, folder = tmp_path / "data", tmp_path / "labels"
-    shutil.copytree(custom_root, data)
-    source = json.loads((data / label_files.VALIDATION).read_text())
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(label_files, "SWEPT", 1)
-        label_files.write_validation_parts(data, folder)
-    swept, compared = (
-        json.loads((folder / f"val-{part}.json").read_text()) for part in ("sweep", "comparison")
-    )
-    assert len(swept["images"]) == 1 and swept["categories"] == source["categories"]
-    for name in ("images", "annotations"):
-        both = sorted([*swept[name], *compared[name]], key=lambda x: x["id"])
-        assert both == sorted(source[name], key=lambda x: x["id"])
-    own = {image["id"] for image in swept["images"]}
-    assert {box["image_id"] for box in swept["annotations"]} <= own
-    label_files.write_validation_parts(tmp_path / "absent", folder)  # what is there stays
+    assert source.sweep_data.val_annotations == judged_file(label_files.DATA, "sweep")
+    assert study.base.data.val_annotations == judged_file(label_files.DATA, "comparison")
 
 
 @pytest.mark.parametrize("name", GRIDS)
@@ -113,7 +95,8 @@ def test_every_study_of_a_grid_has_its_methods_and_its_own_place(name: str) -> N
     assert len({study.name for study in grid}) == len(grid)
     for study in grid:
         names = [method.name for method in study.methods]
-        assert {"softmax", "L_cls", "BCKD", "softmax + L_loc"} < {*names}
+        assert {"softmax", "L_cls", "BCKD", "softmax + L_loc", "softmax, then BCKD"} < {*names}
+        assert study.method("softmax, then BCKD").weights["softmax"] == photographs.CLASSES / 8
         few = study.name.endswith(("-tenth", "-none"))
         assert ("pseudo-labels" in names) == few
         taught = recipe_of(study, Cell("comparison", "BCKD", 1.0, 0), Path("runs"))
