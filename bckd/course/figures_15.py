@@ -36,14 +36,17 @@ class Panel:
 
 
 def panel_rows(
-    rows: Mapping[str, Sequence[Panel]], boxes: np.ndarray, point: tuple[float, float], size: int
+    rows: Mapping[str, Sequence[Panel]],
+    boxes: np.ndarray,
+    point: tuple[float, float] | None,
+    size: int,
 ) -> Figure:
     """One row a method, its name on the left.
 
     Args:
         rows: by name of the method, as many panels each.
         boxes: (G, 4) xyxy in pixels, outlined.
-        point: x and y in pixels, ringed.
+        point: x and y in pixels, ringed; None: no ring.
         size: side of the square picture, in pixels.
 
     Raises:
@@ -145,9 +148,11 @@ def _draw(axes: Axes, panel: Panel, limits: tuple[float, float], size: int) -> N
     axes.set_yticks([])
 
 
-def _outline(axes: Axes, boxes: np.ndarray, point: tuple[float, float]) -> None:
+def _outline(axes: Axes, boxes: np.ndarray, point: tuple[float, float] | None) -> None:
     for left, top, right, bottom in boxes:
         corner, sides = (left, top), (right - left, bottom - top)
         axes.add_patch(Rectangle(corner, *sides, fill=False, edgecolor="white", linewidth=1))
+    if point is None:
+        return
     for edge, width in (("white", 4), (PALETTE[5], 2)):
         axes.add_patch(Circle(point, 6, fill=False, edgecolor=edge, linewidth=width))

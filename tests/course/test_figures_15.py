@@ -22,6 +22,9 @@ def test_compared_maps_of_a_row_share_their_scale_and_a_pull_has_its_own() -> No
     box = drawing.axes[0].patches[0]
     assert (box.get_x(), box.get_y(), box.get_width(), box.get_height()) == (1, 2, 4, 4)
     assert drawing.axes[0].get_ylabel() == "method"
+    assert len(drawing.axes[0].patches) == 3  # the ring has two edges
+    without = panel_rows({"method": row}, BOXES, None, 8)
+    assert len(without.axes[0].patches) == 1
 
 
 def test_rows_of_other_lengths_are_refused() -> None:
