@@ -113,7 +113,9 @@ def share_bars(shares: Mapping[str, Mapping[str, float]], alike: float) -> Figur
         first = row == 0 or rows[row - 1][0] != kind
         label = kind if first else None
         bar = axes.barh(row, 100 * share, 0.75, color=KIND_COLOURS[kind], label=label)
-        axes.bar_label(bar, fmt="%.0f", fontsize=8, padding=2)
+        # Legible where the dashed line passes.
+        for text in axes.bar_label(bar, fmt="%.0f", fontsize=8, padding=2):
+            text.set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 0.6})
     axes.axvline(100 * alike, color="black", linestyle="--", linewidth=1.2)
     axes.set_yticks(range(len(rows)), [name for _, name, _ in rows], fontsize=9)
     axes.set_ylim(len(rows) - 0.4, -0.6)

@@ -31,7 +31,7 @@ METHOD_COLOURS = {
 # A second mark of the method, for those who see the colours differently.
 METHOD_MARKERS = dict(zip(METHOD_COLOURS, "osP^vXDh", strict=True))
 # Of methods that are not listed, by their place in a figure: none of the colours above.
-SPARE_COLOURS = ("#B2182B", "#5AAE61", "#4D4D4D", "#C2A5CF", "#01665E")
+SPARE_COLOURS = ("#B2182B", "#9A9A00", "#4D4D4D", "#C2A5CF", "#01665E")
 WIDTH = 9.5  # inches, as the other figures
 AP_LABEL = "AP, %"
 
