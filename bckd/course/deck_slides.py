@@ -188,7 +188,7 @@ SLIDES = (
         "What is open",
         (
             "The longer the training, the smaller the gain: +3.7 [1.9, 5.4] after twice the steps",
-            "One class, the clearest case on paper: +1.7 [-2.5, 5.9]",
+            "One class, the clearest case on paper: L_loc gains, L_cls does not",
             "The ratio of the two weights: two seeds",
         ),
         "09_evidence.ipynb#cell-48",

@@ -16,7 +16,7 @@ from bckd.viz.explorers.base import Explorer
 from bckd.viz.explorers.map_data import map_data
 from bckd.viz.picture_outputs import checked_ground_truth
 from bckd.viz.replay_curves import Curves, check_replay, value_at
-from bckd.viz.replay_frames import THRESHOLD, found_on, frames_of
+from bckd.viz.replay_frames import THRESHOLD, Frames, found_on, frames_of
 from bckd.viz.roles import roles_of
 
 SCORE_UNITS = 65535  # of a score in the data: 16 bits hold it to 1e-5
@@ -84,30 +84,13 @@ class TrainingReplay(Explorer):
         self.objects = (torch.from_numpy(boxes), torch.tensor(labels))
         for phase in phases:
             self._frame(phase.step)
-        for title, of_title in curves.items():
-            for name in sorted(set(of_title) - set(names)):
-                raise InputError(f"curve {title!r} is of {name!r}; {expected(name, names)}")
-        # The teacher's once: it doesn't change.
-        kept = {name: slice(1 if name == names[0] else None) for name in names}
         data = map_data(self.frames.pictured) | {
             "models": names,
             "roles": roles_of(names),
             "steps": self.steps,
-            "scores": [_units(self.frames.scores[name][kept[name]]) for name in names],
-            "detections": [
-                [_listed(found) for found in self.frames.detections[name][kept[name]]]
-                for name in names
-            ],
+            **_packed_frames(self.frames, names),
             "objects": {"boxes": boxes, "labels": labels},
-            "curves": [
-                {
-                    "title": title,
-                    "lines": {
-                        name: np.array(curve, dtype=np.float64) for name, curve in of_title.items()
-                    },
-                }
-                for title, of_title in curves.items()
-            ],
+            "curves": _packed_curves(curves, names),
             "phases": [phase._asdict() for phase in phases],
             "lowest": LOWEST,
         }
@@ -168,6 +151,28 @@ class TrainingReplay(Explorer):
             for title, of_title in self.curves.items()
         }
         return {"detectors": shown, "curves": curves}
+
+
+def _packed_frames(frames: Frames, names: Sequence[str]) -> dict[str, Any]:
+    """What each detector says, the teacher's once: it doesn't change."""
+    kept = {name: slice(1 if name == names[0] else None) for name in names}
+    return {
+        "scores": [_units(frames.scores[name][kept[name]]) for name in names],
+        "detections": [
+            [_listed(found) for found in frames.detections[name][kept[name]]] for name in names
+        ],
+    }
+
+
+def _packed_curves(curves: Curves, names: Sequence[str]) -> list[dict[str, Any]]:
+    """Curves as arrays; of no other detector than these."""
+    packed = []
+    for title, of_title in curves.items():
+        for name in sorted(set(of_title) - set(names)):
+            raise InputError(f"curve {title!r} is of {name!r}; {expected(name, names)}")
+        lines = {name: np.array(curve, dtype=np.float64) for name, curve in of_title.items()}
+        packed.append({"title": title, "lines": lines})
+    return packed
 
 
 def _units(scores: np.ndarray) -> np.ndarray:
