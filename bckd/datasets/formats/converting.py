@@ -103,6 +103,7 @@ def _tree(source: Path, progress: bool) -> Tree:
 
 
 def check_free(out: Path) -> None:
+    """Raise InputError where a folder to write holds something, or is a whole disk."""
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
         raise InputError(f"{out} is there already, and stays as it is; name another folder")
     if not Path(os.path.realpath(out)).name:

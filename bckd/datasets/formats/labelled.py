@@ -88,10 +88,12 @@ class Tree:
 
     @cached_property
     def files(self) -> tuple[Path, ...]:
+        """All files below the root."""
         return tuple(files_below(self.root))
 
     @cached_property
     def images(self) -> tuple[Path, ...]:
+        """Those of them that are images, by their names."""
         return tuple(path for path in self.files if is_image(path))
 
     def named(self, path: Path) -> str:
@@ -99,6 +101,7 @@ class Tree:
         return path.relative_to(self.root).as_posix() if self.holds(path) else str(path)
 
     def holds(self, path: Path) -> bool:
+        """Whether a path is below the root."""
         return path.is_relative_to(self.root)
 
     def headers(self, images: Sequence[Path], findings: Findings) -> dict[Path, Header]:
