@@ -15,7 +15,7 @@ PAGE = """<!DOCTYPE html>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>Search the book</title>
 <style>
-:root {{ color-scheme: light dark; }}
+:root {{ color-scheme: light; }}
 body {{ max-width: 46rem; margin: 0 auto; padding: 1rem; font: 16px/1.5 system-ui, sans-serif; }}
 input {{ width: 100%; box-sizing: border-box; padding: 8px 12px; font: inherit; }}
 ol {{ list-style: none; padding: 0; }}
