@@ -75,5 +75,8 @@ GRIDS: dict[str, tuple[Study, ...]] = {
     "photographs-gpu": _PHOTOGRAPHS_GPU,
 }
 # Studies that have not been run to their end yet.
-_WHOLE = {"noise", "fine", "fine-shapes", "fine-search", "fine-confirm"}
+_WHOLE = {
+    *("noise", "fine", "fine-shapes", "fine-search", "fine-confirm"),
+    *("fine-one", "fine-twelve"),
+}
 AWAITED = frozenset(x.name for x in _FROM_STARTS) - _WHOLE

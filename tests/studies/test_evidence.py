@@ -10,6 +10,7 @@ import pytest
 from bckd.course.question_picture import PAIRS
 from bckd.studies.by_start import starts_table
 from bckd.studies.catalogue import STUDIES
+from bckd.studies.difference_text import points
 from bckd.studies.evidence import (
     COLUMNS,
     REGIMES,
@@ -17,13 +18,22 @@ from bckd.studies.evidence import (
     evidence_table,
     load_studies,
 )
-from bckd.studies.hypotheses import hypotheses_table, verdicts
+from bckd.studies.hypotheses import FAMILIES, hypotheses_table, verdicts
+from bckd.studies.noise import difference_on_images
 from bckd.studies.ranking import pairs_table, ranking_table
 from bckd.studies.score_table import score_table
 from bckd.studies.statistics import Line, paired, values
 from bckd.training.run_log import read_lines
 
-COMMON_STARTS = ("noise", "fine", "fine-shapes", "fine-search", "fine-confirm")
+REGIMES_FROM_STARTS = ("fine-one", "fine-twelve")
+COMMON_STARTS = (
+    "noise",
+    "fine",
+    "fine-shapes",
+    "fine-search",
+    "fine-confirm",
+    *REGIMES_FROM_STARTS,
+)
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "notebooks" / "evidence.md").read_text(encoding="utf-8")
 
@@ -71,9 +81,28 @@ def test_the_page_has_the_tables_of_common_starts(lines: dict[str, list[Line]]) 
     assert ranking_table(lines["fine-confirm"]) in PAGE
     assert starts_table(lines["fine-confirm"]) in PAGE
     assert score_table(lines["fine-confirm"]) in PAGE
-    assert hypotheses_table(verdicts(lines)) in PAGE
+    for name in REGIMES_FROM_STARTS:
+        assert ranking_table(lines[name]) in PAGE
+    assert starts_table(lines["fine-twelve"]) in PAGE
+    for family in FAMILIES:
+        assert hypotheses_table(verdicts(lines, family)) in PAGE
     told = re.search(r"\d+ training runs .*; (\d+) more", PAGE)
     assert told and int(told[1]) == sum(len(read(x)) for x in COMMON_STARTS)
+
+
+def test_the_page_tells_the_confirmed_method_by_regime(lines: dict[str, list[Line]]) -> None:
+    """Its rows are the differences of the studies, in their order."""
+    table = PAGE.partition("#### All of them")[2].partition("\n\n")[2].partition("\n\n")[0]
+    found = [row.strip("| ").split(" | ")[1:] for row in table.splitlines()[2:]]
+    names = ("fine-search", "fine-confirm", "fine-one", "fine-twelve")
+    for name, row in zip(names, found, strict=True):
+        compared = {line["method"] for line in lines[name]}
+        assert row == [
+            points(difference_on_images(lines[name], "softmax, then BCKD", other))
+            if other in compared
+            else "-"
+            for other in ("BCKD", "softmax + L_loc", "softmax")
+        ]
 
 
 def read(name: str) -> list[Line]:
