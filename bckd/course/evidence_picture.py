@@ -15,23 +15,37 @@ from matplotlib.figure import Figure
 from bckd.studies.evidence import evidence_map, load_studies
 from bckd.studies.noise import difference_on_images
 from bckd.studies.options import PUBLISHED
-from bckd.studies.statistics import Difference, Line
+from bckd.studies.statistics import Difference, Line, methods_of
 from bckd.system.files import write_atomically
 from bckd.viz.study_gains import difference_map
 
 RIVALS = ("none", "softmax", "L_cls", "softmax + L_loc")
 COMMON_STARTS = "600 more steps from six trained students"
+# The last rows: studies from common starts, by name, in words.
+FROM_STARTS = {
+    "fine": COMMON_STARTS,
+    "fine-confirm": "the same, eight fresh ones and fresh images",
+    "fine-twelve": "the same, twelve classes",
+    "fine-one": "the same, one class",
+}
 DOTS = 100  # an inch
 
 
 def slide_rows(lines: dict[str, list[Line]]) -> dict[str, dict[str, Difference]]:
-    """By regime and rival, AP minus BCKD's in 0..1; the runs from common starts are the last row.
+    """By regime and rival, AP minus BCKD's in 0..1; the runs from common starts are the last rows.
 
     Args:
         lines: by study, as `load_studies` gives them.
     """
-    last = {rival: difference_on_images(lines["fine"], rival, "BCKD") for rival in RIVALS}
-    return evidence_map(lines, RIVALS, "BCKD") | {COMMON_STARTS: last}
+    last = {
+        title: {
+            rival: difference_on_images(lines[name], rival, "BCKD")
+            for rival in RIVALS
+            if rival in methods_of(lines[name])
+        }
+        for name, title in FROM_STARTS.items()
+    }
+    return evidence_map(lines, RIVALS, "BCKD") | last
 
 
 def slide(lines: dict[str, list[Line]]) -> Figure:

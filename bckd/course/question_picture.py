@@ -12,16 +12,17 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from bckd.course.evidence_picture import COMMON_STARTS
+from bckd.course.evidence_picture import FROM_STARTS
 from bckd.studies.evidence import evidence_map, load_studies
 from bckd.studies.noise import difference_on_images
 from bckd.studies.options import PUBLISHED
 from bckd.studies.ranking import difference_name
-from bckd.studies.statistics import Difference, Line
+from bckd.studies.statistics import Difference, Line, methods_of
 from bckd.system.files import write_atomically
 from bckd.training.run_log import read_lines
 from bckd.viz.methods import METHOD_COLOURS, name_of
@@ -62,8 +63,12 @@ def regimes(lines: Mapping[str, list[Line]]) -> dict[str, Difference]:
     """AP of BCKD minus softmax KD's by regime, in 0..1; from common starts last."""
     found = evidence_map({**lines}, ("BCKD",), "softmax")
     by_regime = {title: row["BCKD"] for title, row in found.items() if row}
-    common = difference_on_images(lines["fine"], "BCKD", "softmax")
-    return by_regime | {COMMON_STARTS: common}
+    common = {
+        title: difference_on_images(lines[name], "BCKD", "softmax")
+        for name, title in FROM_STARTS.items()
+        if "softmax" in methods_of(lines[name])
+    }
+    return by_regime | common
 
 
 def error_parts(swaps: Sequence[Line], method: str) -> tuple[float, float]:
@@ -85,7 +90,8 @@ def _pairs(axes: Axes, lines: list[Line]) -> None:
             found = difference_on_images(lines, *pair, field)
             label = field if row == 0 else ""
             interval(axes, found, row - 0.15 + 0.3 * place, grey, marker, label)
-    axes.legend(fontsize=9, loc="upper right")
+    below: dict[str, Any] = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.1), "ncols": 2}
+    axes.legend(fontsize=9, frameon=False, **below)
     names = [difference_name(*pair) for pair in PAIRS]
     row_panel(axes, names, "by how much: from common starts, points")
 
@@ -99,7 +105,7 @@ def _errors(axes: Axes, swaps: Sequence[Line]) -> None:
             height=0.6, linewidth=1.2,
         )  # fmt: skip
     row_panel(axes, [name_of(name) for name in METHODS], "why: mean score error")
-    axes.set_xlabel("hatched: one constant (two seeds)", fontsize=9)
+    axes.set_xlabel("hatched: one constant\n(two seeds)", fontsize=9)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 
-from bckd.course.evidence_picture import COMMON_STARTS, DOTS, RIVALS, slide, slide_rows
+from bckd.course.evidence_picture import DOTS, FROM_STARTS, RIVALS, slide, slide_rows
 from bckd.studies.evidence import REGIMES, load_studies
 from bckd.studies.noise import difference_on_images
 from bckd.studies.statistics import values
@@ -16,13 +16,14 @@ from bckd.studies.statistics import values
 ROOT = Path(__file__).parents[2]
 
 
-def test_its_last_row_is_of_common_starts() -> None:
+def test_its_last_rows_are_of_common_starts() -> None:
     lines = load_studies(ROOT / "notebooks" / "results")
     rows = slide_rows(lines)
-    assert len(rows) == len(REGIMES) + 1 and [*rows][-1] == COMMON_STARTS
-    assert [*rows[COMMON_STARTS]] == [x for x in RIVALS if values(lines["fine"], x)]
-    expected = difference_on_images(lines["fine"], "none", "BCKD")
-    assert rows[COMMON_STARTS]["none"] == expected
+    assert [*rows][len(REGIMES) :] == [*FROM_STARTS.values()]
+    for name, title in FROM_STARTS.items():
+        assert [*rows[title]] == [x for x in RIVALS if values(lines[name], x)]
+        expected = difference_on_images(lines[name], "none", "BCKD")
+        assert rows[title]["none"] == expected
 
 
 def test_the_committed_one_is_of_the_committed_results() -> None:

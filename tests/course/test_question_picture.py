@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_hex
 
-from bckd.course.evidence_picture import COMMON_STARTS
+from bckd.course.evidence_picture import FROM_STARTS
 from bckd.course.question_picture import DOTS, METHODS, PAIRS, error_parts, question, regimes
 from bckd.studies.evidence import load_studies
 from bckd.studies.noise import difference_on_images
@@ -27,12 +27,14 @@ def lines() -> dict[str, list[Line]]:
     return load_studies(RESULTS)
 
 
-def test_regimes_are_differences_by_seed_and_the_last_one_of_common_starts(
+def test_regimes_are_differences_by_seed_and_the_last_ones_of_common_starts(
     lines: dict[str, list[Line]],
 ) -> None:
     found = regimes(lines)
-    assert list(found)[-1] == COMMON_STARTS
-    assert found[COMMON_STARTS] == difference_on_images(lines["fine"], "BCKD", "softmax")
+    last = {FROM_STARTS[name]: lines[name] for name in ("fine", "fine-confirm", "fine-twelve")}
+    assert list(found)[-3:] == list(last)
+    for title, runs in last.items():
+        assert found[title] == difference_on_images(runs, "BCKD", "softmax")
     expected = paired(values(lines["base"], "BCKD"), values(lines["base"], "softmax"))
     assert found["six classes, 1200 steps"] == expected
     assert "one class, 1200 steps" not in found, "softmax KD has no loss there"
