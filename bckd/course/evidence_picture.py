@@ -19,14 +19,14 @@ from bckd.studies.statistics import Difference, Line, methods_of
 from bckd.system.files import write_atomically
 from bckd.viz.study_gains import difference_map
 
-RIVALS = ("none", "softmax", "L_cls", "softmax + L_loc")
+RIVALS = ("none", "softmax", "L_cls", "L_loc", "softmax + L_loc")
 COMMON_STARTS = "600 more steps from six trained students"
 # The last rows: studies from common starts, by name, in words.
 FROM_STARTS = {
     "fine": COMMON_STARTS,
-    "fine-confirm": "the same, eight fresh ones and fresh images",
-    "fine-twelve": "the same, twelve classes",
-    "fine-one": "the same, one class",
+    "fine-confirm": "600 more from eight fresh ones, fresh images",
+    "fine-twelve": "600 more from six, twelve classes",
+    "fine-one": "600 more from six, one class",
 }
 DOTS = 100  # an inch
 

@@ -57,6 +57,6 @@ def fine(base: Recipe, images: str = FINE_IMAGES) -> Recipe:
 
 
 def going_on(base: Recipe, steps: int = STEPS) -> Recipe:
-    """The recipe of going on, evaluated on the same images: the average of its weights is."""
+    """The recipe of going on; what is evaluated is the average of the last steps' weights."""
     optimisation = replace(base.optimisation, ema=EMA)
     return replace(base, optimisation=optimisation, steps=steps)

@@ -28,7 +28,7 @@ FINE_REGIMES = (
     fine_study(
         "fine-one",
         "one class, from common starts",
-        # Of one class softmax distillation is 0: the last is L_cls from half of the run on.
+        # Of one class softmax distillation is 0: the last is L_loc, and L_cls from half of the run.
         (*only(1, "none", "L_cls", "L_loc", "BCKD"), softmax_then_bckd(1)),
         base=fine(ONE),
         sweep_data=ONE.data,

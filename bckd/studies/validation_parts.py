@@ -23,18 +23,19 @@ def judged_file(root: Path, part: Part) -> str:
 
 
 def write_validation_parts(root: Path) -> None:
-    """Write the two files of a data set, if they are not there, in a folder beside it.
+    """Write the two files of a data set, unless they are there, in a folder beside it.
 
     Raises:
         InputError: the annotations can't be read, or a file can't be written.
     """
-    paths = [root / judged_file(root, part) for part in ("sweep", "comparison")]
-    if all(path.is_file() for path in paths):
-        return
     content = read_json(root / VALIDATION)
     ids = sorted(image["id"] for image in content["images"])
     swept = set(ids[::EVERY])
-    for path, kept in zip(paths, (swept, set(ids) - swept), strict=True):
+    parts: dict[Part, set[int]] = {"sweep": swept, "comparison": set(ids) - swept}
+    for part, kept in parts.items():
+        path = root / judged_file(root, part)
+        if path.is_file() and {image["id"] for image in read_json(path)["images"]} == kept:
+            continue  # else it is of other images, or shared out in another way
         images = [image for image in content["images"] if image["id"] in kept]
         boxes = [box for box in content["annotations"] if box["image_id"] in kept]
         write_text(path, json.dumps({**content, "images": images, "annotations": boxes}))

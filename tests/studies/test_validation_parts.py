@@ -44,11 +44,16 @@ def test_every_image_is_in_one_part_with_its_boxes(data: Path) -> None:
         assert {box["image_id"] for box in part["annotations"]} <= own
 
 
-def test_what_is_there_stays(data: Path) -> None:
+def test_what_is_there_stays_if_it_is_of_the_same_images(data: Path) -> None:
     write_validation_parts(data)
-    (data / VALIDATION).unlink()
+    paths = [data / judged_file(data, part) for part in ("sweep", "comparison")]
+    made = [path.stat().st_mtime_ns for path in paths]
     write_validation_parts(data)
-    assert _parts(data)[0]["images"]
+    assert [path.stat().st_mtime_ns for path in paths] == made
+    whole = paths[0].read_text()
+    paths[0].write_text(paths[1].read_text())  # as if it were shared out in another way
+    write_validation_parts(data)
+    assert paths[0].read_text() == whole
 
 
 def test_a_study_draws_up_the_parts_that_it_is_judged_on(
