@@ -267,3 +267,9 @@ def test_a_phone(replay: TrainingReplay, open_explorer: Callable, dark: bool) ->
     page.locator(".chart").last.scroll_into_view_if_needed()
     line = page.locator(".sticky").bounding_box()
     assert 0 <= line["y"] < 5 and line["height"] < 130, "slider and counts stay in view"
+
+
+def test_a_column_beside_a_prompt(replay: TrainingReplay, open_explorer: Callable) -> None:
+    """A notebook's output on a phone may leave it little width."""
+    page = open_explorer(replay, width=270)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 270
