@@ -40,7 +40,7 @@ def distil(
 
     Raises:
         InputError: a term is unknown, or has parameters that learn; or the two outputs are of
-            other levels, sizes or classes, naming these.
+            other levels, sizes or classes, naming these; or the assignment is of another output.
     """
     defaults = {name: term.weight for name, term in TERMS.items() if term.weight}
     weights = defaults if weights is None else weights
@@ -65,6 +65,12 @@ def distil(
                 f"levels out)"
             )
         teacher = choose_levels(teacher, tuple(strides))
+    said, assigned = (tuple(x.shape[:2]) for x in (student.cls_logits, assignment.positive))
+    if said != assigned:
+        raise InputError(
+            f"the assignment is of {assigned[0]} images and {assigned[1]} locations; expected the "
+            f"student's {said[0]} and {said[1]}"
+        )
     pair = compared(student, teacher, assignment)
     options = LossOptions() if options is None else options
     terms = [

@@ -98,6 +98,10 @@ def test_what_does_not_correspond() -> None:
         InputError, match="term 'knowledge' is unknown; expected one of .*binary, iou"
     ):
         distil(student, student, assignment, {"knowledge": 1.0})
+    other = Assignment.for_distillation(torch.ones(1, 7) > 0)
+    expected = r"the assignment is of 1 images and 7 locations; expected the student's 1 and 120"
+    with pytest.raises(InputError, match=expected):
+        distil(student, student, other)
     with pytest.raises(InputError, match=r"no level has a stride of 64; these are \[8, 16\]"):
         choose_levels(student, (8, 64))
 
