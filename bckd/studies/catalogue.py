@@ -74,7 +74,7 @@ GRIDS: dict[str, tuple[Study, ...]] = {
     "photographs-all": _PHOTOGRAPHS,
     "photographs-gpu": _PHOTOGRAPHS_GPU,
 }
-# Studies that have not been run to their end yet.
+# Studies from common starts that have been run to their end; the others are awaited.
 _WHOLE = {
     *("noise", "fine", "fine-shapes", "fine-search", "fine-confirm"),
     *("fine-one", "fine-twelve"),
