@@ -42,6 +42,15 @@ def _scratch(model: DetectorConfig) -> DetectorConfig:
     return replace(model, pretrained=False, frozen_stages=0)
 
 
+def test_students_compute_in_bf16_on_two_cores_and_in_what_is_fastest_on_a_gpu() -> None:
+    def precisions(grid: str) -> set[str]:
+        return {study.base.precision for study in GRIDS[grid]}
+
+    assert precisions("photographs-all") == {"bf16"}
+    assert precisions("photographs-gpu") == {"auto"}
+    assert {model.precision for model in photographs.MODELS.values()} == {"bf16"}
+
+
 def test_classes_are_the_data_sets() -> None:
     assert len(CLASSES) == photographs.CLASSES
     assert methods(photographs.CLASSES)["softmax"].weights == {"softmax": 2.5}

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor, nn
 
 from bckd.models.backbones.base import Backbone, torchvision_model
+from bckd.models.backbones.strided_depthwise import replace_strided_depthwise
 
 if TYPE_CHECKING:  # torchvision is loaded where a network is built
     from torchvision.models import mobilenetv2
@@ -40,6 +41,7 @@ class MobileNetV2(Backbone):
         super().__init__()
         net: mobilenetv2.MobileNetV2 = torchvision_model("mobilenet_v2", weights)
         self.features = net.features[:18]
+        replace_strided_depthwise(self.features)
         if leaky:
             _replace_relu6(self.features)
         # mmdetection counts the stem, then seven groups of blocks that end here.
