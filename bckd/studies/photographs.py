@@ -1,14 +1,15 @@
 """The studies on photographs: VOC2007's, with the published NanoDet-m as the teacher.
 
 What is small enough for two cores is one grid, at 224 pixels, from common starts; a GPU takes
-larger images, students that learn from ImageNet weights on, and more seeds: the other grid. A sweep
+larger images, students that learn from ImageNet weights on, more methods and more seeds: the other
+grid. A sweep
 has seeds, starts and validation images of its own. CrossKD is not in them: its teacher's head reads
 the student's maps, and NanoDet-m's heads are one a level, of another kind than the students'.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -33,17 +34,9 @@ from bckd.system.precision import Precision
 TEACHER = Path("nanodet_m")  # a published name
 CLASSES = 20
 IMAGES = 2800
-METHODS = (
-    "none",
-    "softmax",
-    "L_cls",
-    "BCKD",
-    "softmax + L_loc",
-    "softmax, then BCKD",
-    "YOLOv6",
-    "MGD",
-    "MGD + BCKD",
-)
+# Both protocols, each with L_loc too, and one after the other: what two cores compare.
+PROTOCOLS = ("none", "softmax", "BCKD", "softmax + L_loc", "softmax, then BCKD")
+METHODS = (*PROTOCOLS, "L_cls", "YOLOv6", "MGD", "MGD + BCKD")
 SCALES = (1 / 16, 1 / 4, 1.0, 4.0, 16.0)
 SCALES_BELOW = (1 / 64, 1 / 256)  # of methods that are best at the smallest
 
@@ -135,19 +128,19 @@ def labelled_alone(labels: Labels) -> dict[str, Any]:
     return {"data.train_annotations": ANNOTATIONS, "data.first_train": LABELLED[labels]}
 
 
-def compared(methods: Mapping[str, Method], labels: Labels) -> tuple[Method, ...]:
+def compared(methods: Sequence[Method], labels: Labels) -> tuple[Method, ...]:
     """What a regime compares: with labels for some images or none, pseudo-labels too.
 
     Args:
-        methods: by name, with published weights of 20 classes: all of `METHODS`.
+        methods: with published weights of 20 classes; "none" comes first.
     """
+    none, *taught = methods
     if labels == "all":
-        return tuple(methods[name] for name in METHODS)
+        return (none, *taught)
     pseudo = Method("pseudo-labels", changes={"data.train_annotations": pseudo_file(labels)})
-    taught = tuple(methods[name] for name in METHODS if name != "none")
     if labels == "none":  # of which nobody learns without a teacher
         return (pseudo, *taught)
-    return (replace(methods["none"], changes=labelled_alone(labels)), pseudo, *taught)
+    return (replace(none, changes=labelled_alone(labels)), pseudo, *taught)
 
 
 def regime(
@@ -215,7 +208,12 @@ MODELS: dict[str, Recipe] = {
 
 
 def studies(methods: Mapping[str, Method]) -> tuple[Study, ...]:
-    """The grid for two cores: 224 pixels, going on from students that learnt without a teacher."""
+    """The grid for two cores: 224 pixels, going on from students that learnt without a teacher.
+
+    Args:
+        methods: by name, with published weights of 20 classes: all of `PROTOCOLS`.
+    """
+    protocols = [methods[name] for name in PROTOCOLS]
 
     def study(labels: Labels, title: str, **settings: Any) -> Study:
         """A regime of the MobileNetV2, by its labels."""
@@ -224,7 +222,7 @@ def studies(methods: Mapping[str, Method]) -> tuple[Study, ...]:
             f"photographs{suffix}",
             f"{title}, 224 pixels, 300 more steps of a MobileNetV2",
             going_on(recipe("mobilenet", labels=labels), SHORT),
-            compared(methods, labels),
+            compared(protocols, labels),
             start_names("mobilenet", labels),
             **settings,
         )
@@ -243,7 +241,7 @@ def studies(methods: Mapping[str, Method]) -> tuple[Study, ...]:
             "photographs-small",
             "photographs, 224 pixels, 300 more steps of a small ResNet",
             going_on(recipe("small"), SHORT),
-            compared(methods, "all"),
+            compared(protocols, "all"),
             start_names("small"),
         ),
         study("tenth", "labels for a tenth of the photographs", **from_all),
@@ -255,7 +253,12 @@ _EPOCHS = 12 * IMAGES // 16  # twelve epochs in steps
 
 
 def gpu_studies(methods: Mapping[str, Method]) -> tuple[Study, ...]:
-    """The grid for a GPU: 320 pixels, from ImageNet weights, twelve epochs, more seeds."""
+    """The grid for a GPU: 320 pixels, from ImageNet weights, twelve epochs, more of all.
+
+    Args:
+        methods: by name, with published weights of 20 classes: all of `METHODS`.
+    """
+    every = [methods[name] for name in METHODS]
 
     def study(student: Student, labels: Labels, title: str) -> Study:
         """A regime of a student, by its labels."""
@@ -263,7 +266,7 @@ def gpu_studies(methods: Mapping[str, Method]) -> tuple[Study, ...]:
             f"photographs-gpu-{student}" + ("" if labels == "all" else f"-{labels}"),
             f"{title}, 320 pixels, {_EPOCHS} steps",
             recipe(student, 320, labels, steps=_EPOCHS, precision="auto"),
-            compared(methods, labels),
+            compared(every, labels),
             seeds=tuple(range(6)),
             sweep_seeds=(100, 101),
             edge_seeds=(102, 103, 104, 105),
