@@ -2,9 +2,9 @@
 
 What is small enough for two cores is one grid, at 224 pixels, from common starts; a GPU takes
 larger images, students that learn from ImageNet weights on, more methods and more seeds: the other
-grid. A sweep
-has seeds, starts and validation images of its own. CrossKD is not in them: its teacher's head reads
-the student's maps, and NanoDet-m's heads are one a level, of another kind than the students'.
+grid. A sweep has seeds, starts and validation images of its own. CrossKD is not in them: its
+teacher's head reads the student's maps, and NanoDet-m's heads are one a level, of another kind than
+the students'.
 """
 
 from __future__ import annotations
