@@ -27,6 +27,7 @@ FROM_STARTS = {
     "fine-confirm": "600 more from eight fresh ones, fresh images",
     "fine-twelve": "600 more from six, twelve classes",
     "fine-one": "600 more from six, one class",
+    "fine-neu": "600 more from six, NEU",
 }
 DOTS = 100  # an inch
 

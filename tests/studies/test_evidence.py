@@ -25,7 +25,7 @@ from bckd.studies.score_table import score_table
 from bckd.studies.statistics import Line, paired, values
 from bckd.training.run_log import read_lines
 
-REGIMES_FROM_STARTS = ("fine-one", "fine-twelve")
+REGIMES_FROM_STARTS = ("fine-one", "fine-twelve", "fine-neu")
 COMMON_STARTS = (
     "noise",
     "fine",
@@ -83,7 +83,7 @@ def test_the_page_has_the_tables_of_common_starts(lines: dict[str, list[Line]]) 
     assert score_table(lines["fine-confirm"]) in PAGE
     for name in REGIMES_FROM_STARTS:
         assert ranking_table(lines[name]) in PAGE
-    assert starts_table(lines["fine-twelve"]) in PAGE
+        assert starts_table(lines[name]) in PAGE
     for family in FAMILIES:
         assert hypotheses_table(verdicts(lines, family)) in PAGE
     told = re.search(r"\d+ training runs .*; (\d+) more", PAGE)
@@ -94,7 +94,7 @@ def test_the_page_tells_the_confirmed_method_by_regime(lines: dict[str, list[Lin
     """Its rows are the differences of the studies, in their order."""
     table = PAGE.partition("#### All of them")[2].partition("\n\n")[2].partition("\n\n")[0]
     found = [row.strip("| ").split(" | ")[1:] for row in table.splitlines()[2:]]
-    names = ("fine-search", "fine-confirm", "fine-one", "fine-twelve")
+    names = ("fine-search", "fine-confirm", *REGIMES_FROM_STARTS)
     for name, row in zip(names, found, strict=True):
         compared = {line["method"] for line in lines[name]}
         assert row == [
