@@ -1,7 +1,8 @@
-"""How much memory is in use."""
+"""How much memory is in use, and that what is freed is used again."""
 
 from __future__ import annotations
 
+import ctypes
 import sys
 
 import torch
@@ -23,3 +24,23 @@ def most_memory(device: torch.device) -> int | None:
 
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return most if sys.platform == "darwin" else 1024 * most
+
+
+# Options of glibc's mallopt (malloc.h).
+_TRIM_THRESHOLD, _MMAP_MAX = -1, -4
+_NEVER = 2**31 - 1  # bytes that are free at the end before they go back, the most that it takes
+
+
+def keep_freed_memory() -> bool:
+    """Let this process keep what it frees, to use it again, as long as it lives.
+
+    By itself glibc gives each block of more than 32 MiB back to the system and asks for the next
+    one anew, page by page: what a step of training with large images does over and over.
+
+    Returns:
+        Whether that is so now; not where the C library is another.
+    """
+    options = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if options is None:
+        return False
+    return bool(options(_TRIM_THRESHOLD, _NEVER)) and bool(options(_MMAP_MAX, 0))

@@ -29,6 +29,7 @@ from bckd.system.interruption import (
     ending,
 )
 from bckd.system.launcher import is_first
+from bckd.system.memory import keep_freed_memory
 from bckd.system.precision import autocast_type
 from bckd.system.telling import each_once
 from bckd.system.values import to_plain
@@ -122,6 +123,8 @@ def train(
     recipe = check_recipe(recipe, taught)
     recipe = with_normalisation_of(recipe, student)
     device = pick_device(own_device(recipe.device))
+    if device.type == "cpu":
+        keep_freed_memory()
     with processes_joined(device), each_once(), ExitStack() as held:
         from_first(lambda: held.enter_context(one_writer(recipe.out)))
         given = Given(teaching, student, teacher)

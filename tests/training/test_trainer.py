@@ -22,7 +22,7 @@ from bckd.models.detector import Detector
 from bckd.recipes import EvaluationConfig, LossWeights, Recipe
 from bckd.system.errors import InputError, NonFiniteLossError
 from bckd.system.files import one_writer
-from bckd.training import checks, preparing
+from bckd.training import checks, preparing, trainer
 from bckd.training import run as running
 from bckd.training.data import training_data
 from bckd.training.run_log import read_log
@@ -214,6 +214,15 @@ def test_the_network_is_in_channels_last_memory(
     run(replace(tiny_recipe, steps=1))
     assert seen[0].is_contiguous(memory_format=torch.channels_last)
     assert not seen[0].is_contiguous()
+
+
+def test_what_a_step_frees_the_next_one_has(
+    tiny_recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = []
+    monkeypatch.setattr(trainer, "keep_freed_memory", lambda: kept.append(True))
+    run(replace(tiny_recipe, steps=1))
+    assert kept
 
 
 def test_evaluation_takes_batches_of_the_images_of_a_process(

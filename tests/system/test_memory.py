@@ -1,0 +1,44 @@
+"""What is freed is used again: pages that a process of its own asks the system for."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+
+import pytest
+
+from bckd.system.memory import keep_freed_memory
+
+_MIB = 2**20
+# Page faults of blocks of 64 MiB, allocated, written and freed twenty times, after twenty others.
+_COUNT = """
+import resource, sys, torch
+from bckd.system.memory import keep_freed_memory
+if sys.argv[1] == "kept":
+    assert keep_freed_memory()
+torch.set_num_threads(1)
+faults = []
+for _ in range(40):
+    faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)
+    torch.ones(64 * 2**20, dtype=torch.uint8)
+print(faults[-1] - faults[20])
+"""
+
+
+def faults(how: str) -> int:
+    command = [sys.executable, "-c", _COUNT, how]
+    return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the C library is not glibc")
+def test_blocks_that_were_freed_are_used_again() -> None:
+    block = 64 * _MIB // os.sysconf("SC_PAGE_SIZE")  # pages of one
+    assert faults("plain") > 10 * block, "what glibc does by itself: all of them anew"
+    assert faults("kept") < block / 10
+
+
+def test_another_system_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert not keep_freed_memory()
