@@ -18,6 +18,7 @@ from bckd.studies.statistics import Difference, Line, holm, interval_of, methods
 
 LEVEL = 0.05
 MARGIN = 0.01  # AP; what "the same" and "not worse" leave room for
+Kind = Literal["above", "same", "not worse"]
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Hypothesis:
     """
 
     text: str
-    kind: Literal["above", "same", "not worse"]
+    kind: Kind
     study: str
     method: str
     references: tuple[str, ...]
@@ -47,7 +48,8 @@ class Verdict:
 
     Attributes:
         differences: to each reference, as on other runs and other images; empty where no run is.
-        p_value: the largest of them, two-sided; 1 without runs.
+        p_value: the largest of them, two-sided; 1 without runs, and where a method that is to be
+            above several is above one and below another.
         adjusted: the same by Holm's rule.
     """
 
@@ -154,10 +156,7 @@ def verdicts(
     differences = {
         name: _differences(lines.get(claim.study, []), claim) for name, claim in family.items()
     }
-    p_values = [
-        max((_p_value(x, family[name].kind) for x in found), default=1.0)
-        for name, found in differences.items()
-    ]
+    p_values = [_largest_p(found, family[name].kind) for name, found in differences.items()]
     adjusted = holm(p_values)
     return {
         name: Verdict(claim, differences[name], p_values[n], adjusted[n])
@@ -184,7 +183,14 @@ def _differences(lines: list[Line], claim: Hypothesis) -> tuple[Difference, ...]
     )
 
 
-def _p_value(found: Difference, kind: Literal["above", "same", "not worse"]) -> float:
+def _largest_p(found: tuple[Difference, ...], kind: Kind) -> float:
+    """Of a claim about all of these; 1 where none or where they lie on both sides."""
+    if kind == "above" and len({x.mean > 0 for x in found}) > 1:
+        return 1.0
+    return max((_p_value(x, kind) for x in found), default=1.0)
+
+
+def _p_value(found: Difference, kind: Kind) -> float:
     """Two-sided, that the difference is 0, or at the margin that it has to be inside of."""
     if math.isnan(found.p_value):  # a single pair tells nothing
         return 1.0

@@ -78,6 +78,15 @@ def test_above_two_is_above_the_nearer_one() -> None:
     assert found.differences[0].p_value < 0.01
 
 
+def test_above_one_and_below_another_is_open() -> None:
+    """However clear each is: the claim of both can't hold, and its opposite of both neither."""
+    lines = study(near=[0.05, 0.051, 0.05, 0.051], ours=[0.02, 0.021, 0.021, 0.02])
+    both = {"A": Hypothesis("", "above", "s", "ours", ("none", "near"))}
+    found = verdicts({"s": lines}, both)["A"]
+    assert all(x.p_value < 0.001 for x in found.differences)
+    assert found.p_value == 1 and found.word == "open"
+
+
 def test_those_without_runs_count_in_the_family() -> None:
     lines = {"fine": study(BCKD=[0.05, 0.07, 0.05, 0.06])}
     found = verdicts(lines)
