@@ -28,6 +28,7 @@ FROM_STARTS = {
     "fine-twelve": "600 more from six, twelve classes",
     "fine-one": "600 more from six, one class",
     "fine-neu": "600 more from six, NEU",
+    "photographs": "300 more from four, VOC2007",
 }
 DOTS = 100  # an inch
 

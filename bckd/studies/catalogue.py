@@ -77,6 +77,6 @@ GRIDS: dict[str, tuple[Study, ...]] = {
 # Studies from common starts that have been run to their end; the others are awaited.
 _WHOLE = {
     *("noise", "fine", "fine-shapes", "fine-search", "fine-confirm"),
-    *("fine-one", "fine-twelve", "fine-neu"),
+    *("fine-one", "fine-twelve", "fine-neu", "photographs"),
 }
 AWAITED = frozenset(x.name for x in _FROM_STARTS) - _WHOLE

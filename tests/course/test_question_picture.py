@@ -19,7 +19,8 @@ from bckd.training.run_log import read_lines
 from bckd.viz.methods import METHOD_COLOURS
 
 RESULTS = Path(__file__).parents[2] / "notebooks" / "results"
-COMPARED = ("fine", "fine-confirm", "fine-twelve", "fine-neu")  # those that have softmax KD
+# Those that have softmax KD.
+COMPARED = ("fine", "fine-confirm", "fine-twelve", "fine-neu", "photographs")
 SWAPS = read_lines(RESULTS / "base_swaps.jsonl")
 
 

@@ -25,7 +25,7 @@ from bckd.studies.score_table import score_table
 from bckd.studies.statistics import Line, paired, values
 from bckd.training.run_log import read_lines
 
-REGIMES_FROM_STARTS = ("fine-one", "fine-twelve", "fine-neu")
+REGIMES_FROM_STARTS = ("fine-one", "fine-twelve", "fine-neu", "photographs")
 COMMON_STARTS = (
     "noise",
     "fine",
