@@ -73,13 +73,19 @@ def repeated(lines: Iterable[Line], starts: int) -> bool:
     return bool(runs) and min(runs.values()) > 1
 
 
-def rounding(lines: Iterable[Line], others: Iterable[Line], method: str) -> float:
+def rounding(
+    lines: Iterable[Line], others: Iterable[Line], method: str, reference: str | None = None
+) -> float:
     """The standard deviation of AP by rounding alone: the same runs with other sums.
 
     Args:
         lines, others: of the same starts and orders, computed with other numbers of threads.
+        reference: a method whose AP is subtracted; None: the method's AP itself.
     """
-    ours, theirs = (values(list(runs), method) for runs in (lines, others))
+    ours, theirs = (
+        _differences(values(runs, method), None if reference is None else values(runs, reference))
+        for runs in (list(lines), list(others))
+    )
     gaps = [ours[seed] - theirs[seed] for seed in ours if seed in theirs]
     return math.sqrt(_mean([gap**2 for gap in gaps]) / 2)
 

@@ -19,7 +19,7 @@ from bckd.studies.evidence import (
     load_studies,
 )
 from bckd.studies.hypotheses import FAMILIES, hypotheses_table, verdicts
-from bckd.studies.noise import difference_on_images
+from bckd.studies.noise import difference_on_images, rounding
 from bckd.studies.ranking import pairs_table, ranking_table
 from bckd.studies.score_table import score_table
 from bckd.studies.statistics import Line, paired, values
@@ -103,6 +103,21 @@ def test_the_page_tells_the_confirmed_method_by_regime(lines: dict[str, list[Lin
             else "-"
             for other in ("BCKD", "softmax + L_loc", "softmax")
         ]
+
+
+def test_the_page_tells_what_rounding_moves(lines: dict[str, list[Line]]) -> None:
+    threads = read("noise_threads")
+    assert {(line["method"], line["seed"]) for line in threads} == {
+        (line["method"], line["seed"]) for line in lines["noise"] if line["seed"] < 6
+    }
+    runs = [rounding(lines["noise"], threads, x) for x in ("none", "softmax", "BCKD")]
+    pairs = [
+        rounding(lines["noise"], threads, *x)
+        for x in (("softmax", "none"), ("BCKD", "none"), ("BCKD", "softmax"))
+    ]
+    none, softmax, bckd, *differences = (f"{100 * x:.1f}" for x in (*runs, *pairs))
+    assert f"{none} points (none), {softmax} (softmax KD) and {bckd} (BCKD) a run" in PAGE
+    assert f"of a difference of {', '.join(differences[:2])} and {differences[2]}" in PAGE
 
 
 def read(name: str) -> list[Line]:

@@ -60,6 +60,10 @@ def test_rounding_is_the_deviation_of_one_run() -> None:
     pairs = rng.normal(0.4, 0.002, (500, 2))
     ours, theirs = ([line("none", n, ap) for n, ap in enumerate(row)] for row in pairs.T)
     assert rounding(ours, theirs, "none") == pytest.approx(0.002, rel=0.1)
+    gained = rng.normal(0.02, 0.003, (500, 2))  # more than none, each by itself
+    more = ([line("ours", n, ap) for n, ap in enumerate(row)] for row in (pairs + gained).T)
+    ours, theirs = (runs + own for runs, own in zip((ours, theirs), more, strict=True))
+    assert rounding(ours, theirs, "ours", "none") == pytest.approx(0.003, rel=0.1)
 
 
 def test_images_widen_the_interval_of_runs() -> None:
