@@ -134,10 +134,27 @@ def _halves(first: str, second: str) -> Method:
     return Method(f"{first} + {second}", weights)
 
 
+_ONE_THEN_THE_OTHER = _options(softmax_until=0.5, binary_from=0.5)
+
+
 def softmax_then_bckd(classes: int) -> Method:
     """Softmax distillation in the first half of a run, L_cls in the second, L_loc throughout."""
     weights = {"softmax": classes / 8} | _BCKD
-    return Method("softmax, then BCKD", weights, _options(softmax_until=0.5, binary_from=0.5))
+    return Method("softmax, then BCKD", weights, _ONE_THEN_THE_OTHER)
+
+
+def factors_of_their_own(softmax: float, bckd: float) -> Method:
+    """As `softmax_then_bckd` of six, each protocol at the factor that is best for it alone.
+
+    Args:
+        softmax: of softmax distillation.
+        bckd: of BCKD.
+    """
+    weights = {
+        "softmax": softmax * UNITS["softmax"] * _SOFTMAX["softmax"],
+        **{term: bckd * UNITS["BCKD"] * weight for term, weight in _BCKD.items()},
+    }
+    return Method("softmax, then BCKD, own factors", weights, _ONE_THEN_THE_OTHER, swept=False)
 
 
 # What might be above both protocols.
@@ -185,6 +202,10 @@ def _at_equal_pull(method: Method) -> Method:
     return replace(method, weights={name: unit * x for name, x in method.weights.items()})
 
 
+# A study that takes all its factors from others.
+UNSWEPT: dict[str, Any] = {"scales": (), "sweep_seeds": (), "edge_seeds": (), "scales_below": ()}
+
+
 def fine_study(name: str, title: str, methods: tuple[Method, ...], **settings: Any) -> Study:
     """A study from common starts, by default of six classes and with a sweep of its own.
 
@@ -213,10 +234,7 @@ FINE = (
         "fine-shapes",
         "the paper's own choices, from common starts and at equal pull",
         SHAPES,
-        scales=(),
-        sweep_seeds=(),
-        edge_seeds=(),
-        scales_below=(),
+        **UNSWEPT,
         scales_from="fine",
         shared=("none", "softmax", "BCKD"),
         shared_from="fine",
@@ -235,10 +253,15 @@ FINE = (
         base=fine(SCENES, FRESH_IMAGES),
         seeds=CONFIRMING_SEEDS,
         starts=FRESH_STARTS,
-        scales=(),
-        sweep_seeds=(),
-        edge_seeds=(),
-        scales_below=(),
+        **UNSWEPT,
         sweep_data=None,
+    ),
+    fine_study(
+        "fine-own-factors",
+        "one protocol after the other, each at the factor that is best for it alone",
+        (factors_of_their_own(CONFIRMED["softmax"], CONFIRMED["BCKD"]),),
+        **UNSWEPT,
+        shared=("none", "softmax", "BCKD", "softmax + L_loc"),
+        shared_from="fine",
     ),
 )

@@ -9,9 +9,10 @@ from dataclasses import replace
 
 from bckd.studies.common_starts import fine, going_on, starts
 from bckd.studies.data_variants import labelled, neu, twelve
-from bckd.studies.fine import fine_study, softmax_then_bckd
+from bckd.studies.fine import UNITS, UNSWEPT, factors_of_their_own, fine_study, softmax_then_bckd
 from bckd.studies.methods import only
 from bckd.studies.regimes import SCENES
+from bckd.studies.study import Method
 from bckd.studies.validation_parts import judged_file
 
 ONE, TWELVE, NEU = labelled(SCENES, "_one"), twelve(SCENES), neu(SCENES)
@@ -23,6 +24,15 @@ EDGE_SEEDS = (14, 15, 22, 23)  # of the sweep's two starts
 
 _SWEEP_OF_STEEL = replace(NEU.data, val_annotations=judged_file(NEU.data.root, "sweep"))
 _STEEL = replace(NEU.data, val_annotations=judged_file(NEU.data.root, "comparison"))
+
+# The factors that are best on steel, by the sweep of "fine-neu".
+_SOFTMAX_ON_STEEL, _BCKD_ON_STEEL = 1 / 9, 27.0
+
+
+def _half_of_bckd(name: str, term: str, weight: float) -> Method:
+    """BCKD with one of its terms alone, at the weight that it has in the whole."""
+    return Method(name, {term: _BCKD_ON_STEEL * UNITS["BCKD"] * weight}, swept=False)
+
 
 FINE_REGIMES = (
     fine_study(
@@ -58,5 +68,22 @@ FINE_REGIMES = (
         starts=NEU_STARTS,
         edge_seeds=EDGE_SEEDS,
         teacher="teacher-neu",
+    ),
+    fine_study(
+        "fine-neu-parts",
+        "photographs of steel: BCKD's terms apart, and one protocol after the other, each at the "
+        "factor that is best for it alone",
+        (
+            factors_of_their_own(_SOFTMAX_ON_STEEL, _BCKD_ON_STEEL),
+            _half_of_bckd("BCKD without L_loc", "binary", 1.0),
+            _half_of_bckd("BCKD without L_cls", "iou", 4.0),
+        ),
+        base=going_on(replace(NEU, data=_STEEL)),
+        starts=NEU_STARTS,
+        **UNSWEPT,
+        sweep_data=None,
+        teacher="teacher-neu",
+        shared=("none", "softmax", "BCKD", "softmax + L_loc"),
+        shared_from="fine-neu",
     ),
 )

@@ -13,11 +13,12 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 
 import torch.nn.functional as F
-import torchvision
 from torch import Tensor, nn
 
 from bckd.datasets.coco_classes import COCO_CLASSES
 from bckd.image_size import ImageSize
+from bckd.models.backbones.shufflenet import LEAKY_SLOPE as SLOPE
+from bckd.models.backbones.shufflenet import ShuffleNetV2
 from bckd.models.dense import DenseDetector
 from bckd.models.heads.gfl import decode
 from bckd.models.heads.layers import ExactConv2d
@@ -36,13 +37,11 @@ NANODET = Normalisation(
 SIZE = ImageSize(short_side=320, long_side=320, pad_multiple=320, centred=True)
 
 STRIDES = (8, 16, 32)
-STAGES = (116, 232, 464)  # channels of the backbone's maps
 CHANNELS = 96  # of the pyramid and the head
 CONVS = 2  # of a level's tower
 REG_MAX = 7
 ANCHOR_SCALE = 5.0  # side of an anchor in strides, in training; the configuration's
 OFFSET = 0.5  # of the centres, in cells
-SLOPE = 0.1  # of every LeakyReLU
 
 # Entries of the published file that no computation reads: boxes come from gfl_cls as well,
 # and the bins of a side are the constants 0, 1, ..., reg_max.
@@ -62,7 +61,7 @@ class NanoDet(DenseDetector):
         super().__init__()
         self.class_names, self.strides = tuple(class_names), STRIDES
         self.settings = PostProcess()
-        self.backbone = _ShuffleNet()
+        self.backbone = ShuffleNetV2(None, leaky=True, frozen_stages=0, norm_eval=False)
         self.fpn = _PathAggregation()
         self.head = _Head(len(self.class_names))
 
@@ -71,31 +70,6 @@ class NanoDet(DenseDetector):
         pyramid = self.fpn(self.backbone(images))
         cls_maps, box_maps = self.head(pyramid)
         return decode(cls_maps, box_maps, STRIDES, ANCHOR_SCALE, tuple(pyramid), OFFSET)
-
-
-class _ShuffleNet(nn.Module):
-    """torchvision's ShuffleNetV2 1.0x up to its last stage, with LeakyReLU."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        net = torchvision.models.shufflenet_v2_x1_0(weights=None)
-        self.conv1, self.maxpool = net.conv1, net.maxpool
-        self.stage2, self.stage3, self.stage4 = net.stage2, net.stage3, net.stage4
-        _replace_relu(self)
-
-    def forward(self, images: Tensor) -> list[Tensor]:
-        """Maps of stride 8, 16, 32 of normalised images (N, 3, H, W)."""
-        c3 = self.stage2(self.maxpool(self.conv1(images)))
-        c4 = self.stage3(c3)
-        return [c3, c4, self.stage4(c4)]
-
-
-def _replace_relu(module: nn.Module) -> None:
-    for name, child in module.named_children():
-        if isinstance(child, nn.ReLU):
-            setattr(module, name, nn.LeakyReLU(SLOPE, inplace=True))
-        else:
-            _replace_relu(child)
 
 
 class _PathAggregation(nn.Module):
@@ -107,7 +81,8 @@ class _PathAggregation(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.lateral_convs = nn.ModuleList(
-            nn.Sequential(OrderedDict(conv=nn.Conv2d(channels, CHANNELS, 1))) for channels in STAGES
+            nn.Sequential(OrderedDict(conv=nn.Conv2d(channels, CHANNELS, 1)))
+            for channels in ShuffleNetV2.channels
         )
 
     def forward(self, stages: Sequence[Tensor]) -> list[Tensor]:

@@ -11,10 +11,12 @@ from torchvision.models.resnet import Bottleneck
 
 from bckd.models.backbones import build_backbone
 from bckd.models.backbones.mobilenet import LEAKY_SLOPE
+from bckd.models.backbones.shufflenet import ShuffleNetV2
 from bckd.models.backbones.swin import SwinT
 from bckd.system import downloads
 from bckd.system.errors import InputError
 from bckd.weights import published
+from bckd.zoo.nanodet import NanoDet
 
 CHANNELS = {
     "resnet18": (128, 256, 512),
@@ -22,9 +24,11 @@ CHANNELS = {
     "resnet50": (512, 1024, 2048),
     "resnet101": (512, 1024, 2048),
     "mobilenet_v2": (32, 96, 320),
+    "shufflenet_v2_x1_0": (116, 232, 464),
     "swin_t": (192, 384, 768),
     "small_resnet": (16, 32, 32),
 }
+VARIED = ("resnet18", "mobilenet_v2", "shufflenet_v2_x1_0", "swin_t", "small_resnet")
 
 
 def norms(module: nn.Module) -> list[nn.BatchNorm2d]:
@@ -47,7 +51,7 @@ def test_maps_have_the_promised_channels_and_strides(name: str) -> None:
     ]
 
 
-@pytest.mark.parametrize("name", ["resnet18", "mobilenet_v2", "swin_t", "small_resnet"])
+@pytest.mark.parametrize("name", VARIED)
 def test_sizes_that_no_stride_divides(name: str) -> None:
     backbone = build_backbone(name, width=8).eval()
     for size in ((50, 70), (33, 97), (1, 31)):
@@ -57,7 +61,7 @@ def test_sizes_that_no_stride_divides(name: str) -> None:
         assert [tuple(x.shape[2:]) for x in maps] == expected
 
 
-@pytest.mark.parametrize("name", ["resnet18", "mobilenet_v2", "swin_t", "small_resnet"])
+@pytest.mark.parametrize("name", VARIED)
 def test_memory_layout_does_not_matter(name: str) -> None:
     backbone, batch = build_backbone(name, width=8).eval(), images(2, 64, 96)
     with torch.no_grad():
@@ -65,7 +69,9 @@ def test_memory_layout_does_not_matter(name: str) -> None:
         backbone = backbone.to(memory_format=torch.channels_last)
         last = backbone(batch.to(memory_format=torch.channels_last))
     for one, other in zip(plain, last, strict=True):
-        assert other.is_contiguous(memory_format=torch.channels_last)
+        # torchvision's shuffling of channels lays a map out anew.
+        kept = name != "shufflenet_v2_x1_0"
+        assert other.is_contiguous(memory_format=torch.channels_last) or not kept
         torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-4)
 
 
@@ -89,6 +95,16 @@ def test_frozen_stages_of_mobilenet(frozen_stages: int, blocks: int) -> None:
         frozen = index < blocks
         assert all(p.requires_grad != frozen for p in block.parameters()), index
         assert all(norm.training != frozen for norm in norms(block)), index
+
+
+@pytest.mark.parametrize("frozen_stages", [0, 1, 2, 3])
+def test_frozen_stages_of_a_shufflenet(frozen_stages: int) -> None:
+    backbone = build_backbone("shufflenet_v2_x1_0", frozen_stages=frozen_stages).train()
+    stages = [backbone.conv1, backbone.stage2, backbone.stage3, backbone.stage4]
+    for index, stage in enumerate(stages):
+        frozen = frozen_stages > 0 and index <= frozen_stages
+        assert all(p.requires_grad != frozen for p in stage.parameters()), index
+        assert all(norm.training != frozen for norm in norms(stage)), index
 
 
 def test_frozen_stages_get_no_gradient_and_keep_their_statistics() -> None:
@@ -130,6 +146,25 @@ def test_the_leaky_mobilenet_has_no_other_activation() -> None:
     assert not any(isinstance(m, nn.LeakyReLU) for m in plain.modules())
 
 
+def test_shufflenet_is_torchvisions_up_to_its_last_stage() -> None:
+    torch.manual_seed(0)
+    theirs, batch = torchvision.models.shufflenet_v2_x1_0().eval(), images(2, 64, 96)
+    torch.manual_seed(0)
+    ours, x = build_backbone("shufflenet_v2_x1_0").eval(), batch
+    with torch.no_grad():
+        for stage in (theirs.conv1, theirs.maxpool, theirs.stage2, theirs.stage3, theirs.stage4):
+            x = stage(x)
+        assert torch.equal(ours(batch)[2], x)
+
+
+def test_the_leaky_shufflenet_has_no_other_activation() -> None:
+    leaky, plain = (build_backbone("shufflenet_v2_x1_0", leaky=flag) for flag in (True, False))
+    slopes = [m.negative_slope for m in leaky.modules() if isinstance(m, nn.LeakyReLU)]
+    assert len(slopes) == sum(isinstance(m, nn.ReLU) for m in plain.modules()) > 0
+    assert {*slopes} == {LEAKY_SLOPE} and not any(isinstance(m, nn.ReLU) for m in leaky.modules())
+    assert not any(isinstance(m, nn.LeakyReLU) for m in plain.modules())
+
+
 def test_gradients_reach_every_parameter_of_the_small_resnet() -> None:
     backbone = build_backbone("small_resnet", width=8).train()
     maps = backbone(images(2, 64, 64))
@@ -149,15 +184,22 @@ def test_the_small_resnet_learns_from_scratch(setting: dict[str, int]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "stages"), [("resnet18", 5), ("mobilenet_v2", 8), ("swin_t", 5), ("swin_t", -1)]
+    ("name", "stages"),
+    [
+        ("resnet18", 5),
+        ("mobilenet_v2", 8),
+        ("shufflenet_v2_x1_0", 4),
+        ("swin_t", 5),
+        ("swin_t", -1),
+    ],
 )
 def test_no_such_stage_to_freeze(name: str, stages: int) -> None:
     with pytest.raises(InputError, match=f"frozen_stages is {stages}: {name} has 0 to"):
         build_backbone(name, frozen_stages=stages)
 
 
-@pytest.mark.parametrize("name", sorted(CHANNELS.keys() - {"mobilenet_v2"}))
-def test_only_mobilenet_can_be_leaky(name: str) -> None:
+@pytest.mark.parametrize("name", sorted(CHANNELS.keys() - {"mobilenet_v2", "shufflenet_v2_x1_0"}))
+def test_others_can_not_be_leaky(name: str) -> None:
     with pytest.raises(InputError, match=f"leaky is True: expected False of {name}"):
         build_backbone(name, leaky=True)
 
@@ -200,6 +242,28 @@ class TestWeights:
             entry = torch.load(folder / Path(known[name].url).name, weights_only=True)
             own = build_backbone("mobilenet_v2", name).state_dict()
             assert own and all(torch.equal(value, entry[key]) for key, value in own.items())
+
+    def test_a_published_detector_lends_its_backbone(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+        monkeypatch.setattr(published, "_fault", lambda *_: None)  # ours has another hash
+        path = tmp_path / "hub" / "checkpoints" / published.PRETRAINED["nanodet_m"].file_name
+        path.parent.mkdir(parents=True)
+        torch.manual_seed(3)
+        detector = NanoDet().eval()
+        torch.save({"state_dict": detector.state_dict()}, path)
+        own = build_backbone("shufflenet_v2_x1_0", "nanodet_m", leaky=True).eval()
+        assert isinstance(own, ShuffleNetV2)
+        with torch.no_grad():
+            maps = zip(own(images(1, 64, 64)), detector.backbone(images(1, 64, 64)), strict=True)
+        assert all(torch.equal(ours, theirs) for ours, theirs in maps)
+        with pytest.raises(InputError, match="leaky is False: expected True beside the weights of"):
+            build_backbone("shufflenet_v2_x1_0", "nanodet_m")
+        state = {name: x for name, x in detector.state_dict().items() if "stage4" not in name}
+        torch.save({"state_dict": state}, path)
+        with pytest.raises(InputError, match="nanodet_m do not fit its backbone: missing"):
+            build_backbone("shufflenet_v2_x1_0", "nanodet_m", leaky=True)
 
     def test_other_names_are_refused(self) -> None:
         expected = "'IMAGENET1K_V3' of resnet50; expected one of IMAGENET1K_V1, IMAGENET1K_V2"

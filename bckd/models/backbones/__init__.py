@@ -1,7 +1,7 @@
 """Backbones: an image becomes maps at strides 8, 16 and 32 (C3, C4, C5). One file a family.
 
-ResNets, MobileNetV2 and Swin-T are torchvision's, without their classifier; the small
-ResNet is ours, for the embedded benchmark; timm's models go by timm:NAME. Every backbone has
+ResNets, MobileNetV2, ShuffleNetV2 and Swin-T are torchvision's, without their classifier; the
+small ResNet is ours, for the embedded benchmark; timm's models go by timm:NAME. Every backbone has
 `channels`, those of its three maps.
 """
 
@@ -15,6 +15,7 @@ from pydantic import AfterValidator
 from bckd.models.backbones.base import Backbone
 from bckd.models.backbones.mobilenet import MobileNetV2
 from bckd.models.backbones.resnet import ResNet
+from bckd.models.backbones.shufflenet import ShuffleNetV2
 from bckd.models.backbones.small_resnet import SmallResNet
 from bckd.models.backbones.swin import SwinT
 from bckd.models.backbones.timm_models import PREFIX, TimmBackbone
@@ -23,9 +24,18 @@ from bckd.system.errors import InputError
 __all__ = ["BACKBONES", "Backbone", "BackboneName", "build_backbone"]
 
 OwnBackbone = Literal[
-    "resnet18", "resnet34", "resnet50", "resnet101", "mobilenet_v2", "swin_t", "small_resnet"
+    "resnet18",
+    "resnet34",
+    "resnet50",
+    "resnet101",
+    "mobilenet_v2",
+    "shufflenet_v2_x1_0",
+    "swin_t",
+    "small_resnet",
 ]
 BACKBONES: tuple[str, ...] = get_args(OwnBackbone)
+_LEAKY = ("mobilenet_v2", "shufflenet_v2_x1_0")  # those that can be so
+_STAGES = {"mobilenet_v2": 7, "shufflenet_v2_x1_0": 3}  # to freeze; of the others 4
 
 
 def _known(name: str) -> str:
@@ -53,12 +63,14 @@ def build_backbone(
     Args:
         name: one of `BACKBONES`, or timm:NAME.
         weights: torchvision's ImageNet weights to start from, such as
-            "IMAGENET1K_V1" (downloaded into TORCH_HOME when absent); None: random.
+            "IMAGENET1K_V1" (downloaded into TORCH_HOME when absent), or of a leaky ShuffleNetV2
+            "nanodet_m", those of the published detector; None: random.
         width: channels of the small ResNet's first stage; the others have their own.
         frozen_stages: stages that do not learn; 0 for none, 1 for the stem and
-            the first stage (the COCO recipe), up to 4 (MobileNetV2: 7).
+            the first stage (the COCO recipe), up to 4 (MobileNetV2: 7, ShuffleNetV2: 3).
         norm_eval: BatchNorm in eval mode during training (the COCO recipe).
-        leaky: MobileNetV2 with LeakyReLU, as the official student has it.
+        leaky: MobileNetV2 with LeakyReLU, as the official student has it; ShuffleNetV2 with it,
+            as NanoDet-m.
         caffe: ResNet-50 or -101 with the stride in a bottleneck's first convolution.
 
     Raises:
@@ -74,6 +86,8 @@ def build_backbone(
             return SmallResNet(width, norm_eval)
         case "mobilenet_v2":
             return MobileNetV2(weights, leaky, frozen_stages, norm_eval)
+        case "shufflenet_v2_x1_0":
+            return ShuffleNetV2(weights, leaky, frozen_stages, norm_eval)
         case "swin_t":
             return SwinT(weights, frozen_stages, norm_eval)
         case _:
@@ -92,11 +106,13 @@ def _check(name: str, weights: str | None, frozen_stages: int, leaky: bool, caff
             "backbone 'small_resnet' learns from scratch: expected pretrained False and "
             f"frozen_stages 0, got {bool(weights)} and {frozen_stages}"
         )
-    stages = 7 if name == "mobilenet_v2" else 4
+    stages = _STAGES.get(name, 4)
     if not 0 <= frozen_stages <= stages:
         raise InputError(f"frozen_stages is {frozen_stages}: {name} has 0 to {stages}")
-    if leaky and name != "mobilenet_v2":
-        raise InputError(f"leaky is True: expected False of {name}, mobilenet_v2 alone can be so")
+    if leaky and name not in _LEAKY:
+        raise InputError(
+            f"leaky is True: expected False of {name}, {' and '.join(_LEAKY)} alone can be so"
+        )
     if caffe and name not in ("resnet50", "resnet101"):
         raise InputError(
             f"caffe is True: expected False of {name}, which has no bottlenecks "

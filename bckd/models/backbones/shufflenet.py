@@ -1,0 +1,72 @@
+"""ShuffleNetV2 (Ma et al., ECCV 2018), torchvision's at width 1: the backbone of NanoDet-m."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from bckd.models.backbones.base import Backbone, torchvision_model
+from bckd.system.errors import InputError
+from bckd.weights.published import fetch
+from bckd.weights.tensor_files import fill, read_saved
+
+LEAKY_SLOPE = 0.1  # NanoDet-m's
+DETECTOR = "nanodet_m"  # the published detector whose backbone this is
+_PART = "backbone."  # of its weights
+
+
+class ShuffleNetV2(Backbone):
+    """torchvision's ShuffleNetV2 with maps of 116, 232 and 464 channels.
+
+    The classifier's convolution to 1024 channels is left out, as in NanoDet-m: no map uses it.
+
+    Args:
+        weights: name of torchvision's ImageNet weights; or "nanodet_m", those of the published
+            detector, which have learnt to detect COCO's objects; or None.
+        leaky: with LeakyReLU of slope 0.1, as NanoDet-m has it, instead of ReLU.
+        frozen_stages: 0 for none, 1 for the stem and the first stage, up to 3.
+        norm_eval: BatchNorm in eval mode while training.
+
+    Raises:
+        InputError: no such weights; or the detector's without `leaky`.
+    """
+
+    channels = (116, 232, 464)
+
+    def __init__(
+        self, weights: str | None, leaky: bool, frozen_stages: int, norm_eval: bool
+    ) -> None:
+        super().__init__()
+        of_detector = weights == DETECTOR
+        net = torchvision_model("shufflenet_v2_x1_0", None if of_detector else weights)
+        self.conv1, self.maxpool = net.conv1, net.maxpool
+        self.stage2, self.stage3, self.stage4 = net.stage2, net.stage3, net.stage4
+        if leaky:
+            _replace_relu(self)
+        if of_detector:
+            self._fill_from_detector(leaky)
+        stages = [self.conv1, self.stage2, self.stage3, self.stage4]
+        self.freeze(stages[: frozen_stages + 1] if frozen_stages else [], norm_eval)
+
+    def _fill_from_detector(self, leaky: bool) -> None:
+        if not leaky:
+            raise InputError(f"leaky is False: expected True beside the weights of {DETECTOR}")
+        try:
+            saved = read_saved(fetch(DETECTOR))["state_dict"]
+        except InputError as error:
+            raise InputError(f"{error}; or start without them by --model.no-pretrained") from error
+        own = {x.removeprefix(_PART): y for x, y in saved.items() if x.startswith(_PART)}
+        fill(self, own, f"weights of {DETECTOR}", "do not fit its backbone")
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """Maps of C3 to C5, (N, C, H, W) each, of normalised images (N, 3, H, W)."""
+        c3 = self.stage2(self.maxpool(self.conv1(images)))
+        c4 = self.stage3(c3)
+        return [c3, c4, self.stage4(c4)]
+
+
+def _replace_relu(module: nn.Module) -> None:
+    for name, child in module.named_children():
+        if isinstance(child, nn.ReLU):
+            setattr(module, name, nn.LeakyReLU(LEAKY_SLOPE, inplace=True))
+        else:
+            _replace_relu(child)
