@@ -1,7 +1,7 @@
 """The hypotheses that were written down before the runs, and what these say of each.
 
-Their text and reasons are in notebooks/hypotheses.md. They are three families of tests, of scenes of
-six classes, of the other regimes, and of what these two left open: Holm's rule counts all of a
+Their text and reasons are in notebooks/hypotheses.md. They are three families of tests, of scenes
+of six classes, of the other regimes, and of what these two left open: Holm's rule counts all of a
 family, also those whose runs are not there yet.
 """
 

@@ -2,9 +2,11 @@
 
 What is small enough for two cores is one grid, at 224 pixels, from common starts; a GPU takes
 larger images, students that learn from ImageNet weights on, more methods and more seeds: the other
-grid. A sweep has seeds, starts and validation images of its own. CrossKD is not in them: its
-teacher's head reads the student's maps, and NanoDet-m's heads are one a level, of another kind than
-the students'.
+grid. On two cores a student from ImageNet weights stays poor; one that shares the teacher's
+backbone, which has learnt to detect and learns no more, is a useful detector in minutes: pyramid
+and head are what it learns. A sweep has seeds, starts and validation images of its own. CrossKD is
+not in them: its teacher's head reads the student's maps, and NanoDet-m's heads are one a level, of
+another kind than the students'.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from bckd.models.detector import DetectorConfig
 from bckd.recipes import DataConfig, Optimisation, Recipe
 from bckd.recipes.presets import PRESETS
 from bckd.studies.common_starts import going_on, starts
+from bckd.studies.fine import UNSWEPT
 from bckd.studies.label_files import (
     ANNOTATIONS,
     DATA,
@@ -30,6 +33,7 @@ from bckd.studies.label_files import (
 from bckd.studies.study import Method, Study, changed
 from bckd.studies.validation_parts import judged_file
 from bckd.system.precision import Precision
+from bckd.zoo.nanodet import NANODET
 
 TEACHER = Path("nanodet_m")  # a published name
 CLASSES = 20
@@ -43,24 +47,26 @@ SCALES_BELOW = (1 / 64, 1 / 256)  # of methods that are best at the smallest
 # What students compute in: on a CPU that has it a step takes half the time of one in float32.
 PRECISION: Precision = "bf16"
 
-Student = Literal["small", "mobilenet", "mobilenet-wide", "resnet18"]
+Student = Literal["mobilenet", "shared", "shared-narrow", "mobilenet-wide", "resnet18"]
 # Images that have labels; the teacher speaks of all of them.
 Labels = Literal["all", "tenth", "none"]
 
 # Levels, anchors and bins of NanoDet-m: its locations and distributions are the students' too.
 _AS_TEACHER = DetectorConfig(strides=(8, 16, 32), anchor_scale=5.0, reg_max=7)
+_SHARED = replace(
+    _AS_TEACHER,
+    backbone="shufflenet_v2_x1_0",
+    weights=str(TEACHER),
+    leaky=True,
+    frozen_stages=3,  # all
+    normalisation=NANODET,
+    channels=48,
+    head_convs=1,
+    head_groups=8,
+)
 MODELS_OF: dict[Student, DetectorConfig] = {
-    "small": replace(
-        _AS_TEACHER,
-        backbone="small_resnet",
-        pretrained=False,
-        frozen_stages=0,
-        norm_eval=False,
-        width=16,
-        channels=32,
-        head_convs=2,
-        head_groups=8,
-    ),
+    "shared": _SHARED,
+    "shared-narrow": replace(_SHARED, channels=24),
     "mobilenet": replace(
         _AS_TEACHER,
         backbone="mobilenet_v2",
@@ -83,8 +89,9 @@ MODELS_OF: dict[Student, DetectorConfig] = {
 }
 # Learning rate for a batch of 16, and the factor on it of the backbone.
 RATES: dict[Student, tuple[float, float]] = {
-    "small": (8e-3, 1.0),
     "mobilenet": (6e-3, 0.4),
+    "shared": (3e-3, 1.0),
+    "shared-narrow": (3e-3, 1.0),
     "mobilenet-wide": (1e-3, 1.0),
     "resnet18": (1e-3, 1.0),
 }
@@ -155,7 +162,7 @@ def regime(
 
     Args:
         methods: see `compared`.
-        starts: the models that students go on from, six; none: they start as the recipe says.
+        starts: the models that students go on from; none: they start as the recipe says.
         settings: further fields of the study.
     """
     defaults: dict[str, Any] = {
@@ -171,8 +178,12 @@ def regime(
 
 
 # Steps that the starts have behind them, early and late in turn; of a tenth of the labels, a third.
-STEPS: dict[Student, tuple[int, int]] = {"small": (1000, 3000), "mobilenet": (600, 1800)}
-SIX = 6
+STEPS: dict[Student, tuple[int, int]] = {
+    "mobilenet": (600, 1800),
+    "shared": (300, 900),
+    "shared-narrow": (300, 900),
+}
+COUNT: dict[Student, int] = {"mobilenet": 6, "shared": 8, "shared-narrow": 8}  # of starts
 SHORT = 300  # steps that students go on for
 
 
@@ -195,15 +206,19 @@ def start_models(student: Student, labels: Labels = "all") -> dict[str, Recipe]:
 
 def start_names(student: Student, labels: Labels = "all") -> tuple[str, ...]:
     """Of the models that a regime goes on from."""
-    suffix = "" if labels == "all" else f"-{labels}"
-    return starts(f"photographs-{student}{suffix}", SIX)
+    return starts(f"photographs-{student}{_suffix(labels)}", COUNT[student])
+
+
+def _suffix(labels: Labels) -> str:
+    return "" if labels == "all" else f"-{labels}"
 
 
 MODELS: dict[str, Recipe] = {
-    **start_models("small"),
     **start_models("mobilenet"),
-    **start_models("mobilenet", "tenth"),
-    **start_models("mobilenet", "none"),
+    **start_models("shared"),
+    **start_models("shared-narrow"),
+    **start_models("shared", "tenth"),
+    **start_models("shared", "none"),
 }
 
 
@@ -215,37 +230,40 @@ def studies(methods: Mapping[str, Method]) -> tuple[Study, ...]:
     """
     protocols = [methods[name] for name in PROTOCOLS]
 
-    def study(labels: Labels, title: str, **settings: Any) -> Study:
-        """A regime of the MobileNetV2, by its labels."""
-        suffix = "" if labels == "all" else f"-{labels}"
+    def sharing(title: str, student: Student, labels: Labels, **settings: Any) -> Study:
+        """A regime of a student on the teacher's backbone: eight starts, six pairs."""
+        more = "300 more steps on the teacher's backbone"
+        defaults: dict[str, Any] = {
+            "seeds": (0, 1, 2, 3, 4, 5),
+            "sweep_seeds": (6, 7),
+            "edge_seeds": (14, 15, 22, 23),
+        }
         return regime(
-            f"photographs{suffix}",
-            f"{title}, 224 pixels, 300 more steps of a MobileNetV2",
-            going_on(recipe("mobilenet", labels=labels), SHORT),
+            f"photographs-{student}{_suffix(labels)}",
+            f"{title}, 224 pixels, {more}",
+            going_on(recipe(student, labels=labels), SHORT),
             compared(protocols, labels),
-            start_names("mobilenet", labels),
-            **settings,
+            start_names(student, labels),
+            **(defaults | settings),
         )
 
-    from_all: dict[str, Any] = {
-        "scales": (),
-        "sweep_seeds": (),
-        "edge_seeds": (),
-        "scales_below": (),
+    swept_before: dict[str, Any] = {
+        **UNSWEPT,
         "sweep_data": None,
-        "scales_from": "photographs",
+        "scales_from": "photographs-shared",
     }
     return (
-        study("all", "photographs"),
         regime(
-            "photographs-small",
-            "photographs, 224 pixels, 300 more steps of a small ResNet",
-            going_on(recipe("small"), SHORT),
+            "photographs",
+            "photographs, 224 pixels, 300 more steps of a MobileNetV2",
+            going_on(recipe("mobilenet"), SHORT),
             compared(protocols, "all"),
-            start_names("small"),
+            start_names("mobilenet"),
         ),
-        study("tenth", "labels for a tenth of the photographs", **from_all),
-        study("none", "photographs without labels", **from_all),
+        sharing("photographs", "shared", "all"),
+        sharing("photographs, narrow students", "shared-narrow", "all", **swept_before),
+        sharing("labels for a tenth of the photographs", "shared", "tenth", **swept_before),
+        sharing("photographs without labels", "shared", "none", **swept_before),
     )
 
 
@@ -263,7 +281,7 @@ def gpu_studies(methods: Mapping[str, Method]) -> tuple[Study, ...]:
     def study(student: Student, labels: Labels, title: str) -> Study:
         """A regime of a student, by its labels."""
         return regime(
-            f"photographs-gpu-{student}" + ("" if labels == "all" else f"-{labels}"),
+            f"photographs-gpu-{student}{_suffix(labels)}",
             f"{title}, 320 pixels, {_EPOCHS} steps",
             recipe(student, 320, labels, steps=_EPOCHS, precision="auto"),
             compared(every, labels),

@@ -25,7 +25,7 @@ from bckd.studies.validation_parts import judged_file
 from bckd.system.errors import InputError
 from bckd.training.run_log import read_lines
 from bckd.zoo.checkpoints import save_detector
-from bckd.zoo.nanodet import REG_MAX, STRIDES
+from bckd.zoo.nanodet import NANODET, REG_MAX, STRIDES
 
 RESULTS = Path(__file__).parents[2] / "notebooks" / "results"
 
@@ -40,6 +40,16 @@ def test_students_speak_of_the_teachers_locations(name: photographs.Student) -> 
 
 def _scratch(model: DetectorConfig) -> DetectorConfig:
     return replace(model, pretrained=False, frozen_stages=0)
+
+
+def test_the_shared_backbone_is_the_teachers_and_does_not_learn() -> None:
+    for name in ("shared", "shared-narrow"):
+        model = photographs.MODELS_OF[name]
+        assert (model.weights, model.normalisation) == (str(photographs.TEACHER), NANODET)
+        detector = Detector(replace(model, pretrained=False), COCO_CLASSES[:20]).train()
+        assert not any(x.requires_grad for x in detector.backbone.parameters())
+        norms = [x for x in detector.backbone.modules() if isinstance(x, torch.nn.BatchNorm2d)]
+        assert norms and not any(norm.training for norm in norms)
 
 
 def test_students_compute_in_bf16_on_two_cores_and_in_what_is_fastest_on_a_gpu() -> None:
@@ -57,7 +67,7 @@ def test_classes_are_the_data_sets() -> None:
 
 
 def test_a_tenth_has_labels_and_the_teacher_speaks_of_all() -> None:
-    (study,) = (x for x in GRIDS["photographs-all"] if x.name == "photographs-tenth")
+    (study,) = (x for x in GRIDS["photographs-all"] if x.name == "photographs-shared-tenth")
     data = {
         method.name: recipe_of(study, Cell("comparison", method.name, 1.0, 0), Path("runs")).data
         for method in study.methods
@@ -70,7 +80,7 @@ def test_a_tenth_has_labels_and_the_teacher_speaks_of_all() -> None:
 
 
 def test_without_labels_nobody_learns_without_a_teacher() -> None:
-    (study,) = (x for x in GRIDS["photographs-all"] if x.name == "photographs-none")
+    (study,) = (x for x in GRIDS["photographs-all"] if x.name == "photographs-shared-none")
     assert "none" not in [method.name for method in study.methods]
     for start in study.starts:
         recipe = photographs.MODELS[str(start)]
@@ -86,7 +96,7 @@ def test_sweep_and_comparison_share_neither_starts_nor_images(study: Study) -> N
     )
     compared = {study.start(seed) for seed in study.seeds}
     swept = {source.start(seed) for seed in (*source.sweep_seeds, *source.edge_seeds)}
-    assert len(compared) == 4 and len(swept) == 2
+    assert (len(compared), len(swept)) == (len(study.starts) - 2, 2)
     if source is study:
         assert not compared & swept
     steps = [photographs.MODELS[str(name)].steps for name in study.starts]
