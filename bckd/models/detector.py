@@ -82,6 +82,7 @@ class Detector(DenseDetector):
             config.norm_eval,
             config.leaky,
             config.caffe,
+            config.normalisation.bgr,
         )
         if not config.norm_learns:
             self.backbone.fix_norms()

@@ -14,6 +14,7 @@ from dataclasses import replace
 from bckd.studies.common_starts import is_late
 from bckd.studies.difference_text import mean_text, points
 from bckd.studies.noise import image_error
+from bckd.studies.ranking import alone_of
 from bckd.studies.statistics import (
     Difference,
     Line,
@@ -52,24 +53,26 @@ def stratified_difference(
 def starts_table(lines: Iterable[Line]) -> str:
     """One row a method, best first at late starts: AP minus none's and BCKD's, late and early.
 
-    Then AP minus BCKD's over all pairs, within kinds (`stratified_difference`), the standard
-    deviation of a pair, and how many pairs show a difference of a point with a power of 80 %.
+    Without labels pseudo-labels take the place of none. Then AP minus BCKD's over all pairs, within
+    kinds (`stratified_difference`), the standard deviation of a pair, and how many pairs show a
+    difference of a point with a power of 80 %.
 
     Args:
         lines: of one study from common starts; the sweep in it is passed over.
     """
     lines = [line for line in lines if line["part"] == "comparison"]
+    alone = alone_of(lines)
     gains = {
-        name: _pairs(lines, name, "none", True).mean for name in methods_of(lines) if name != "none"
+        name: _pairs(lines, name, alone, True).mean for name in methods_of(lines) if name != alone
     }
     rows = [_row(lines, name) for name in sorted(gains, key=lambda name: -gains[name])]
-    head = ["AP minus", "none, late", "none, early", "BCKD, late", "BCKD, early"]
+    head = ["AP minus", f"{alone}, late", f"{alone}, early", "BCKD, late", "BCKD, early"]
     last = ["BCKD, within kinds", "s.d. of a pair", "pairs for a point"]
     return table([*head, *last], rows)
 
 
 def _row(lines: list[Line], name: str) -> Sequence[str]:
-    gains = [_pairs(lines, name, "none", late).mean for late in (True, False)]
+    gains = [_pairs(lines, name, alone_of(lines), late).mean for late in (True, False)]
     cells = [name, *map(mean_text, gains)]
     if name == "BCKD":
         return [*cells, "-", "-", "-", "-", "-"]

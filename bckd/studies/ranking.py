@@ -13,6 +13,7 @@ from bckd.studies.tables import table
 from bckd.system.errors import InputError
 
 FIELDS = ("AP", "AP50", "AP75")
+PSEUDO = "pseudo-labels"  # the method that learns from a teacher's boxes as from labels
 
 
 def pull_share(lines: Iterable[Line], method: str) -> float:
@@ -30,21 +31,28 @@ def pull_share(lines: Iterable[Line], method: str) -> float:
     return math.fsum(shares) / len(shares) if shares else math.nan
 
 
+def alone_of(lines: Iterable[Line]) -> str:
+    """What a study's gains are over: none; where nobody learns without a teacher, pseudo-labels."""
+    present = methods_of(lines)
+    return PSEUDO if PSEUDO in present and "none" not in present else "none"
+
+
 def ranking_table(lines: Iterable[Line]) -> str:
     """One row a method, best first: share of the pull, means, differences to none and to BCKD.
 
-    Intervals are over runs and over the images judged on (`difference_on_images`). p is that of
-    AP minus BCKD's, by Holm's rule over all methods of the table.
+    Without labels none has no run, and pseudo-labels take its place. Intervals are over runs and
+    over the images judged on (`difference_on_images`). p is that of AP minus BCKD's, by Holm's rule
+    over all methods of the table.
 
     Args:
         lines: of one study; the sweep in it is passed over.
 
     Raises:
-        InputError: there is no run of none or of BCKD.
+        InputError: there is no run of none (pseudo-labels) or of BCKD.
     """
     lines = [line for line in lines if line["part"] == "comparison"]
-    methods = methods_of(lines)
-    for name in ("none", "BCKD"):
+    methods, alone = methods_of(lines), alone_of(lines)
+    for name in (alone, "BCKD"):
         if name not in methods:
             raise InputError(f"the comparison has no run of {name!r}; it has {methods}")
     order = sorted(methods, key=lambda name: -_mean(lines, name, "AP"))
@@ -53,8 +61,8 @@ def ranking_table(lines: Iterable[Line]) -> str:
     adjusted = dict(zip(others, holm(tests), strict=True))
     rows = [_row(lines, name, adjusted.get(name, math.nan)) for name in order]
     last = ["AP - BCKD", "p, Holm"]
-    head = ["method", "pull, %", "AP", "AP50", "AP75", "AP - none", "AP75 - none", *last]
-    return table(head, rows)
+    gains = [f"AP - {alone}", f"AP75 - {alone}"]
+    return table(["method", "pull, %", "AP", "AP50", "AP75", *gains, *last], rows)
 
 
 def difference_name(ours: str, theirs: str) -> str:
@@ -84,11 +92,12 @@ def pairs_table(lines: Iterable[Line], pairs: Sequence[tuple[str, str]]) -> str:
 
 
 def _row(lines: list[Line], name: str, p_value: float) -> Sequence[str]:
-    share = 0.0 if name == "none" else pull_share(lines, name)
+    alone = alone_of(lines)
+    share = 0.0 if name in ("none", PSEUDO) else pull_share(lines, name)
     means = [f"{100 * _mean(lines, name, field):.1f}" for field in FIELDS]
     differences = [
         "-" if name == other else points(difference_on_images(lines, name, other, field))
-        for other, field in (("none", "AP"), ("none", "AP75"), ("BCKD", "AP"))
+        for other, field in ((alone, "AP"), (alone, "AP75"), ("BCKD", "AP"))
     ]
     pull = "-" if math.isnan(share) else f"{100 * share:.0f}"
     return [name, pull, *means, *differences, p_value_text(p_value)]

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from bckd.studies.noise import repeated
-from bckd.studies.ranking import ranking_table
+from bckd.studies.ranking import alone_of, ranking_table
 from bckd.studies.statistics import methods_of
 from bckd.studies.study import Study
 from bckd.studies.tables import comparison_table, difference_table, noise_table, sweep_table
@@ -32,7 +32,9 @@ def summary(study: Study, lines: list[dict[str, Any]]) -> str:
     if len(present) > 1:
         shared = [name for name in study.shared if name in present and name != "none"]
         reference = "BCKD" if "BCKD" in present else [*shared, *present][0]
-        fine = {"none", "BCKD"} <= {*present} and all("without_tenth" in x for x in compared)
+        fine = {alone_of(compared), "BCKD"} <= {*present} and all(
+            "without_tenth" in x for x in compared
+        )
         tables.append(ranking_table(lines) if fine else difference_table(lines, reference))
     if study.starts and repeated(lines, len(study.starts)):
         tables.append(noise_table(lines, len(study.starts)))

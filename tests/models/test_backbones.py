@@ -13,10 +13,11 @@ from bckd.models.backbones import build_backbone
 from bckd.models.backbones.mobilenet import LEAKY_SLOPE
 from bckd.models.backbones.shufflenet import ShuffleNetV2
 from bckd.models.backbones.swin import SwinT
+from bckd.normalisation import IMAGENET
 from bckd.system import downloads
 from bckd.system.errors import InputError
 from bckd.weights import published
-from bckd.zoo.nanodet import NanoDet
+from bckd.zoo.nanodet import NANODET, NanoDet
 
 CHANNELS = {
     "resnet18": (128, 256, 512),
@@ -257,11 +258,17 @@ class TestWeights:
         torch.manual_seed(3)
         detector = NanoDet().eval()
         torch.save({"state_dict": detector.state_dict()}, path)
-        own = build_backbone("shufflenet_v2_x1_0", "nanodet_m", leaky=True).eval()
-        assert isinstance(own, ShuffleNetV2)
+        pixels = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
         with torch.no_grad():
-            maps = zip(own(images(1, 64, 64)), detector.backbone(images(1, 64, 64)), strict=True)
-        assert all(torch.equal(ours, theirs) for ours, theirs in maps)
+            theirs = detector.backbone(NANODET.apply(pixels))
+        for normalisation in (NANODET, IMAGENET):
+            bgr = normalisation.bgr
+            own = build_backbone("shufflenet_v2_x1_0", "nanodet_m", leaky=True, bgr=bgr).eval()
+            assert isinstance(own, ShuffleNetV2)
+            with torch.no_grad():
+                ours = own(normalisation.apply(pixels))
+            for one, other in zip(ours, theirs, strict=True):
+                torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-5)
         with pytest.raises(InputError, match="leaky is False: expected True beside the weights of"):
             build_backbone("shufflenet_v2_x1_0", "nanodet_m")
         state = {name: x for name, x in detector.state_dict().items() if "stage4" not in name}

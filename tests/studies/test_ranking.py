@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from bckd.studies.by_start import starts_table
 from bckd.studies.catalogue import STUDIES
 from bckd.studies.noise import difference_on_images
 from bckd.studies.ranking import FIELDS, pairs_table, pull_share, ranking_table
@@ -58,6 +59,18 @@ def test_rows_best_first_with_differences_and_adjusted_p() -> None:
 def test_a_missing_reference_is_told(missing: str) -> None:
     with pytest.raises(InputError, match=f"no run of '{missing}'"):
         ranking_table([x for x in LINES if x["method"] != missing])
+
+
+def test_without_labels_gains_are_over_pseudo_labels() -> None:
+    named = [
+        {**x, "method": {"none": "pseudo-labels"}.get(x["method"], x["method"])} for x in LINES
+    ]
+    told, plain = ranking_table(named), ranking_table(LINES)
+    assert told == plain.replace("none", "pseudo-labels")
+    assert starts_table(named) == starts_table(LINES).replace("none", "pseudo-labels")
+    beside = [*LINES, *({**x, "method": "pseudo-labels"} for x in LINES if x["method"] == "PKD")]
+    head, *_, row = (row for row in ranking_table(beside).splitlines() if "pseudo" not in row)
+    assert "AP - none" in head and row.startswith("| none | 0 |")
 
 
 def test_pairs_at_each_measure() -> None:

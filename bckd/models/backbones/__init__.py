@@ -57,6 +57,7 @@ def build_backbone(
     norm_eval: bool = False,
     leaky: bool = False,
     caffe: bool = False,
+    bgr: bool = False,
 ) -> Backbone:
     """A backbone by name.
 
@@ -72,6 +73,7 @@ def build_backbone(
         leaky: MobileNetV2 with LeakyReLU, as the official student has it; ShuffleNetV2 with it,
             as NanoDet-m.
         caffe: ResNet-50 or -101 with the stride in a bottleneck's first convolution.
+        bgr: in which order the images' channels come; a published detector's weights follow it.
 
     Raises:
         InputError: unknown name or weights, no such number of stages, `leaky` or `caffe` of a
@@ -87,7 +89,7 @@ def build_backbone(
         case "mobilenet_v2":
             return MobileNetV2(weights, leaky, frozen_stages, norm_eval)
         case "shufflenet_v2_x1_0":
-            return ShuffleNetV2(weights, leaky, frozen_stages, norm_eval)
+            return ShuffleNetV2(weights, leaky, frozen_stages, norm_eval, bgr)
         case "swin_t":
             return SwinT(weights, frozen_stages, norm_eval)
         case _:

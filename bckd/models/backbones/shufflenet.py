@@ -32,6 +32,9 @@ class ShuffleNetV2(Backbone):
         leaky: with LeakyReLU of slope 0.1, as NanoDet-m has it, instead of ReLU.
         frozen_stages: 0 for none, 1 for the stem and the first stage, up to 3.
         norm_eval: BatchNorm in eval mode while training.
+        bgr: the images' channels are blue, green, red, as the detector was trained; its weights
+            are turned to read red, green, blue otherwise. Mean and deviation are ImageNet's in
+            either order.
 
     Raises:
         InputError: no such weights; or the detector's without `leaky`.
@@ -40,7 +43,12 @@ class ShuffleNetV2(Backbone):
     channels = (116, 232, 464)
 
     def __init__(
-        self, weights: str | None, leaky: bool, frozen_stages: int, norm_eval: bool
+        self,
+        weights: str | None,
+        leaky: bool,
+        frozen_stages: int,
+        norm_eval: bool,
+        bgr: bool = False,
     ) -> None:
         super().__init__()
         of_detector = weights == DETECTOR
@@ -51,11 +59,11 @@ class ShuffleNetV2(Backbone):
         if leaky:
             _replace_relu(self)
         if of_detector:
-            self._fill_from_detector(leaky)
+            self._fill_from_detector(leaky, bgr)
         stages = [self.conv1, self.stage2, self.stage3, self.stage4]
         self.freeze(stages[: frozen_stages + 1] if frozen_stages else [], norm_eval)
 
-    def _fill_from_detector(self, leaky: bool) -> None:
+    def _fill_from_detector(self, leaky: bool, bgr: bool) -> None:
         if not leaky:
             raise InputError(f"leaky is False: expected True beside the weights of {DETECTOR}")
         try:
@@ -64,6 +72,9 @@ class ShuffleNetV2(Backbone):
             raise InputError(f"{error}; or start without them by --model.no-pretrained") from error
         own = {x.removeprefix(_PART): y for x, y in saved.items() if x.startswith(_PART)}
         fill(self, own, f"weights of {DETECTOR}", "do not fit its backbone")
+        if not bgr:
+            first = self.conv1[0].weight
+            first.data = first.data.flip(1)
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Maps of C3 to C5, (N, C, H, W) each, of normalised images (N, 3, H, W)."""
