@@ -40,6 +40,7 @@ CLASSES = 20
 IMAGES = 2800
 # Both protocols, each with L_loc too, and one after the other: what two cores compare.
 PROTOCOLS = ("none", "softmax", "BCKD", "softmax + L_loc", "softmax, then BCKD")
+OF_FEW_LABELS = ("none", "softmax", "BCKD")  # beside pseudo-labels
 METHODS = (*PROTOCOLS, "L_cls", "YOLOv6", "MGD", "MGD + BCKD")
 SCALES = (1 / 16, 1 / 4, 1.0, 4.0, 16.0)
 SCALES_BELOW = (1 / 64, 1 / 256)  # of methods that are best at the smallest
@@ -228,7 +229,11 @@ def studies(methods: Mapping[str, Method]) -> tuple[Study, ...]:
     Args:
         methods: by name, with published weights of 20 classes: all of `PROTOCOLS`.
     """
-    protocols = [methods[name] for name in PROTOCOLS]
+
+    def chosen(labels: Labels) -> tuple[Method, ...]:
+        """What two cores compare."""
+        names = PROTOCOLS if labels == "all" else OF_FEW_LABELS
+        return compared([methods[name] for name in names], labels)
 
     def sharing(title: str, student: Student, labels: Labels, **settings: Any) -> Study:
         """A regime of a student on the teacher's backbone: eight starts, six pairs."""
@@ -242,7 +247,7 @@ def studies(methods: Mapping[str, Method]) -> tuple[Study, ...]:
             f"photographs-{student}{_suffix(labels)}",
             f"{title}, 224 pixels, {more}",
             going_on(recipe(student, labels=labels), SHORT),
-            compared(protocols, labels),
+            chosen(labels),
             start_names(student, labels),
             **(defaults | settings),
         )
@@ -257,7 +262,7 @@ def studies(methods: Mapping[str, Method]) -> tuple[Study, ...]:
             "photographs",
             "photographs, 224 pixels, 300 more steps of a MobileNetV2",
             going_on(recipe("mobilenet"), SHORT),
-            compared(protocols, "all"),
+            chosen("all"),
             start_names("mobilenet"),
         ),
         sharing("photographs", "shared", "all"),
