@@ -28,7 +28,8 @@ FROM_STARTS = {
     "fine-twelve": "600 more from six, twelve classes",
     "fine-one": "600 more from six, one class",
     "fine-neu": "600 more from six, NEU",
-    "photographs": "300 more from four, VOC2007",
+    "photographs": "300 more from four, VOC2007, MobileNetV2",
+    "photographs-shared": "300 more from six, VOC2007, teacher's backbone",
 }
 DOTS = 100  # an inch
 

@@ -23,13 +23,13 @@ class DetectorConfig:
 
     head: HeadName = "gfl"  # the detector's family
     backbone: BackboneName = "resnet50"
-    pretrained: bool = True  # start the backbone from torchvision's ImageNet weights
-    weights: str = "IMAGENET1K_V1"  # which of torchvision's; or nanodet_m (leaky ShuffleNetV2)
+    pretrained: bool = True  # start the backbone from published weights
+    weights: str = "IMAGENET1K_V1"  # torchvision's name of them; or nanodet_m (leaky ShuffleNetV2)
     width: Width = 32  # channels of the small ResNet's first stage; others have their own
     frozen_stages: CountOrZero = 1  # stages that do not learn; 0: none
     norm_eval: bool = True  # BatchNorm in eval mode while training
     norm_learns: bool = True  # weights and biases of the backbone's BatchNorm learn (FCOS: no)
-    leaky: bool = False  # MobileNetV2 or ShuffleNetV2 with LeakyReLU 0.1, as official students
+    leaky: bool = False  # MobileNetV2, ShuffleNetV2: LeakyReLU 0.1, as in BCKD and NanoDet-m
     caffe: bool = False  # ResNet with the stride in a bottleneck's first convolution
     channels: Width = 256  # of the pyramid and the head
     strides: Strides = (8, 16, 32, 64, 128)  # of the pyramid's levels, in pixels

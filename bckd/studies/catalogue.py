@@ -77,6 +77,7 @@ GRIDS: dict[str, tuple[Study, ...]] = {
 # Studies from common starts that have been run to their end; the others are awaited.
 _WHOLE = {
     *("noise", "fine", "fine-shapes", "fine-search", "fine-confirm"),
-    *("fine-one", "fine-twelve", "fine-neu", "photographs"),
+    *("fine-one", "fine-twelve", "fine-neu", "photographs", "fine-own-factors"),
+    *("photographs-shared", "photographs-shared-tenth", "photographs-shared-none"),
 }
 AWAITED = frozenset(x.name for x in _FROM_STARTS) - _WHOLE

@@ -144,11 +144,11 @@ def softmax_then_bckd(classes: int) -> Method:
 
 
 def factors_of_their_own(softmax: float, bckd: float) -> Method:
-    """As `softmax_then_bckd` of six, each protocol at the factor that is best for it alone.
+    """As `softmax_then_bckd` of six classes, but with a factor for each protocol.
 
     Args:
-        softmax: of softmax distillation.
-        bckd: of BCKD.
+        softmax: on the pull of softmax distillation that is equal to the labels'.
+        bckd: likewise of L_cls and, throughout, L_loc.
     """
     weights = {
         "softmax": softmax * UNITS["softmax"] * _SOFTMAX["softmax"],
@@ -202,8 +202,14 @@ def _at_equal_pull(method: Method) -> Method:
     return replace(method, weights={name: unit * x for name, x in method.weights.items()})
 
 
-# A study that takes all its factors from others.
-UNSWEPT: dict[str, Any] = {"scales": (), "sweep_seeds": (), "edge_seeds": (), "scales_below": ()}
+# Of a study that takes its factors from elsewhere.
+UNSWEPT: dict[str, Any] = {
+    "scales": (),
+    "sweep_seeds": (),
+    "edge_seeds": (),
+    "scales_below": (),
+    "sweep_data": None,
+}
 
 
 def fine_study(name: str, title: str, methods: tuple[Method, ...], **settings: Any) -> Study:
@@ -254,7 +260,6 @@ FINE = (
         seeds=CONFIRMING_SEEDS,
         starts=FRESH_STARTS,
         **UNSWEPT,
-        sweep_data=None,
     ),
     fine_study(
         "fine-own-factors",

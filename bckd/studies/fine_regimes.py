@@ -10,7 +10,7 @@ from dataclasses import replace
 from bckd.studies.common_starts import fine, going_on, starts
 from bckd.studies.data_variants import labelled, neu, twelve
 from bckd.studies.fine import UNITS, UNSWEPT, factors_of_their_own, fine_study, softmax_then_bckd
-from bckd.studies.methods import only
+from bckd.studies.methods import methods, only
 from bckd.studies.regimes import SCENES
 from bckd.studies.study import Method
 from bckd.studies.validation_parts import judged_file
@@ -29,8 +29,9 @@ _STEEL = replace(NEU.data, val_annotations=judged_file(NEU.data.root, "compariso
 _SOFTMAX_ON_STEEL, _BCKD_ON_STEEL = 1 / 9, 27.0
 
 
-def _half_of_bckd(name: str, term: str, weight: float) -> Method:
+def _one_term(name: str, term: str) -> Method:
     """BCKD with one of its terms alone, at the weight that it has in the whole."""
+    weight = methods(6)["BCKD"].weights[term]
     return Method(name, {term: _BCKD_ON_STEEL * UNITS["BCKD"] * weight}, swept=False)
 
 
@@ -75,13 +76,12 @@ FINE_REGIMES = (
         "factor that is best for it alone",
         (
             factors_of_their_own(_SOFTMAX_ON_STEEL, _BCKD_ON_STEEL),
-            _half_of_bckd("BCKD without L_loc", "binary", 1.0),
-            _half_of_bckd("BCKD without L_cls", "iou", 4.0),
+            _one_term("BCKD without L_loc", "binary"),
+            _one_term("BCKD without L_cls", "iou"),
         ),
         base=going_on(replace(NEU, data=_STEEL)),
         starts=NEU_STARTS,
         **UNSWEPT,
-        sweep_data=None,
         teacher="teacher-neu",
         shared=("none", "softmax", "BCKD", "softmax + L_loc"),
         shared_from="fine-neu",

@@ -4,7 +4,8 @@ What is small enough for two cores is one grid, at 224 pixels, from common start
 larger images, students that learn from ImageNet weights on, more methods and more seeds: the other
 grid. On two cores a student from ImageNet weights stays poor; one that shares the teacher's
 backbone, which has learnt to detect and learns no more, is a useful detector in minutes: pyramid
-and head are what it learns. A sweep has seeds, starts and validation images of its own. CrossKD is
+and head are what it learns. A sweep has seeds, starts and validation images of its own; that of
+these students serves narrow ones, few labels and none too. CrossKD is
 not in them: its teacher's head reads the student's maps, and NanoDet-m's heads are one a level, of
 another kind than the students'.
 """
@@ -30,6 +31,7 @@ from bckd.studies.label_files import (
     marked_file,
     pseudo_file,
 )
+from bckd.studies.ranking import PSEUDO
 from bckd.studies.study import Method, Study, changed
 from bckd.studies.validation_parts import judged_file
 from bckd.system.precision import Precision
@@ -38,12 +40,18 @@ from bckd.zoo.nanodet import NANODET
 TEACHER = Path("nanodet_m")  # a published name
 CLASSES = 20
 IMAGES = 2800
-# Both protocols, each with L_loc too, and one after the other: what two cores compare.
+# What two cores compare where all photographs have labels: both protocols, each with L_loc too, and
+# one after the other; and where few or none have.
 PROTOCOLS = ("none", "softmax", "BCKD", "softmax + L_loc", "softmax, then BCKD")
-OF_FEW_LABELS = ("none", "softmax", "BCKD")  # beside pseudo-labels
+OF_FEW_LABELS = ("none", "softmax", "BCKD")  # and pseudo-labels
 METHODS = (*PROTOCOLS, "L_cls", "YOLOv6", "MGD", "MGD + BCKD")
 SCALES = (1 / 16, 1 / 4, 1.0, 4.0, 16.0)
 SCALES_BELOW = (1 / 64, 1 / 256)  # of methods that are best at the smallest
+# Of few labels, where larger factors than with all may be best.
+SWEPT_ANEW: dict[str, Any] = {
+    "scales": (1 / 4, 1.0, 4.0, 16.0, 64.0),
+    "scales_below": (1 / 16, 1 / 64),
+}
 
 # What students compute in: on a CPU that has it a step takes half the time of one in float32.
 PRECISION: Precision = "bf16"
@@ -145,7 +153,7 @@ def compared(methods: Sequence[Method], labels: Labels) -> tuple[Method, ...]:
     none, *taught = methods
     if labels == "all":
         return (none, *taught)
-    pseudo = Method("pseudo-labels", changes={"data.train_annotations": pseudo_file(labels)})
+    pseudo = Method(PSEUDO, changes={"data.train_annotations": pseudo_file(labels)})
     if labels == "none":  # of which nobody learns without a teacher
         return (pseudo, *taught)
     return (replace(none, changes=labelled_alone(labels)), pseudo, *taught)
@@ -184,7 +192,7 @@ STEPS: dict[Student, tuple[int, int]] = {
     "shared": (300, 900),
     "shared-narrow": (300, 900),
 }
-COUNT: dict[Student, int] = {"mobilenet": 6, "shared": 8, "shared-narrow": 8}  # of starts
+START_COUNTS: dict[Student, int] = {"mobilenet": 6, "shared": 8, "shared-narrow": 8}
 SHORT = 300  # steps that students go on for
 
 
@@ -207,7 +215,7 @@ def start_models(student: Student, labels: Labels = "all") -> dict[str, Recipe]:
 
 def start_names(student: Student, labels: Labels = "all") -> tuple[str, ...]:
     """Of the models that a regime goes on from."""
-    return starts(f"photographs-{student}{_suffix(labels)}", COUNT[student])
+    return starts(f"photographs-{student}{_suffix(labels)}", START_COUNTS[student])
 
 
 def _suffix(labels: Labels) -> str:
@@ -237,7 +245,6 @@ def studies(methods: Mapping[str, Method]) -> tuple[Study, ...]:
 
     def sharing(title: str, student: Student, labels: Labels, **settings: Any) -> Study:
         """A regime of a student on the teacher's backbone: eight starts, six pairs."""
-        more = "300 more steps on the teacher's backbone"
         defaults: dict[str, Any] = {
             "seeds": (0, 1, 2, 3, 4, 5),
             "sweep_seeds": (6, 7),
@@ -245,18 +252,14 @@ def studies(methods: Mapping[str, Method]) -> tuple[Study, ...]:
         }
         return regime(
             f"photographs-{student}{_suffix(labels)}",
-            f"{title}, 224 pixels, {more}",
+            f"{title}, 224 pixels, 300 more steps on the teacher's backbone",
             going_on(recipe(student, labels=labels), SHORT),
             chosen(labels),
             start_names(student, labels),
             **(defaults | settings),
         )
 
-    swept_before: dict[str, Any] = {
-        **UNSWEPT,
-        "sweep_data": None,
-        "scales_from": "photographs-shared",
-    }
+    swept_before: dict[str, Any] = {**UNSWEPT, "scales_from": "photographs-shared"}
     return (
         regime(
             "photographs",
@@ -268,6 +271,13 @@ def studies(methods: Mapping[str, Method]) -> tuple[Study, ...]:
         sharing("photographs", "shared", "all"),
         sharing("photographs, narrow students", "shared-narrow", "all", **swept_before),
         sharing("labels for a tenth of the photographs", "shared", "tenth", **swept_before),
+        replace(
+            sharing("the same, weights swept there", "shared", "tenth", **SWEPT_ANEW),
+            name="photographs-shared-tenth-swept",
+            methods=tuple(x for x in chosen("tenth") if x.name != PSEUDO),
+            shared=(PSEUDO,),
+            shared_from="photographs-shared-tenth",
+        ),
         sharing("photographs without labels", "shared", "none", **swept_before),
     )
 

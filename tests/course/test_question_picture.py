@@ -20,7 +20,7 @@ from bckd.viz.methods import METHOD_COLOURS
 
 RESULTS = Path(__file__).parents[2] / "notebooks" / "results"
 # Those that have softmax KD.
-COMPARED = ("fine", "fine-confirm", "fine-twelve", "fine-neu", "photographs")
+COMPARED = ("fine", "fine-confirm", "fine-twelve", "fine-neu", "photographs", "photographs-shared")
 SWAPS = read_lines(RESULTS / "base_swaps.jsonl")
 
 

@@ -47,7 +47,7 @@ IMAGES = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(1))
 
 class TestFolded:
     def test_a_detector_says_the_same_without_norms(self) -> None:
-        for backbone in ("resnet18", "mobilenet_v2", "small_resnet"):
+        for backbone in ("resnet18", "mobilenet_v2", "shufflenet_v2_x1_0", "small_resnet"):
             torch.manual_seed(0)
             config = DetectorConfig(
                 backbone=backbone,

@@ -160,7 +160,9 @@ def test_the_recipe_confirmed_is_the_best_of_the_search() -> None:
 
 
 def test_what_is_confirmed_is_the_best_of_the_fine_search_at_the_best_factors() -> None:
-    lines = {name: read_lines(RESULTS / f"{name}.jsonl") for name in ("fine", "fine-search")}
+    lines = {
+        name: read_lines(RESULTS / f"{name}.jsonl") for name in ("fine", "fine-search", "fine-neu")
+    }
     chosen, *others = CONFIRMED
     candidates = [method.name for method in CANDIDATES]
 
@@ -174,6 +176,11 @@ def test_what_is_confirmed_is_the_best_of_the_fine_search_at_the_best_factors() 
         if name != "none":
             source = "fine-search" if name in candidates else "fine"
             assert CONFIRMED[name] == pytest.approx(best_scale(lines[source], name)), name
+    for study, source in (("fine-own-factors", "fine"), ("fine-neu-parts", "fine-neu")):
+        (method,) = (x for x in STUDIES[study].methods if x.name.startswith("softmax, then"))
+        for term, of in (("softmax", "softmax"), ("binary", "BCKD"), ("iou", "BCKD")):
+            best = best_scale(lines[source], of) * STUDIES[source].method(of).weights[term]
+            assert method.weights[term] == pytest.approx(best), (study, term)
     confirm = STUDIES["fine-confirm"]
     assert {"none", "BCKD", "softmax + L_loc"} <= {*others}
     assert {*confirm.starts[:4]} == {*STUDIES["fine"].starts[8:]}

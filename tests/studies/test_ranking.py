@@ -86,9 +86,13 @@ def test_pairs_at_each_measure() -> None:
 
 
 @pytest.mark.parametrize("left_out", ["", "without_tenth"])
-def test_a_study_from_common_starts_is_told_by_it(left_out: str) -> None:
+@pytest.mark.parametrize("alone", ["none", "pseudo-labels"])
+def test_a_study_from_common_starts_is_told_by_it(left_out: str, alone: str) -> None:
     lines = [{k: v for k, v in x.items() if k != left_out} for x in LINES]
     measured = dict.fromkeys(COMPARED, 0.1)
-    text = summary(STUDIES["fine"], [{**line, **measured} for line in lines])
-    assert ("AP75 - none" in text) == (not left_out)
+    named = [
+        {**x, **measured, "method": {"none": alone}.get(x["method"], x["method"])} for x in lines
+    ]
+    text = summary(STUDIES["fine"], named)
+    assert (f"AP75 - {alone}" in text) == (not left_out)
     assert ("pairs" in text) == bool(left_out)

@@ -34,8 +34,8 @@ OwnBackbone = Literal[
     "small_resnet",
 ]
 BACKBONES: tuple[str, ...] = get_args(OwnBackbone)
-_LEAKY = ("mobilenet_v2", "shufflenet_v2_x1_0")  # those that can be so
-_STAGES = {"mobilenet_v2": 7, "shufflenet_v2_x1_0": 3}  # to freeze; of the others 4
+_LEAKY = ("mobilenet_v2", "shufflenet_v2_x1_0")  # backbones that `leaky` is for
+_STAGES = {"mobilenet_v2": 7, "shufflenet_v2_x1_0": 3}  # that can be frozen; 4 where not named
 
 
 def _known(name: str) -> str:
@@ -73,12 +73,14 @@ def build_backbone(
         leaky: MobileNetV2 with LeakyReLU, as the official student has it; ShuffleNetV2 with it,
             as NanoDet-m.
         caffe: ResNet-50 or -101 with the stride in a bottleneck's first convolution.
-        bgr: in which order the images' channels come; a published detector's weights follow it.
+        bgr: the images' channels come as blue, green, red; nanodet_m's weights, which were trained
+            so, are turned where they do not.
 
     Raises:
         InputError: unknown name or weights, no such number of stages, `leaky` or `caffe` of a
-            backbone that can't be so, or a small ResNet with pretrained weights or frozen
-            stages; or the download failed.
+            backbone that can't be so, nanodet_m's weights without `leaky`, or a small ResNet with
+            pretrained weights or frozen stages; the download failed; or a file does not hold the
+            weights that it should.
     """
     _check(name, weights, frozen_stages, leaky, caffe)
     if name.startswith(PREFIX):

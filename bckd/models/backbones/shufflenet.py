@@ -37,7 +37,8 @@ class ShuffleNetV2(Backbone):
             either order.
 
     Raises:
-        InputError: no such weights; or the detector's without `leaky`.
+        InputError: no such weights; the detector's without `leaky`; or their file is not as
+            published, does not fit, or could not be fetched.
     """
 
     channels = (116, 232, 464)
