@@ -68,6 +68,13 @@ CAFFE = Normalisation(
     (102.9801 / 255, 115.9465 / 255, 122.7717 / 255), (1 / 255, 1 / 255, 1 / 255), bgr=True
 )
 
+# Of NanoDet-m, as its configuration has it: ImageNet's, in BGR.
+NANODET = Normalisation(
+    (103.53 / 255, 116.28 / 255, 123.675 / 255),
+    (57.375 / 255, 57.12 / 255, 58.395 / 255),
+    bgr=True,
+)
+
 
 def renormalise(images: Tensor, ours: Normalisation, theirs: Normalisation) -> Tensor:
     """Batch images (N, 3, H, W) normalised one way, as another detector takes them.

@@ -14,6 +14,8 @@ LD_WEIGHT = 0.25 * 2 / 16
 # The best factors of study "ld": on softmax KD's published weight, and on LD's own.
 LD_FACTORS = (4.0, 4.0)
 
+PSEUDO = "pseudo-labels"  # to learn from a teacher's boxes as from labels
+
 
 def ld(softmax: float, factors: tuple[float, float]) -> dict[str, float]:
     """The weights of LD, its softmax KD and its own terms each times a factor."""

@@ -19,6 +19,7 @@ from typing import Any, Literal
 
 from bckd.image_size import ImageSize
 from bckd.models.detector import DetectorConfig
+from bckd.normalisation import NANODET
 from bckd.recipes import DataConfig, Optimisation, Recipe
 from bckd.recipes.presets import PRESETS
 from bckd.studies.common_starts import going_on, starts
@@ -31,11 +32,10 @@ from bckd.studies.label_files import (
     marked_file,
     pseudo_file,
 )
-from bckd.studies.ranking import PSEUDO
+from bckd.studies.methods import PSEUDO
 from bckd.studies.study import Method, Study, changed
 from bckd.studies.validation_parts import judged_file
 from bckd.system.precision import Precision
-from bckd.zoo.nanodet import NANODET
 
 TEACHER = Path("nanodet_m")  # a published name
 CLASSES = 20

@@ -7,13 +7,13 @@ from collections.abc import Iterable, Sequence
 
 from bckd.losses.terms import TERMS
 from bckd.studies.difference_text import p_value_text, points
+from bckd.studies.methods import PSEUDO
 from bckd.studies.noise import difference_on_images
 from bckd.studies.statistics import Line, holm, methods_of, summarise, values
 from bckd.studies.tables import table
 from bckd.system.errors import InputError
 
 FIELDS = ("AP", "AP50", "AP75")
-PSEUDO = "pseudo-labels"  # the method that learns from a teacher's boxes as from labels
 
 
 def pull_share(lines: Iterable[Line], method: str) -> float:

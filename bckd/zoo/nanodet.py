@@ -23,16 +23,11 @@ from bckd.models.dense import DenseDetector
 from bckd.models.heads.gfl import decode
 from bckd.models.heads.layers import ExactConv2d
 from bckd.models.postprocess import PostProcess
-from bckd.normalisation import Normalisation
+from bckd.normalisation import NANODET
 from bckd.structures import DenseOutput
 from bckd.weights.tensor_files import fill
 from bckd.zoo.official import LoadReport
 
-NANODET = Normalisation(
-    (103.53 / 255, 116.28 / 255, 123.675 / 255),
-    (57.375 / 255, 57.12 / 255, 58.395 / 255),
-    bgr=True,
-)
 # The image in the middle of a black square. At the top left of a grey one, AP is a point lower.
 SIZE = ImageSize(short_side=320, long_side=320, pad_multiple=320, centred=True)
 

@@ -30,11 +30,11 @@ from bckd.export.verification import Detect, Verification, compare, verification
 from bckd.image_size import ImageSize
 from bckd.models.detector import Detector, DetectorConfig
 from bckd.models.postprocess import PostProcess
-from bckd.normalisation import CAFFE
+from bckd.normalisation import CAFFE, NANODET
 from bckd.structures import Detections
 from bckd.system.errors import InputError
 from bckd.zoo.checkpoints import Checkpoint, load_detector, recorded_size, save_detector
-from bckd.zoo.nanodet import NANODET, NanoDet
+from bckd.zoo.nanodet import NanoDet
 from bckd.zoo.official import load_official
 from bckd.zoo.wrapped import read_official
 

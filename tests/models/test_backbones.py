@@ -14,11 +14,11 @@ from bckd.models.backbones.mobilenet import LEAKY_SLOPE
 from bckd.models.backbones.shufflenet import ShuffleNetV2
 from bckd.models.backbones.swin import SwinT
 from bckd.models.detector import Detector, DetectorConfig
-from bckd.normalisation import IMAGENET
+from bckd.normalisation import IMAGENET, NANODET
 from bckd.system import downloads
 from bckd.system.errors import InputError
 from bckd.weights import published
-from bckd.zoo.nanodet import NANODET, NanoDet
+from bckd.zoo.nanodet import NanoDet
 
 CHANNELS = {
     "resnet18": (128, 256, 512),

@@ -16,6 +16,7 @@ from bckd.datasets.coco_classes import COCO_CLASSES
 from bckd.datasets.formats.voc2007 import CLASSES
 from bckd.image_size import ImageSize
 from bckd.models.detector import Detector, DetectorConfig
+from bckd.normalisation import NANODET
 from bckd.studies import label_files, photographs, runner
 from bckd.studies.catalogue import GRIDS
 from bckd.studies.methods import methods
@@ -25,7 +26,7 @@ from bckd.studies.validation_parts import judged_file
 from bckd.system.errors import InputError
 from bckd.training.run_log import read_lines
 from bckd.zoo.checkpoints import save_detector
-from bckd.zoo.nanodet import NANODET, REG_MAX, STRIDES
+from bckd.zoo.nanodet import REG_MAX, STRIDES
 
 RESULTS = Path(__file__).parents[2] / "notebooks" / "results"
 

@@ -7,8 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from bckd.datasets.coco_classes import COCO_CLASSES
+from bckd.normalisation import NANODET
 from bckd.system.errors import InputError
-from bckd.zoo.nanodet import NANODET, SIZE, NanoDet, load_nanodet
+from bckd.zoo.nanodet import SIZE, NanoDet, load_nanodet
 
 
 def nanodet(seed: int = 0, names: tuple[str, ...] = COCO_CLASSES) -> NanoDet:
