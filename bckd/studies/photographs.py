@@ -5,9 +5,9 @@ larger images, students that learn from ImageNet weights on, more methods and mo
 grid. On two cores a student from ImageNet weights stays poor; one that shares the teacher's
 backbone, which has learnt to detect and learns no more, is a useful detector in minutes: pyramid
 and head are what it learns. A sweep has seeds, starts and validation images of its own; that of
-these students serves narrow ones, few labels and none too. CrossKD is
-not in them: its teacher's head reads the student's maps, and NanoDet-m's heads are one a level, of
-another kind than the students'.
+these students serves narrow ones, few labels and none too. CrossKD is not in them: its teacher's
+head reads the student's maps, and NanoDet-m's heads are one a level, of another kind than the
+students'.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What all backbones share: three maps, frozen stages, torchvision's ImageNet weights."""
+"""What backbones share: three maps, frozen stages, torchvision's weights, other activations."""
 
 from __future__ import annotations
 
@@ -80,3 +80,12 @@ def torchvision_model(name: str, weights: str | None) -> nn.Module:
         return with_published(build, name, weights)
     except InputError as error:
         raise InputError(f"{error}; or start without them by --model.no-pretrained") from error
+
+
+def replace_activations(module: nn.Module, kind: type[nn.Module], slope: float) -> None:
+    """Put a LeakyReLU of that slope in place of every activation of that kind, at any depth."""
+    for name, child in module.named_children():
+        if isinstance(child, kind):
+            setattr(module, name, nn.LeakyReLU(slope, inplace=True))
+        else:
+            replace_activations(child, kind, slope)

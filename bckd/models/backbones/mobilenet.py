@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
-from bckd.models.backbones.base import Backbone, torchvision_model
+from bckd.models.backbones.base import Backbone, replace_activations, torchvision_model
 from bckd.models.backbones.strided_depthwise import replace_strided_depthwise
 
 if TYPE_CHECKING:  # torchvision is loaded where a network is built
@@ -43,7 +43,7 @@ class MobileNetV2(Backbone):
         self.features = net.features[:18]
         replace_strided_depthwise(self.features)
         if leaky:
-            _replace_relu6(self.features)
+            replace_activations(self.features, nn.ReLU6, LEAKY_SLOPE)
         # mmdetection counts the stem, then seven groups of blocks that end here.
         ends = (1, 2, 4, 7, 11, 14, 17, 18)
         last = ends[frozen_stages] if frozen_stages else 0
@@ -57,11 +57,3 @@ class MobileNetV2(Backbone):
                 x = block(x)
             maps.append(x)
         return maps
-
-
-def _replace_relu6(module: nn.Module) -> None:
-    for name, child in module.named_children():
-        if isinstance(child, nn.ReLU6):
-            setattr(module, name, nn.LeakyReLU(LEAKY_SLOPE, inplace=True))
-        else:
-            _replace_relu6(child)
