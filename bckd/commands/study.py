@@ -47,7 +47,8 @@ def _tell_hypotheses(arguments: list[str]) -> None:
     text = "Print what was guessed before the fine studies ran, and what their runs say of it."
     options = parse(HypothesesOptions, arguments, f"study {HYPOTHESES}", description=text)
     from bckd.studies.evidence import load_studies  # late, as above
-    from bckd.studies.hypotheses import FAMILIES, hypotheses_table, verdicts
+    from bckd.studies.hypotheses import FAMILIES
+    from bckd.studies.verdicts import hypotheses_table, verdicts
 
     if not options.results.is_dir():
         raise InputError(

@@ -1,23 +1,14 @@
-"""The hypotheses that were written down before the runs, and what these say of each.
+"""The hypotheses that were written down before the runs.
 
-Their text and reasons are in notebooks/hypotheses.md. They are three families of tests, of scenes
-of six classes, of the other regimes, and of what these two left open: Holm's rule counts all of a
-family, also those whose runs are not there yet.
+Their text and reasons are in notebooks/hypotheses.md. They are four families of tests: of scenes of
+six classes, of the other regimes, of what these two left open, and of what the photographs did.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from bckd.studies.difference_text import points
-from bckd.studies.noise import difference_on_images
-from bckd.studies.statistics import Difference, Line, holm, interval_of, methods_of
-
-LEVEL = 0.05
-MARGIN = 0.01  # AP; what "the same" and "not worse" leave room for
 Kind = Literal["above", "same", "not worse"]
 
 
@@ -27,8 +18,8 @@ class Hypothesis:
 
     Attributes:
         text: the claim.
-        kind: the method is above all references; or no further from each of them than `MARGIN`; or
-            not below by that much.
+        kind: the method is above all references; or no further from each of them than a margin
+            (`bckd.studies.verdicts.MARGIN`); or not below by that much.
         study: whose comparison tells.
         references: what it is compared with.
         field: "AP", "AP50" or "AP75".
@@ -40,33 +31,6 @@ class Hypothesis:
     method: str
     references: tuple[str, ...]
     field: str = "AP"
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What the runs say of a hypothesis.
-
-    Attributes:
-        differences: to each reference, as on other runs and other images; empty where no run is.
-        p_value: the largest of them, two-sided; 1 without runs, and where a method that is to be
-            above several is above one and below another.
-        adjusted: the same by Holm's rule.
-    """
-
-    hypothesis: Hypothesis
-    differences: tuple[Difference, ...]
-    p_value: float
-    adjusted: float
-
-    @property
-    def word(self) -> str:
-        """Whether it holds at `LEVEL`, in a word."""
-        if not self.differences:
-            return "not run"
-        if self.adjusted >= LEVEL:
-            return "open"
-        below = self.hypothesis.kind == "above" and any(x.mean < 0 for x in self.differences)
-        return "the opposite" if below else "holds"
 
 
 FAMILY = {
@@ -205,71 +169,21 @@ _LEFT_OPEN = (
     ),
 )
 LEFT_OPEN = {f"S{n}": claim for n, claim in enumerate(_LEFT_OPEN, start=1)}
-FAMILIES = (FAMILY, REGIMES, LEFT_OPEN)
 
 
-def verdicts(
-    lines: Mapping[str, list[Line]], family: Mapping[str, Hypothesis] = FAMILY
-) -> dict[str, Verdict]:
-    """What the runs say of each hypothesis of a family.
-
-    Args:
-        lines: by study, those that it shares with others included; studies may be absent.
-
-    Raises:
-        InputError: runs do not say their AP without each tenth of the images.
-    """
-    differences = {
-        name: _differences(lines.get(claim.study, []), claim) for name, claim in family.items()
-    }
-    p_values = [_largest_p(found, family[name].kind) for name, found in differences.items()]
-    adjusted = holm(p_values)
-    return {
-        name: Verdict(claim, differences[name], p_values[n], adjusted[n])
-        for n, (name, claim) in enumerate(family.items())
-    }
+def _photographs(name: str, claim: str, reference: str) -> Hypothesis:
+    """BCKD above another method, on photographs and a shared backbone."""
+    return Hypothesis(claim, "above", f"{_SHARED}-{name}", "BCKD", (reference,))
 
 
-def hypotheses_table(found: Mapping[str, Verdict]) -> str:
-    """One row a hypothesis, as Markdown; differences in points."""
-    rows = ["|  | hypothesis | difference [95%] | p | p, Holm | verdict |"]
-    rows.append("| --- | --- | ---: | ---: | ---: | --- |")
-    for name, verdict in found.items():
-        cells = [name, verdict.hypothesis.text, *_numbers(verdict), verdict.word]
-        rows.append(f"| {' | '.join(cells)} |")
-    return "\n".join(rows)
-
-
-def _differences(lines: list[Line], claim: Hypothesis) -> tuple[Difference, ...]:
-    if not {claim.method, *claim.references} <= {*methods_of(lines)}:
-        return ()
-    return tuple(
-        difference_on_images(lines, claim.method, reference, claim.field)
-        for reference in claim.references
-    )
-
-
-def _largest_p(found: tuple[Difference, ...], kind: Kind) -> float:
-    """Of a claim about all of these; 1 where none or where they lie on both sides."""
-    if kind == "above" and len({x.mean > 0 for x in found}) > 1:
-        return 1.0
-    return max((_p_value(x, kind) for x in found), default=1.0)
-
-
-def _p_value(found: Difference, kind: Kind) -> float:
-    """Two-sided, that the difference is 0, or at the margin that it has to be inside of."""
-    if math.isnan(found.p_value):  # a single pair tells nothing
-        return 1.0
-    if kind == "above":
-        return found.p_value
-    gaps = [found.mean + MARGIN] + ([MARGIN - found.mean] if kind == "same" else [])
-    return max(
-        interval_of(gap, found.error, found.count).p_value if gap > 0 else 1.0 for gap in gaps
-    )
-
-
-def _numbers(verdict: Verdict) -> list[str]:
-    if not verdict.differences:
-        return ["-", "-", "-"]
-    told = "; ".join(points(x) for x in verdict.differences)
-    return [told, f"{verdict.p_value:.2g}", f"{verdict.adjusted:.2g}"]
+_OF_PHOTOGRAPHS = (
+    _photographs("tenth-swept", "a tenth of the labels, swept: BCKD is above none", "none"),
+    _photographs("tenth-swept", "the same: BCKD is above pseudo-labels", "pseudo-labels"),
+    _photographs("tenth-swept", "the same: BCKD is above softmax KD", "softmax"),
+    _photographs("none-apart", "no labels: BCKD is above softmax KD + L_loc", "softmax + L_loc"),
+    _photographs("none-apart", "no labels: BCKD is above BCKD without L_loc", "BCKD without L_loc"),
+    _photographs("confirm", "all labels, fresh students: BCKD is above none", "none"),
+    _photographs("confirm", "the same: BCKD is above softmax KD", "softmax"),
+)
+OF_PHOTOGRAPHS = {f"T{n}": claim for n, claim in enumerate(_OF_PHOTOGRAPHS, start=1)}
+FAMILIES = (FAMILY, REGIMES, LEFT_OPEN, OF_PHOTOGRAPHS)

@@ -43,10 +43,11 @@ IMAGES = 2800
 # What two cores compare where all photographs have labels: both protocols, each with L_loc too, and
 # one after the other; and where few or none have.
 PROTOCOLS = ("none", "softmax", "BCKD", "softmax + L_loc", "softmax, then BCKD")
-OF_FEW_LABELS = ("none", "softmax", "BCKD")  # and pseudo-labels
+BARE = ("none", "softmax", "BCKD")  # with few labels and none, beside pseudo-labels
 METHODS = (*PROTOCOLS, "L_cls", "YOLOv6", "MGD", "MGD + BCKD")
 SCALES = (1 / 16, 1 / 4, 1.0, 4.0, 16.0)
 SCALES_BELOW = (1 / 64, 1 / 256)  # of methods that are best at the smallest
+WITHOUT_L_LOC = Method("BCKD without L_loc", {"binary": 1.0}, swept=False, scale_of="BCKD")
 # Of few labels, where larger factors than with all may be best.
 SWEPT_ANEW: dict[str, Any] = {
     "scales": (1 / 4, 1.0, 4.0, 16.0, 64.0),
@@ -193,13 +194,18 @@ STEPS: dict[Student, tuple[int, int]] = {
     "shared-narrow": (300, 900),
 }
 START_COUNTS: dict[Student, int] = {"mobilenet": 6, "shared": 8, "shared-narrow": 8}
+FRESH_STARTS = 12  # more of the shared students with all labels, that no choice was made on
+FRESH_SEEDS = tuple(range(24, 36))  # the first goes on from the first of them
 SHORT = 300  # steps that students go on for
 
 
-def start_models(student: Student, labels: Labels = "all") -> dict[str, Recipe]:
+def start_models(student: Student, labels: Labels = "all", fresh: int = 0) -> dict[str, Recipe]:
     """Students without distillation to go on from, by name, late ones first.
 
     They have seen no other labels than their regime has: with none, the teacher's boxes.
+
+    Args:
+        fresh: how many there are beyond those of the regime.
     """
     changes = labelled_alone(labels)
     if labels == "none":
@@ -209,13 +215,13 @@ def start_models(student: Student, labels: Labels = "all") -> dict[str, Recipe]:
         name: changed(
             recipe(student, labels=labels, steps=early if n % 2 else late, seed=900 + n), changes
         )
-        for n, name in enumerate(start_names(student, labels))
+        for n, name in enumerate(start_names(student, labels, fresh))
     }
 
 
-def start_names(student: Student, labels: Labels = "all") -> tuple[str, ...]:
-    """Of the models that a regime goes on from."""
-    return starts(f"photographs-{student}{_suffix(labels)}", START_COUNTS[student])
+def start_names(student: Student, labels: Labels = "all", fresh: int = 0) -> tuple[str, ...]:
+    """Of the models that a regime goes on from, and of that many fresh ones after them."""
+    return starts(f"photographs-{student}{_suffix(labels)}", START_COUNTS[student] + fresh)
 
 
 def _suffix(labels: Labels) -> str:
@@ -224,7 +230,7 @@ def _suffix(labels: Labels) -> str:
 
 MODELS: dict[str, Recipe] = {
     **start_models("mobilenet"),
-    **start_models("shared"),
+    **start_models("shared", fresh=FRESH_STARTS),
     **start_models("shared-narrow"),
     **start_models("shared", "tenth"),
     **start_models("shared", "none"),
@@ -240,7 +246,7 @@ def studies(methods: Mapping[str, Method]) -> tuple[Study, ...]:
 
     def chosen(labels: Labels) -> tuple[Method, ...]:
         """What two cores compare."""
-        names = PROTOCOLS if labels == "all" else OF_FEW_LABELS
+        names = PROTOCOLS if labels == "all" else BARE
         return compared([methods[name] for name in names], labels)
 
     def sharing(title: str, student: Student, labels: Labels, **settings: Any) -> Study:
@@ -279,6 +285,26 @@ def studies(methods: Mapping[str, Method]) -> tuple[Study, ...]:
             shared_from="photographs-shared-tenth",
         ),
         sharing("photographs without labels", "shared", "none", **swept_before),
+        replace(
+            sharing(
+                "no labels, BCKD without L_loc and softmax KD with it",
+                "shared",
+                "none",
+            ),
+            name="photographs-shared-none-apart",
+            methods=(methods["softmax + L_loc"], WITHOUT_L_LOC),
+            shared=(PSEUDO, "softmax", "BCKD"),
+            shared_from="photographs-shared-none",
+            **swept_before,
+        ),
+        replace(
+            sharing("photographs, fresh students", "shared", "all"),
+            name="photographs-shared-confirm",
+            methods=tuple(methods[name] for name in BARE),
+            starts=start_names("shared", fresh=FRESH_STARTS)[-FRESH_STARTS:],
+            seeds=FRESH_SEEDS,
+            **swept_before,
+        ),
     )
 
 

@@ -18,11 +18,12 @@ from bckd.studies.evidence import (
     evidence_table,
     load_studies,
 )
-from bckd.studies.hypotheses import FAMILIES, hypotheses_table, verdicts
+from bckd.studies.hypotheses import FAMILIES
 from bckd.studies.noise import difference_on_images, rounding
 from bckd.studies.ranking import pairs_table, ranking_table
 from bckd.studies.score_table import score_table
 from bckd.studies.statistics import Line, paired, values
+from bckd.studies.verdicts import hypotheses_table, verdicts
 from bckd.training.run_log import read_lines
 
 REGIMES_FROM_STARTS = ("fine-one", "fine-twelve", "fine-neu", "photographs", "photographs-shared")

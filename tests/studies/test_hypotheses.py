@@ -10,8 +10,9 @@ import pytest
 
 from bckd.commands.study import run
 from bckd.studies.catalogue import STUDIES
-from bckd.studies.hypotheses import FAMILIES, FAMILY, Hypothesis, hypotheses_table, verdicts
+from bckd.studies.hypotheses import FAMILIES, FAMILY, Hypothesis
 from bckd.studies.statistics import Line
+from bckd.studies.verdicts import hypotheses_table, verdicts
 from bckd.system.errors import InputError
 
 PAGE = Path(__file__).parents[2] / "notebooks" / "hypotheses.md"
