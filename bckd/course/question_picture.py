@@ -25,7 +25,7 @@ from bckd.studies.ranking import difference_name
 from bckd.studies.statistics import Difference, Line, methods_of
 from bckd.system.files import write_atomically
 from bckd.training.run_log import read_lines
-from bckd.viz.methods import METHOD_COLOURS, name_of
+from bckd.viz.methods import METHOD_COLOURS, METHOD_MARKERS, name_of
 from bckd.viz.rows import interval, row_panel
 from bckd.viz.style import figure
 
@@ -38,35 +38,37 @@ PAIRS = (
     ("softmax + L_loc", "softmax"),
     ("BCKD", "softmax + L_loc"),
 )
+REFERENCES = ("none", "softmax")  # what BCKD is compared with, by regime
+NO_LABELS = {"photographs-shared-none": "300 more from six, VOC2007, no labels"}
 MEASURES = {"AP": ("o", "0.1"), "AP75": ("D", "0.55")}  # marker and grey
 METHODS = ("none", "softmax", "softmax + L_loc", "L_cls", "BCKD")
 
 
 def question(lines: Mapping[str, list[Line]], swaps: Sequence[Line]) -> Figure:
-    """Three panels: BCKD minus softmax KD by regime; pairs of terms; what score errors are.
+    """Three panels: BCKD minus none and softmax KD by regime; pairs of terms; score errors' parts.
 
     Args:
         lines: by study, as `load_studies` gives them; `fine` among them.
         swaps: of `base`, from students with one constant taken out of their logits.
     """
-    drawing = figure(9.5, 7.2)
+    drawing = figure(9.5, 9.5)
     panels = drawing.subplot_mosaic(
-        [["where", "where"], ["pairs", "errors"]], height_ratios=(1.25, 1), width_ratios=(1.35, 1)
+        [["where", "where"], ["pairs", "errors"]], height_ratios=(2, 1), width_ratios=(1.35, 1)
     )
-    _where(panels["where"], regimes(lines))
+    _where(panels["where"], {name: regimes(lines, name) for name in REFERENCES})
     _pairs(panels["pairs"], lines["fine"])
     _errors(panels["errors"], swaps)
     return drawing
 
 
-def regimes(lines: Mapping[str, list[Line]]) -> dict[str, Difference]:
-    """AP of BCKD minus softmax KD's by regime, in 0..1; from common starts last."""
-    found = evidence_map({**lines}, ("BCKD",), "softmax")
+def regimes(lines: Mapping[str, list[Line]], reference: str) -> dict[str, Difference]:
+    """AP of BCKD minus a reference's by regime that has it, in 0..1; from common starts last."""
+    found = evidence_map({**lines}, ("BCKD",), reference)
     by_regime = {title: row["BCKD"] for title, row in found.items() if row}
     common = {
-        title: difference_on_images(lines[name], "BCKD", "softmax")
-        for name, title in FROM_STARTS.items()
-        if "softmax" in methods_of(lines[name])
+        title: difference_on_images(lines[name], "BCKD", reference)
+        for name, title in (FROM_STARTS | NO_LABELS).items()
+        if reference in methods_of(lines[name])
     }
     return by_regime | common
 
@@ -78,10 +80,16 @@ def error_parts(swaps: Sequence[Line], method: str) -> tuple[float, float]:
     return rest, sum(run["score_error"] for run in runs) / len(runs) - rest
 
 
-def _where(axes: Axes, found: Mapping[str, Difference]) -> None:
-    for row, difference in enumerate(found.values()):
-        interval(axes, difference, row, METHOD_COLOURS["BCKD"])
-    row_panel(axes, list(found), "where: AP of BCKD minus softmax KD's, points")
+def _where(axes: Axes, found: Mapping[str, Mapping[str, Difference]]) -> None:
+    none, softmax = (found[name] for name in REFERENCES)
+    titles = [*none, *(title for title in softmax if title not in none)]
+    for place, (name, by_regime) in enumerate(found.items()):
+        look = METHOD_COLOURS[name], METHOD_MARKERS[name]
+        for count, (title, difference) in enumerate(by_regime.items()):
+            y = titles.index(title) - 0.17 + 0.34 * place
+            interval(axes, difference, y, *look, f"minus {name_of(name)}" if count == 0 else "")
+    axes.legend(fontsize=9, loc="center right", bbox_to_anchor=(1, 0.25))
+    row_panel(axes, titles, "where: AP of BCKD minus another's, points")
 
 
 def _pairs(axes: Axes, lines: list[Line]) -> None:

@@ -1,9 +1,9 @@
 """Labels of the photographs that studies need beside their own: fewer, or a teacher's boxes.
 
-Four instances files of the same images, in a folder beside the data: labels for a tenth of the
-images and for none, the others marked as not labelled; and the same two with the published
-teacher's boxes where there is no label (hard pseudo-labels), found at the size of image that it was
-made for.
+Instances files of the same images, in a folder beside the data: labels for a tenth of the images
+and for none, the others marked as not labelled; and the same with the published teacher's boxes
+where there is no label (hard pseudo-labels), from several scores on, found at the size of image
+that it was made for.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ FOLDER = DATA / "../voc2007-labels"  # also where that is a link
 TRAIN, ANNOTATIONS = "train", "annotations/instances_train.json"  # in DATA
 LABELLED = {"tenth": 280, "none": 0}  # images that keep their labels, the first ones by id
 THRESHOLD = 0.3  # score of a box that is taken for a label, as `bckd data label` has it
+OTHER_THRESHOLDS = (0.2, 0.4, 0.5)  # tried beside it with a tenth of the labels
+THRESHOLDS = {"tenth": (THRESHOLD, *OTHER_THRESHOLDS), "none": (THRESHOLD,)}
 
 
 def marked_file(labels: str) -> str:
@@ -26,18 +28,20 @@ def marked_file(labels: str) -> str:
     return f"../{FOLDER.name}/{labels}.json"
 
 
-def pseudo_file(labels: str) -> str:
-    """The same with the teacher's boxes on all other images."""
-    return f"../{FOLDER.name}/{labels}-pseudo.json"
+def pseudo_file(labels: str, threshold: float = THRESHOLD) -> str:
+    """The same with the teacher's boxes of that score or more on all other images."""
+    suffix = "" if threshold == THRESHOLD else f"-{threshold}"
+    return f"../{FOLDER.name}/{labels}-pseudo{suffix}.json"
 
 
 def are_of(annotations: str) -> bool:
     """Whether a recipe's file of training annotations is one of these."""
-    return annotations in {*map(marked_file, LABELLED), *map(pseudo_file, LABELLED)}
+    pseudo = {pseudo_file(x, threshold) for x, all_of in THRESHOLDS.items() for threshold in all_of}
+    return annotations in pseudo | {*map(marked_file, LABELLED)}
 
 
 def write_label_files(teacher: str, data: Path = DATA, folder: Path = FOLDER) -> None:
-    """Write those of the four files that are not there.
+    """Write those of the files that are not there.
 
     Args:
         teacher: a published name, or a file of weights.
@@ -51,9 +55,12 @@ def write_label_files(teacher: str, data: Path = DATA, folder: Path = FOLDER) ->
         if not marked.is_file():
             content = keeping_labels(read_json(data / ANNOTATIONS), count)
             write_text(marked, json.dumps(content))
-        pseudo = folder / f"{labels}-pseudo.json"
-        if not pseudo.is_file():
-            write_text(pseudo, json.dumps(_with_teachers_boxes(marked, teacher, data)))
+        files = {x: folder / Path(pseudo_file(labels, x)).name for x in THRESHOLDS[labels]}
+        absent = {threshold: path for threshold, path in files.items() if not path.is_file()}
+        if absent:
+            found = _with_teachers_boxes(marked, teacher, data, min(absent))
+            for threshold, path in absent.items():
+                write_text(path, json.dumps(_of_score(found, threshold)))
 
 
 def keeping_labels(content: dict[str, Any], count: int) -> dict[str, Any]:
@@ -68,7 +75,15 @@ def keeping_labels(content: dict[str, Any], count: int) -> dict[str, Any]:
     return {**content, "images": images, "annotations": boxes}
 
 
-def _with_teachers_boxes(marked: Path, teacher: str, data: Path) -> dict[str, Any]:
+def _of_score(content: dict[str, Any], threshold: float) -> dict[str, Any]:
+    """Without the teacher's boxes of a lower score."""
+    boxes = [x for x in content["annotations"] if x.get("score", 1.0) >= threshold]
+    return {**content, "annotations": boxes}
+
+
+def _with_teachers_boxes(
+    marked: Path, teacher: str, data: Path, threshold: float
+) -> dict[str, Any]:
     # Late: to list studies needs neither images nor detectors.
     from bckd.datasets.to_label import images_to_label
     from bckd.teachers.matching import matched
@@ -81,5 +96,5 @@ def _with_teachers_boxes(marked: Path, teacher: str, data: Path) -> dict[str, An
     detector = checkpoint.detector
     taken = (to_label.annotations.class_names, detector.strides, detector.normalisation)
     detector = matched(detector, f"teacher {teacher}", *taken)
-    said = pseudo_labels(detector, checkpoint.size, to_label, images, THRESHOLD, progress=False)
+    said = pseudo_labels(detector, checkpoint.size, to_label, images, threshold, progress=False)
     return to_label.with_boxes(said.rows)

@@ -28,6 +28,7 @@ from bckd.studies.label_files import (
     ANNOTATIONS,
     DATA,
     LABELLED,
+    OTHER_THRESHOLDS,
     TRAIN,
     marked_file,
     pseudo_file,
@@ -37,6 +38,7 @@ from bckd.studies.study import Method, Study, changed
 from bckd.studies.validation_parts import judged_file
 from bckd.system.precision import Precision
 
+_LABEL_FILE = "data.train_annotations"
 TEACHER = Path("nanodet_m")  # a published name
 CLASSES = 20
 IMAGES = 2800
@@ -48,6 +50,10 @@ METHODS = (*PROTOCOLS, "L_cls", "YOLOv6", "MGD", "MGD + BCKD")
 SCALES = (1 / 16, 1 / 4, 1.0, 4.0, 16.0)
 SCALES_BELOW = (1 / 64, 1 / 256)  # of methods that are best at the smallest
 WITHOUT_L_LOC = Method("BCKD without L_loc", {"binary": 1.0}, swept=False, scale_of="BCKD")
+OTHER_PSEUDO = tuple(
+    Method(f"{PSEUDO} from {threshold}", changes={_LABEL_FILE: pseudo_file("tenth", threshold)})
+    for threshold in OTHER_THRESHOLDS
+)
 # Of few labels, where larger factors than with all may be best.
 SWEPT_ANEW: dict[str, Any] = {
     "scales": (1 / 4, 1.0, 4.0, 16.0, 64.0),
@@ -142,7 +148,7 @@ def labelled_alone(labels: Labels) -> dict[str, Any]:
     """Changes of a recipe by which it has the images with labels alone, and no others."""
     if labels == "all":
         return {}
-    return {"data.train_annotations": ANNOTATIONS, "data.first_train": LABELLED[labels]}
+    return {_LABEL_FILE: ANNOTATIONS, "data.first_train": LABELLED[labels]}
 
 
 def compared(methods: Sequence[Method], labels: Labels) -> tuple[Method, ...]:
@@ -154,7 +160,7 @@ def compared(methods: Sequence[Method], labels: Labels) -> tuple[Method, ...]:
     none, *taught = methods
     if labels == "all":
         return (none, *taught)
-    pseudo = Method(PSEUDO, changes={"data.train_annotations": pseudo_file(labels)})
+    pseudo = Method(PSEUDO, changes={_LABEL_FILE: pseudo_file(labels)})
     if labels == "none":  # of which nobody learns without a teacher
         return (pseudo, *taught)
     return (replace(none, changes=labelled_alone(labels)), pseudo, *taught)
@@ -209,7 +215,7 @@ def start_models(student: Student, labels: Labels = "all", fresh: int = 0) -> di
     """
     changes = labelled_alone(labels)
     if labels == "none":
-        changes = {"data.train_annotations": pseudo_file(labels)}
+        changes = {_LABEL_FILE: pseudo_file(labels)}
     early, late = (steps // (3 if labels == "tenth" else 1) for steps in STEPS[student])
     return {
         name: changed(
@@ -283,6 +289,13 @@ def studies(methods: Mapping[str, Method]) -> tuple[Study, ...]:
             methods=tuple(x for x in chosen("tenth") if x.name != PSEUDO),
             shared=(PSEUDO,),
             shared_from="photographs-shared-tenth",
+        ),
+        replace(
+            sharing("the same, pseudo-labels of other scores", "shared", "tenth", **swept_before),
+            name="photographs-shared-tenth-thresholds",
+            methods=OTHER_PSEUDO,
+            shared=BARE,
+            shared_from="photographs-shared-tenth-swept",
         ),
         sharing("photographs without labels", "shared", "none", **swept_before),
         replace(

@@ -11,7 +11,15 @@ import pytest
 from matplotlib.colors import to_hex
 
 from bckd.course.evidence_picture import FROM_STARTS
-from bckd.course.question_picture import DOTS, METHODS, PAIRS, error_parts, question, regimes
+from bckd.course.question_picture import (
+    DOTS,
+    METHODS,
+    NO_LABELS,
+    PAIRS,
+    error_parts,
+    question,
+    regimes,
+)
 from bckd.studies.evidence import load_studies
 from bckd.studies.noise import difference_on_images
 from bckd.studies.statistics import Line, paired, values
@@ -19,8 +27,8 @@ from bckd.training.run_log import read_lines
 from bckd.viz.methods import METHOD_COLOURS
 
 RESULTS = Path(__file__).parents[2] / "notebooks" / "results"
-# Those that have softmax KD.
-COMPARED = ("fine", "fine-confirm", "fine-twelve", "fine-neu", "photographs", "photographs-shared")
+COMMON = FROM_STARTS | NO_LABELS
+LACKING = {"none": {*NO_LABELS}, "softmax": {"fine-one"}}
 SWAPS = read_lines(RESULTS / "base_swaps.jsonl")
 
 
@@ -29,17 +37,20 @@ def lines() -> dict[str, list[Line]]:
     return load_studies(RESULTS)
 
 
+@pytest.mark.parametrize("reference", LACKING)
 def test_regimes_are_differences_by_seed_and_the_last_ones_of_common_starts(
-    lines: dict[str, list[Line]],
+    reference: str, lines: dict[str, list[Line]]
 ) -> None:
-    found = regimes(lines)
-    last = {FROM_STARTS[name]: lines[name] for name in COMPARED}
+    found = regimes(lines, reference)
+    compared = COMMON.keys() - LACKING[reference]
+    last = {title: lines[name] for name, title in COMMON.items() if name in compared}
     assert list(found)[-len(last) :] == list(last)
     for title, runs in last.items():
-        assert found[title] == difference_on_images(runs, "BCKD", "softmax")
-    expected = paired(values(lines["base"], "BCKD"), values(lines["base"], "softmax"))
+        assert found[title] == difference_on_images(runs, "BCKD", reference)
+    expected = paired(values(lines["base"], "BCKD"), values(lines["base"], reference))
     assert found["six classes, 1200 steps"] == expected
-    assert "one class, 1200 steps" not in found, "softmax KD has no loss there"
+    # Softmax KD has no loss there.
+    assert ("one class, 1200 steps" in found) == (reference == "none")
 
 
 def test_a_score_error_is_a_constant_and_the_rest() -> None:
@@ -51,7 +62,11 @@ def test_a_score_error_is_a_constant_and_the_rest() -> None:
 
 def test_every_panel_has_its_rows(lines: dict[str, list[Line]]) -> None:
     where, pairs, errors = question(lines, SWAPS).axes
-    assert len(where.get_yticklabels()) == len(regimes(lines))
+    rows = regimes(lines, "none") | regimes(lines, "softmax")
+    names = [text.get_text() for text in where.get_yticklabels()]
+    assert {*names} == {*rows} and len(names) == len(rows)
+    of_none = [x for x in where.lines if x.get_label() == "minus no distillation"]
+    assert of_none[0].get_xdata()[0] == pytest.approx(100 * regimes(lines, "none")[names[0]].mean)
     names = [text.get_text() for text in pairs.get_yticklabels()]
     assert len(names) == len(PAIRS) and names[-1] == "BCKD - (softmax + L_loc)"
     mean = difference_on_images(lines["fine"], "BCKD", "softmax", "AP75").mean

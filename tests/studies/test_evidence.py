@@ -28,7 +28,13 @@ from bckd.training.run_log import read_lines
 
 REGIMES_FROM_STARTS = ("fine-one", "fine-twelve", "fine-neu", "photographs", "photographs-shared")
 # What these left open.
-FOLLOWING = ("fine-own-factors", "photographs-shared-tenth", "photographs-shared-none")
+FOLLOWING = (
+    "fine-own-factors",
+    "fine-neu-parts",
+    "photographs-shared-tenth",
+    "photographs-shared-tenth-swept",
+    "photographs-shared-none",
+)
 COMMON_STARTS = (
     "noise",
     "fine",
