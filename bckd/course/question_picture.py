@@ -39,7 +39,7 @@ PAIRS = (
     ("BCKD", "softmax + L_loc"),
 )
 REFERENCES = ("none", "softmax")  # what BCKD is compared with, by regime
-NO_LABELS = {"photographs-shared-none": "300 more from six, VOC2007, no labels"}
+NO_LABELS = {"photographs-shared-none": "300 more from six, VOC2007, none labelled"}
 MEASURES = {"AP": ("o", "0.1"), "AP75": ("D", "0.55")}  # marker and grey
 METHODS = ("none", "softmax", "softmax + L_loc", "L_cls", "BCKD")
 

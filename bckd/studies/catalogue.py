@@ -79,6 +79,6 @@ _WHOLE = {
     *("noise", "fine", "fine-shapes", "fine-search", "fine-confirm"),
     *("fine-one", "fine-twelve", "fine-neu", "photographs", "fine-own-factors"),
     *("photographs-shared", "photographs-shared-tenth", "photographs-shared-none"),
-    *("photographs-shared-tenth-swept", "fine-neu-parts"),
+    *("photographs-shared-tenth-swept", "fine-neu-parts", "photographs-shared-narrow"),
 }
 AWAITED = frozenset(x.name for x in _FROM_STARTS) - _WHOLE

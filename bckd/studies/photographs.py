@@ -291,6 +291,13 @@ def studies(methods: Mapping[str, Method]) -> tuple[Study, ...]:
             shared_from="photographs-shared-tenth",
         ),
         replace(
+            sharing("the same, softmax KD with L_loc", "shared", "tenth", **SWEPT_ANEW),
+            name="photographs-shared-tenth-boxes",
+            methods=(methods["softmax + L_loc"],),
+            shared=BARE,
+            shared_from="photographs-shared-tenth-swept",
+        ),
+        replace(
             sharing("the same, pseudo-labels of other scores", "shared", "tenth", **swept_before),
             name="photographs-shared-tenth-thresholds",
             methods=OTHER_PSEUDO,

@@ -26,7 +26,10 @@ from bckd.studies.statistics import Line, paired, values
 from bckd.studies.verdicts import hypotheses_table, verdicts
 from bckd.training.run_log import read_lines
 
-REGIMES_FROM_STARTS = ("fine-one", "fine-twelve", "fine-neu", "photographs", "photographs-shared")
+REGIMES_FROM_STARTS = (
+    *("fine-one", "fine-twelve", "fine-neu"),
+    *("photographs", "photographs-shared", "photographs-shared-narrow"),
+)
 # What these left open.
 FOLLOWING = (
     "fine-own-factors",

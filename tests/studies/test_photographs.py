@@ -132,7 +132,7 @@ def test_every_study_of_a_grid_has_its_methods_and_its_own_place(name: str) -> N
         assert {*every} - {"none"} <= {*names}
         for method in study.methods:
             assert method.weights.get("softmax", photographs.CLASSES / 8) == photographs.CLASSES / 8
-        assert any(x.startswith("pseudo-labels") for x in names) == few
+        assert few or not any(x.startswith("pseudo-labels") for x in names)
         for method in study.methods:
             made = recipe_of(study, Cell("comparison", method.name, 1.0, 0), Path("runs"))
             assert made.teacher == (photographs.TEACHER if method.distils else None)
