@@ -19,13 +19,14 @@ from matplotlib.figure import Figure
 
 from bckd.course.evidence_picture import FROM_STARTS
 from bckd.studies.evidence import evidence_map, load_studies
+from bckd.studies.methods import PSEUDO
 from bckd.studies.noise import difference_on_images
 from bckd.studies.options import PUBLISHED
 from bckd.studies.ranking import difference_name
 from bckd.studies.statistics import Difference, Line, methods_of
 from bckd.system.files import write_atomically
 from bckd.training.run_log import read_lines
-from bckd.viz.methods import METHOD_COLOURS, METHOD_MARKERS, name_of
+from bckd.viz.methods import METHOD_COLOURS, name_of, style_of
 from bckd.viz.rows import interval, row_panel
 from bckd.viz.style import figure
 
@@ -38,14 +39,15 @@ PAIRS = (
     ("softmax + L_loc", "softmax"),
     ("BCKD", "softmax + L_loc"),
 )
-REFERENCES = ("none", "softmax")  # what BCKD is compared with, by regime
+REFERENCES = ("none", "softmax", PSEUDO)  # what BCKD is compared with, by regime
+GAP = 0.27  # of a row, between its references
 NO_LABELS = {"photographs-shared-none": "300 more from six, VOC2007, none labelled"}
 MEASURES = {"AP": ("o", "0.1"), "AP75": ("D", "0.55")}  # marker and grey
 METHODS = ("none", "softmax", "softmax + L_loc", "L_cls", "BCKD")
 
 
 def question(lines: Mapping[str, list[Line]], swaps: Sequence[Line]) -> Figure:
-    """Three panels: BCKD minus none and softmax KD by regime; pairs of terms; score errors' parts.
+    """Three panels: BCKD minus its references by regime; pairs of terms; score errors' parts.
 
     Args:
         lines: by study, as `load_studies` gives them; `fine` among them.
@@ -81,12 +83,12 @@ def error_parts(swaps: Sequence[Line], method: str) -> tuple[float, float]:
 
 
 def _where(axes: Axes, found: Mapping[str, Mapping[str, Difference]]) -> None:
-    none, softmax = (found[name] for name in REFERENCES)
-    titles = [*none, *(title for title in softmax if title not in none)]
+    titles = list(dict.fromkeys(title for by_regime in found.values() for title in by_regime))
     for place, (name, by_regime) in enumerate(found.items()):
-        look = METHOD_COLOURS[name], METHOD_MARKERS[name]
+        style = style_of(name, REFERENCES)
+        look = style["color"], style["marker"]
         for count, (title, difference) in enumerate(by_regime.items()):
-            y = titles.index(title) - 0.17 + 0.34 * place
+            y = titles.index(title) + GAP * (place - 1)
             interval(axes, difference, y, *look, f"minus {name_of(name)}" if count == 0 else "")
     axes.legend(fontsize=9, loc="center right", bbox_to_anchor=(1, 0.25))
     row_panel(axes, titles, "where: AP of BCKD minus another's, points")

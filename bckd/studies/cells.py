@@ -18,6 +18,7 @@ from bckd.evaluation.agreement import agreement_with, valid_logits
 from bckd.evaluation.average_precision import detect, evaluation_loader
 from bckd.evaluation.error_analysis import analyse_errors
 from bckd.evaluation.leaving_out import without_tenths
+from bckd.models.dense import DenseDetector
 from bckd.normalisation import IMAGENET, Normalisation
 from bckd.recipes import DataConfig, Recipe
 from bckd.recipes.presets import PRESETS
@@ -94,6 +95,23 @@ def run_cell(study: Study, cell: Cell, out: Path) -> dict[str, Any]:
     return {**line, **_provenance(result.seconds, study.device)}
 
 
+def teacher_of(
+    path: Path,
+    class_names: tuple[str, ...],
+    strides: tuple[int, ...],
+    normalisation: Normalisation,
+    renamed: tuple[str, ...],
+) -> DenseDetector:
+    """A study's teacher as a student of these classes, levels and images takes it.
+
+    Args:
+        renamed: a recipe's `teacher_classes`.
+    """
+    teacher = load_detector(path, class_names).detector
+    taken = (class_names, strides, normalisation, renamed_classes(renamed))
+    return matched(teacher, f"teacher {path}", *taken)
+
+
 @lru_cache(maxsize=2)
 def _said_by_teacher(
     path: Path,
@@ -104,9 +122,7 @@ def _said_by_teacher(
     renamed: tuple[str, ...],
 ) -> list[Tensor]:
     """The study's teacher on the validation images, as a student takes it; once a process."""
-    teacher = load_detector(path, class_names).detector
-    taken = (class_names, strides, normalisation, renamed_classes(renamed))
-    teacher = matched(teacher, f"teacher {path}", *taken)
+    teacher = teacher_of(path, class_names, strides, normalisation, renamed)
     return valid_logits(teacher, evaluation_loader(validation_of(data, normalisation), 32))
 
 

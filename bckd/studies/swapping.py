@@ -13,10 +13,9 @@ from bckd.datasets.coco import CocoDataset
 from bckd.evaluation.agreement import agreement
 from bckd.evaluation.average_precision import evaluate, evaluation_loader
 from bckd.models.dense import DenseDetector
-from bckd.studies.cells import train_cell, validation_of
+from bckd.studies.cells import teacher_of, train_cell, validation_of
 from bckd.studies.study import Cell, Study, model_path, recipe_of
 from bckd.studies.swaps import Part, with_part_of, with_shift
-from bckd.zoo.checkpoints import load_detector
 
 
 def measure_swaps(study: Study, cell: Cell, out: Path) -> dict[str, Any]:
@@ -28,9 +27,11 @@ def measure_swaps(study: Study, cell: Cell, out: Path) -> dict[str, Any]:
     """
     result = train_cell(study, cell, out)
     device = next(result.detector.parameters()).device
-    teacher = load_detector(model_path(study.teacher, out)).detector.to(device)
-    validation = validation_of(recipe_of(study, cell, out).data, result.detector.normalisation)
-    student, loader = result.detector, evaluation_loader(validation, 32)
+    recipe, student = recipe_of(study, cell, out), result.detector
+    taken = (student.class_names, student.strides, student.normalisation)
+    teacher = teacher_of(model_path(study.teacher, out), *taken, recipe.teacher_classes).to(device)
+    validation = validation_of(recipe.data, student.normalisation)
+    loader = evaluation_loader(validation, 32)
     plain = agreement(student, teacher, loader)
     swapped = {
         part: evaluate(with_part_of(student, teacher, part), validation, 32, progress=False)[0].AP

@@ -35,3 +35,14 @@ def test_a_line_a_student(study: Study, tmp_path: Path) -> None:
     assert line["recentred"]["AP, threshold moved"] == pytest.approx(line["AP"], abs=1e-9)
     assert 0 < line["recentred"]["score_error"] < 1
     assert measure_swaps(study, cell, tmp_path) == line
+
+
+def test_a_teacher_of_more_classes_speaks_of_the_students(
+    study: Study, tmp_path: Path, tiny_detector: Callable[..., Detector]
+) -> None:
+    names = tiny_detector().class_names
+    path = tmp_path / "more.safetensors"
+    more = tiny_detector(("something else", *reversed(names)), width=8, channels=16)
+    save_detector(path, more, ImageSize(128, 128), {})
+    line = measure_swaps(replace(study, teacher=path), Cell("comparison", "BCKD", 1.0, 0), tmp_path)
+    assert set(line["swapped"]) == {"level", "pattern", "boxes"}
