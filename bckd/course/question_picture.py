@@ -24,6 +24,7 @@ from bckd.studies.noise import difference_on_images
 from bckd.studies.options import PUBLISHED
 from bckd.studies.ranking import difference_name
 from bckd.studies.statistics import Difference, Line, methods_of
+from bckd.studies.swap_table import gains_of_parts
 from bckd.system.files import write_atomically
 from bckd.training.run_log import read_lines
 from bckd.viz.methods import METHOD_COLOURS, name_of, style_of
@@ -43,23 +44,31 @@ REFERENCES = ("none", "softmax", PSEUDO)  # what BCKD is compared with, by regim
 GAP = 0.27  # of a row, between its references
 NO_LABELS = {"photographs-shared-none": "300 more from six, VOC2007, none labelled"}
 MEASURES = {"AP": ("o", "0.1"), "AP75": ("D", "0.55")}  # marker and grey
+UNLABELLED = ("softmax", "softmax + L_loc", "BCKD without L_loc", "BCKD")
+PARTS = {"level": ("#4D4D4D", "D"), "pattern": ("#9A9A00", "o"), "boxes": ("#01665E", "s")}
 METHODS = ("none", "softmax", "softmax + L_loc", "L_cls", "BCKD")
 
 
-def question(lines: Mapping[str, list[Line]], swaps: Sequence[Line]) -> Figure:
-    """Three panels: BCKD minus its references by regime; pairs of terms; score errors' parts.
+def question(
+    lines: Mapping[str, list[Line]], swaps: Sequence[Line], unlabelled: Sequence[Line]
+) -> Figure:
+    """Four panels: BCKD minus its references by regime; pairs of terms; score errors; swaps.
 
     Args:
         lines: by study, as `load_studies` gives them; `fine` among them.
         swaps: of `base`, from students with one constant taken out of their logits.
+        unlabelled: swaps of students that learnt without labels.
     """
-    drawing = figure(9.5, 9.5)
+    drawing = figure(9.5, 11.2)
     panels = drawing.subplot_mosaic(
-        [["where", "where"], ["pairs", "errors"]], height_ratios=(2, 1), width_ratios=(1.35, 1)
+        [["where", "where"], ["pairs", "errors"], ["parts", "parts"]],
+        height_ratios=(2, 1, 0.65),
+        width_ratios=(1.35, 1),
     )
     _where(panels["where"], {name: regimes(lines, name) for name in REFERENCES})
     _pairs(panels["pairs"], lines["fine"])
     _errors(panels["errors"], swaps)
+    _parts(panels["parts"], unlabelled)
     return drawing
 
 
@@ -114,10 +123,30 @@ def _errors(axes: Axes, swaps: Sequence[Line]) -> None:
             row, constant, left=rest, color="none", edgecolor=METHOD_COLOURS[method], hatch="///",
             height=0.6, linewidth=1.2,
         )  # fmt: skip
-    row_panel(axes, [name_of(name) for name in METHODS], "why: mean score error")
+    row_panel(axes, [name_of(name) for name in METHODS], "why, labels: score error")
     axes.set_xlabel("hatched: one constant\n(two seeds)", fontsize=9)
 
 
+def _parts(axes: Axes, swaps: Sequence[Line]) -> None:
+    for row, name in enumerate(UNLABELLED):
+        for place, (part, gain) in enumerate(gains_of_parts(swaps, name).items()):
+            label = f"the teacher's {part}" if row == 0 else ""
+            interval(axes, gain, row + GAP * (place - 1), *PARTS[part], label)
+    below: dict[str, Any] = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.13), "ncols": 3}
+    axes.legend(fontsize=9, frameon=False, **below)
+    row_panel(axes, UNLABELLED, "why, no labels: AP gained by a part of the teacher's output")
+
+
+def swaps_without_labels(results: Path) -> list[Line]:
+    """Of the students that learnt on photographs without labels."""
+    names = ("photographs-shared-none", "photographs-shared-none-apart")
+    return [line for name in names for line in read_lines(results / f"{name}_swaps.jsonl")]
+
+
 if __name__ == "__main__":
-    drawing = question(load_studies(PUBLISHED), read_lines(PUBLISHED / "base_swaps.jsonl"))
+    drawing = question(
+        load_studies(PUBLISHED),
+        read_lines(PUBLISHED / "base_swaps.jsonl"),
+        swaps_without_labels(PUBLISHED),
+    )
     write_atomically(Path(sys.argv[1]), lambda part: drawing.savefig(part, format="png", dpi=DOTS))

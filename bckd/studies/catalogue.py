@@ -80,5 +80,7 @@ _WHOLE = {
     *("fine-one", "fine-twelve", "fine-neu", "photographs", "fine-own-factors"),
     *("photographs-shared", "photographs-shared-tenth", "photographs-shared-none"),
     *("photographs-shared-tenth-swept", "fine-neu-parts", "photographs-shared-narrow"),
+    *("photographs-shared-tenth-thresholds", "photographs-shared-tenth-boxes"),
+    "photographs-shared-none-apart",
 }
 AWAITED = frozenset(x.name for x in _FROM_STARTS) - _WHOLE

@@ -17,13 +17,16 @@ from bckd.course.question_picture import (
     METHODS,
     NO_LABELS,
     PAIRS,
+    UNLABELLED,
     error_parts,
     question,
     regimes,
+    swaps_without_labels,
 )
 from bckd.studies.evidence import load_studies
 from bckd.studies.noise import difference_on_images
 from bckd.studies.statistics import Line, paired, values
+from bckd.studies.swap_table import gains_of_parts
 from bckd.training.run_log import read_lines
 from bckd.viz.methods import METHOD_COLOURS, style_of
 
@@ -35,6 +38,7 @@ LACKING = {
     "pseudo-labels": FROM_STARTS.keys() - {"photographs-shared-tenth-swept"},
 }
 SWAPS = read_lines(RESULTS / "base_swaps.jsonl")
+UNLABELLED_SWAPS = swaps_without_labels(RESULTS)
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +71,7 @@ def test_a_score_error_is_a_constant_and_the_rest() -> None:
 
 
 def test_every_panel_has_its_rows(lines: dict[str, list[Line]]) -> None:
-    where, pairs, errors = question(lines, SWAPS).axes
+    where, pairs, errors, parts = question(lines, SWAPS, UNLABELLED_SWAPS).axes
     rows = [text.get_text() for text in where.get_yticklabels()]
     drawn = [(*x.get_xydata()[0], x.get_marker()) for x in where.lines if len(x.get_xdata()) == 1]
     expected = [
@@ -88,12 +92,22 @@ def test_every_panel_has_its_rows(lines: dict[str, list[Line]]) -> None:
         end, colour = bars[2 * n + 1]
         assert end == pytest.approx(sum(error_parts(SWAPS, method)))
         assert colour == METHOD_COLOURS[method].lower()
+    marks = [x.get_xydata()[0] for x in parts.lines if len(x.get_xdata()) == 1]
+    gains = [gains_of_parts(UNLABELLED_SWAPS, name) for name in UNLABELLED]
+    assert [text.get_text() for text in parts.get_yticklabels()] == [*UNLABELLED]
+    assert [tuple(x) for x in marks] == [
+        (pytest.approx(100 * gain.mean), row + GAP * (place - 1))
+        for row, found in enumerate(gains)
+        for place, gain in enumerate(found.values())
+    ]
+    level = {name: found["level"].mean for name, found in zip(UNLABELLED, gains, strict=True)}
+    assert min(level["softmax"], level["softmax + L_loc"]) > 4 * level["BCKD without L_loc"]
 
 
 def test_the_committed_one_is_of_the_committed_results(lines: dict[str, list[Line]]) -> None:
     """To the looks that another version of matplotlib or of a font may give it."""
     file = BytesIO()
-    question(lines, SWAPS).savefig(file, format="png", dpi=DOTS)
+    question(lines, SWAPS, UNLABELLED_SWAPS).savefig(file, format="png", dpi=DOTS)
     file.seek(0)
     drawn, committed = (
         plt.imread(x)[..., :3] for x in (file, RESULTS.parent / "figures" / "question.png")

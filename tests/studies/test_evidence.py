@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bckd.course.question_picture import PAIRS
+from bckd.course.question_picture import PAIRS, swaps_without_labels
 from bckd.studies.by_start import starts_table
 from bckd.studies.catalogue import STUDIES
 from bckd.studies.difference_text import points
@@ -23,6 +23,7 @@ from bckd.studies.noise import difference_on_images, rounding
 from bckd.studies.ranking import pairs_table, ranking_table
 from bckd.studies.score_table import score_table
 from bckd.studies.statistics import Line, paired, values
+from bckd.studies.swap_table import swap_table
 from bckd.studies.verdicts import hypotheses_table, verdicts
 from bckd.training.run_log import read_lines
 
@@ -36,7 +37,10 @@ FOLLOWING = (
     "fine-neu-parts",
     "photographs-shared-tenth",
     "photographs-shared-tenth-swept",
+    "photographs-shared-tenth-thresholds",
+    "photographs-shared-tenth-boxes",
     "photographs-shared-none",
+    "photographs-shared-none-apart",
 )
 COMMON_STARTS = (
     "noise",
@@ -97,6 +101,7 @@ def test_the_page_has_the_tables_of_common_starts(lines: dict[str, list[Line]]) 
     for name in (*REGIMES_FROM_STARTS, *FOLLOWING):
         assert ranking_table(lines[name]) in PAGE
         assert starts_table(lines[name]) in PAGE
+    assert swap_table(swaps_without_labels(ROOT / "notebooks" / "results")) in PAGE
     for family in FAMILIES:
         assert hypotheses_table(verdicts(lines, family)) in PAGE
     told = re.search(r"\d+ training runs .*; (\d+) more", PAGE)
