@@ -173,8 +173,7 @@ SLIDES = (
         "What we measured",
         (
             "Over no distillation: +9.3 [5.5, 13.2] on scenes, +5.8 [5.2, 6.4] on steel",
-            "Over softmax distillation: +3.3 [-0.2, 6.8], not settled; labels for a tenth of the "
-            "photographs: +9.1 [7.2, 11.0]",
+            "Over softmax distillation: +3.3 [-0.2, 6.8]; with few labels +9.1 [7.2, 11.0]",
             "Most of the better scores is one constant, which AP does not see",
         ),
         "figures/question.png",

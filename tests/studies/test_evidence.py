@@ -23,7 +23,7 @@ from bckd.studies.noise import difference_on_images, rounding
 from bckd.studies.ranking import pairs_table, ranking_table
 from bckd.studies.score_table import score_table
 from bckd.studies.statistics import Line, paired, values
-from bckd.studies.swap_table import swap_table
+from bckd.studies.swap_table import gains_of_parts, swap_table
 from bckd.studies.verdicts import hypotheses_table, verdicts
 from bckd.training.run_log import read_lines
 
@@ -101,6 +101,8 @@ def test_the_page_has_the_tables_of_common_starts(lines: dict[str, list[Line]]) 
     for name in (*REGIMES_FROM_STARTS, *FOLLOWING):
         assert ranking_table(lines[name]) in PAGE
         assert starts_table(lines[name]) in PAGE
+    level = gains_of_parts(read("photographs-shared-tenth-boxes_swaps"), "softmax + L_loc")["level"]
+    assert f"brings them {points(level).removeprefix('+')} points" in PAGE
     assert swap_table(swaps_without_labels(ROOT / "notebooks" / "results")) in PAGE
     for family in FAMILIES:
         assert hypotheses_table(verdicts(lines, family)) in PAGE
