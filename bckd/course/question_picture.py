@@ -45,7 +45,11 @@ GAP = 0.27  # of a row, between its references
 NO_LABELS = {"photographs-shared-none": "300 more from six, VOC2007, none labelled"}
 MEASURES = {"AP": ("o", "0.1"), "AP75": ("D", "0.55")}  # marker and grey
 UNLABELLED = ("softmax", "softmax + L_loc", "BCKD without L_loc", "BCKD")
-PARTS = {"level": ("#4D4D4D", "D"), "pattern": ("#9A9A00", "o"), "boxes": ("#01665E", "s")}
+PARTS = {
+    "level": ("#4D4D4D", "D", "level: the highest logit"),
+    "pattern": ("#9A9A00", "o", "pattern: the others, seen from it"),
+    "boxes": ("#01665E", "s", "boxes"),
+}
 METHODS = ("none", "softmax", "softmax + L_loc", "L_cls", "BCKD")
 
 
@@ -130,11 +134,14 @@ def _errors(axes: Axes, swaps: Sequence[Line]) -> None:
 def _parts(axes: Axes, swaps: Sequence[Line]) -> None:
     for row, name in enumerate(UNLABELLED):
         for place, (part, gain) in enumerate(gains_of_parts(swaps, name).items()):
-            label = f"the teacher's {part}" if row == 0 else ""
-            interval(axes, gain, row + GAP * (place - 1), *PARTS[part], label)
+            colour, marker, label = PARTS[part]
+            y = row + GAP * (place - 1)
+            interval(axes, gain, y, colour, marker, label if row == 0 else "")
     below: dict[str, Any] = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.13), "ncols": 3}
     axes.legend(fontsize=9, frameon=False, **below)
-    row_panel(axes, UNLABELLED, "why, no labels: AP gained by a part of the teacher's output")
+    row_panel(
+        axes, UNLABELLED, "why, no labels: AP gained where a part of the output is the teacher's"
+    )
 
 
 def swaps_without_labels(results: Path) -> list[Line]:
