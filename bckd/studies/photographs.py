@@ -5,7 +5,8 @@ larger images, students that learn from ImageNet weights on, more methods and mo
 grid. On two cores a student from ImageNet weights stays poor; one that shares the teacher's
 backbone, which has learnt to detect and learns no more, is a useful detector in minutes: pyramid
 and head are what it learns. A sweep has seeds, starts and validation images of its own; that of
-these students serves narrow ones, few labels and none too. CrossKD is not in them: its teacher's
+these students serves narrow ones and no labels too, and few labels in the first of their studies;
+the others of few labels have sweeps of their own. CrossKD is not in them: its teacher's
 head reads the student's maps, and NanoDet-m's heads are one a level, of another kind than the
 students'.
 """
@@ -249,83 +250,113 @@ def studies(methods: Mapping[str, Method]) -> tuple[Study, ...]:
     Args:
         methods: by name, with published weights of 20 classes: all of `PROTOCOLS`.
     """
+    poor = regime(
+        "photographs",
+        "photographs, 224 pixels, 300 more steps of a MobileNetV2",
+        going_on(recipe("mobilenet"), SHORT),
+        _on_two_cores(methods, "all"),
+        start_names("mobilenet"),
+    )
+    return (poor, *_of_all_labels(methods), *_of_a_tenth(methods), *_of_no_labels(methods))
 
-    def chosen(labels: Labels) -> tuple[Method, ...]:
-        """What two cores compare."""
-        names = PROTOCOLS if labels == "all" else BARE
-        return compared([methods[name] for name in names], labels)
 
-    def sharing(title: str, student: Student, labels: Labels, **settings: Any) -> Study:
-        """A regime of a student on the teacher's backbone: eight starts, six pairs."""
-        defaults: dict[str, Any] = {
-            "seeds": (0, 1, 2, 3, 4, 5),
-            "sweep_seeds": (6, 7),
-            "edge_seeds": (14, 15, 22, 23),
-        }
-        return regime(
-            f"photographs-{student}{_suffix(labels)}",
-            f"{title}, 224 pixels, 300 more steps on the teacher's backbone",
-            going_on(recipe(student, labels=labels), SHORT),
-            chosen(labels),
-            start_names(student, labels),
-            **(defaults | settings),
-        )
+_SWEPT_BEFORE: dict[str, Any] = {**UNSWEPT, "scales_from": "photographs-shared"}
 
-    swept_before: dict[str, Any] = {**UNSWEPT, "scales_from": "photographs-shared"}
+
+def _of_all_labels(methods: Mapping[str, Method]) -> tuple[Study, ...]:
+    """Of both sizes; and the open claims asked again of students that nothing was done with."""
     return (
-        regime(
-            "photographs",
-            "photographs, 224 pixels, 300 more steps of a MobileNetV2",
-            going_on(recipe("mobilenet"), SHORT),
-            chosen("all"),
-            start_names("mobilenet"),
-        ),
-        sharing("photographs", "shared", "all"),
-        sharing("photographs, narrow students", "shared-narrow", "all", **swept_before),
-        sharing("labels for a tenth of the photographs", "shared", "tenth", **swept_before),
-        replace(
-            sharing("the same, weights swept there", "shared", "tenth", **SWEPT_ANEW),
-            name="photographs-shared-tenth-swept",
-            methods=tuple(x for x in chosen("tenth") if x.name != PSEUDO),
-            shared=(PSEUDO,),
-            shared_from="photographs-shared-tenth",
-        ),
-        replace(
-            sharing("the same, softmax KD with L_loc", "shared", "tenth", **SWEPT_ANEW),
-            name="photographs-shared-tenth-boxes",
-            methods=(methods["softmax + L_loc"],),
-            shared=BARE,
-            shared_from="photographs-shared-tenth-swept",
-        ),
-        replace(
-            sharing("the same, pseudo-labels of other scores", "shared", "tenth", **swept_before),
-            name="photographs-shared-tenth-thresholds",
-            methods=OTHER_PSEUDO,
-            shared=BARE,
-            shared_from="photographs-shared-tenth-swept",
-        ),
-        sharing("photographs without labels", "shared", "none", **swept_before),
-        replace(
-            sharing(
-                "no labels, BCKD without L_loc and softmax KD with it",
-                "shared",
-                "none",
-            ),
-            name="photographs-shared-none-apart",
-            methods=(methods["softmax + L_loc"], WITHOUT_L_LOC),
-            shared=(PSEUDO, "softmax", "BCKD"),
-            shared_from="photographs-shared-none",
-            **swept_before,
-        ),
-        replace(
-            sharing("photographs, fresh students", "shared", "all"),
+        _sharing(methods, "photographs", "shared", "all"),
+        _sharing(methods, "photographs, narrow students", "shared-narrow", "all", **_SWEPT_BEFORE),
+        _sharing(
+            methods,
+            "photographs, fresh students",
+            "shared",
+            "all",
             name="photographs-shared-confirm",
             methods=tuple(methods[name] for name in BARE),
             starts=start_names("shared", fresh=FRESH_STARTS)[-FRESH_STARTS:],
             seeds=FRESH_SEEDS,
-            **swept_before,
+            **_SWEPT_BEFORE,
         ),
     )
+
+
+def _of_a_tenth(methods: Mapping[str, Method]) -> tuple[Study, ...]:
+    """With weights swept elsewhere; then there, L_loc beside softmax KD, other pseudo-labels."""
+    name = "photographs-shared-tenth"
+    both = _on_two_cores(methods, "tenth")
+
+    def beside(title: str, suffix: str, compared: tuple[Method, ...], **settings: Any) -> Study:
+        """A study that shares runs of the swept one."""
+        shared = {"shared": BARE, "shared_from": f"{name}-swept"} | settings
+        own = {"name": f"{name}-{suffix}", "methods": compared}
+        return _sharing(methods, title, "shared", "tenth", **own, **shared)
+
+    return (
+        _sharing(
+            methods, "labels for a tenth of the photographs", "shared", "tenth", **_SWEPT_BEFORE
+        ),
+        beside(
+            "the same, weights swept there",
+            "swept",
+            tuple(x for x in both if x.name != PSEUDO),
+            **SWEPT_ANEW,
+            shared=(PSEUDO,),
+            shared_from=name,
+        ),
+        beside(
+            "the same, softmax KD with L_loc", "boxes", (methods["softmax + L_loc"],), **SWEPT_ANEW
+        ),
+        beside(
+            "the same, pseudo-labels of other scores", "thresholds", OTHER_PSEUDO, **_SWEPT_BEFORE
+        ),
+    )
+
+
+def _of_no_labels(methods: Mapping[str, Method]) -> tuple[Study, ...]:
+    """The protocols; and L_loc beside softmax KD, and out of BCKD."""
+    return (
+        _sharing(methods, "photographs without labels", "shared", "none", **_SWEPT_BEFORE),
+        _sharing(
+            methods,
+            "no labels, BCKD without L_loc and softmax KD with it",
+            "shared",
+            "none",
+            name="photographs-shared-none-apart",
+            methods=(methods["softmax + L_loc"], WITHOUT_L_LOC),
+            shared=(PSEUDO, "softmax", "BCKD"),
+            shared_from="photographs-shared-none",
+            **_SWEPT_BEFORE,
+        ),
+    )
+
+
+def _sharing(
+    known: Mapping[str, Method], title: str, student: Student, labels: Labels, **settings: Any
+) -> Study:
+    """A regime of a student on the teacher's backbone: eight starts, six pairs.
+
+    Args:
+        settings: fields of the study that are other than those of its regime.
+    """
+    study = regime(
+        f"photographs-{student}{_suffix(labels)}",
+        f"{title}, 224 pixels, 300 more steps on the teacher's backbone",
+        going_on(recipe(student, labels=labels), SHORT),
+        _on_two_cores(known, labels),
+        start_names(student, labels),
+        seeds=(0, 1, 2, 3, 4, 5),
+        sweep_seeds=(6, 7),
+        edge_seeds=(14, 15, 22, 23),
+    )
+    return replace(study, **settings)
+
+
+def _on_two_cores(methods: Mapping[str, Method], labels: Labels) -> tuple[Method, ...]:
+    """What two cores compare."""
+    names = PROTOCOLS if labels == "all" else BARE
+    return compared([methods[name] for name in names], labels)
 
 
 _EPOCHS = 12 * IMAGES // 16  # twelve epochs in steps
