@@ -19,8 +19,8 @@ FOLDER = DATA / "../voc2007-labels"  # also where that is a link
 TRAIN, ANNOTATIONS = "train", "annotations/instances_train.json"  # in DATA
 LABELLED = {"tenth": 280, "none": 0}  # images that keep their labels, the first ones by id
 THRESHOLD = 0.3  # score of a box that is taken for a label, as `bckd data label` has it
-OTHER_THRESHOLDS = (0.2, 0.4, 0.5)  # tried beside it with a tenth of the labels
-THRESHOLDS = {"tenth": (THRESHOLD, *OTHER_THRESHOLDS), "none": (THRESHOLD,)}
+OTHER_THRESHOLDS = (0.2, 0.4, 0.5)  # tried beside it
+THRESHOLDS = (THRESHOLD, *OTHER_THRESHOLDS)
 
 
 def marked_file(labels: str) -> str:
@@ -36,7 +36,7 @@ def pseudo_file(labels: str, threshold: float = THRESHOLD) -> str:
 
 def are_of(annotations: str) -> bool:
     """Whether a recipe's file of training annotations is one of these."""
-    pseudo = {pseudo_file(x, threshold) for x, all_of in THRESHOLDS.items() for threshold in all_of}
+    pseudo = {pseudo_file(x, score) for x in LABELLED for score in THRESHOLDS}
     return annotations in pseudo | {*map(marked_file, LABELLED)}
 
 
@@ -55,7 +55,7 @@ def write_label_files(teacher: str, data: Path = DATA, folder: Path = FOLDER) ->
         if not marked.is_file():
             content = keeping_labels(read_json(data / ANNOTATIONS), count)
             write_text(marked, json.dumps(content))
-        files = {x: folder / Path(pseudo_file(labels, x)).name for x in THRESHOLDS[labels]}
+        files = {x: folder / Path(pseudo_file(labels, x)).name for x in THRESHOLDS}
         absent = {threshold: path for threshold, path in files.items() if not path.is_file()}
         if absent:
             found = _with_teachers_boxes(marked, teacher, data, min(absent))

@@ -51,10 +51,6 @@ METHODS = (*PROTOCOLS, "L_cls", "YOLOv6", "MGD", "MGD + BCKD")
 SCALES = (1 / 16, 1 / 4, 1.0, 4.0, 16.0)
 SCALES_BELOW = (1 / 64, 1 / 256)  # of methods that are best at the smallest
 WITHOUT_L_LOC = Method("BCKD without L_loc", {"binary": 1.0}, swept=False, scale_of="BCKD")
-OTHER_PSEUDO = tuple(
-    Method(f"{PSEUDO} from {threshold}", changes={_LABEL_FILE: pseudo_file("tenth", threshold)})
-    for threshold in OTHER_THRESHOLDS
-)
 # Of few labels, where larger factors than with all may be best.
 SWEPT_ANEW: dict[str, Any] = {
     "scales": (1 / 4, 1.0, 4.0, 16.0, 64.0),
@@ -143,6 +139,14 @@ def recipe(student: Student, side: int = 224, labels: Labels = "all", **changes:
     )
     base = replace(PRESETS["scenes"].recipe, model=MODELS_OF[student], data=data)
     return replace(base, optimisation=optimisation, **({"precision": PRECISION} | changes))
+
+
+def other_pseudo(labels: Labels) -> tuple[Method, ...]:
+    """Pseudo-labels of other scores than those of `compared`."""
+    return tuple(
+        Method(f"{PSEUDO} from {threshold}", changes={_LABEL_FILE: pseudo_file(labels, threshold)})
+        for threshold in OTHER_THRESHOLDS
+    )
 
 
 def labelled_alone(labels: Labels) -> dict[str, Any]:
@@ -309,13 +313,16 @@ def _of_a_tenth(methods: Mapping[str, Method]) -> tuple[Study, ...]:
             "the same, softmax KD with L_loc", "boxes", (methods["softmax + L_loc"],), **SWEPT_ANEW
         ),
         beside(
-            "the same, pseudo-labels of other scores", "thresholds", OTHER_PSEUDO, **_SWEPT_BEFORE
+            "the same, pseudo-labels of other scores",
+            "thresholds",
+            other_pseudo("tenth"),
+            **_SWEPT_BEFORE,
         ),
     )
 
 
 def _of_no_labels(methods: Mapping[str, Method]) -> tuple[Study, ...]:
-    """The protocols; and L_loc beside softmax KD, and out of BCKD."""
+    """The protocols; L_loc beside softmax KD, and out of BCKD; other pseudo-labels."""
     return (
         _sharing(methods, "photographs without labels", "shared", "none", **_SWEPT_BEFORE),
         _sharing(
@@ -325,6 +332,17 @@ def _of_no_labels(methods: Mapping[str, Method]) -> tuple[Study, ...]:
             "none",
             name="photographs-shared-none-apart",
             methods=(methods["softmax + L_loc"], WITHOUT_L_LOC),
+            shared=(PSEUDO, "softmax", "BCKD"),
+            shared_from="photographs-shared-none",
+            **_SWEPT_BEFORE,
+        ),
+        _sharing(
+            methods,
+            "no labels, pseudo-labels of other scores",
+            "shared",
+            "none",
+            name="photographs-shared-none-thresholds",
+            methods=other_pseudo("none"),
             shared=(PSEUDO, "softmax", "BCKD"),
             shared_from="photographs-shared-none",
             **_SWEPT_BEFORE,

@@ -154,8 +154,7 @@ def test_label_files_keep_the_first_labels(
     kept = {"tenth": 1, "none": 0}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(label_files, "LABELLED", kept)
-        scores = {"tenth": (0.3, 0.9), "none": (0.3,)}
-        patch.setattr(label_files, "THRESHOLDS", scores)
+        patch.setattr(label_files, "THRESHOLDS", (0.3, 0.9))
         label_files.write_label_files(str(tmp_path / "teacher.safetensors"), data, folder)
         files = {path.stem: path.read_bytes() for path in folder.iterdir()}
         label_files.write_label_files("absent.safetensors", data, folder)
@@ -173,9 +172,9 @@ def test_label_files_keep_the_first_labels(
         assert (first in of_teacher) == (count == 0)
         assert len(found[f"{name}-pseudo"]["annotations"]) == len(new) + (len(own) if count else 0)
     assert all("labelled" not in image for image in found["none-pseudo"]["images"])
-    surer = found["tenth-pseudo-0.9"]["annotations"]
-    of_all = found["tenth-pseudo"]["annotations"]
-    assert surer == [box for box in of_all if box.get("score", 1) >= 0.9] != of_all
+    for name in kept:
+        surer, of_all = (found[f"{name}-pseudo{x}"]["annotations"] for x in ("-0.9", ""))
+        assert surer == [box for box in of_all if box.get("score", 1) >= 0.9] != of_all
 
 
 def test_a_grid_is_one_command(
