@@ -30,9 +30,10 @@ from bckd.studies.label_files import (
     DATA,
     LABELLED,
     OTHER_THRESHOLDS,
+    STUDENTS_SIDE,
     TRAIN,
+    PseudoLabels,
     marked_file,
-    pseudo_file,
 )
 from bckd.studies.methods import PSEUDO
 from bckd.studies.study import Method, Study, changed
@@ -110,7 +111,9 @@ RATES: dict[Student, tuple[float, float]] = {
 }
 
 
-def recipe(student: Student, side: int = 224, labels: Labels = "all", **changes: Any) -> Recipe:
+def recipe(
+    student: Student, side: int = STUDENTS_SIDE, labels: Labels = "all", **changes: Any
+) -> Recipe:
     """How a student learns from the labels of the photographs.
 
     Args:
@@ -144,9 +147,31 @@ def recipe(student: Student, side: int = 224, labels: Labels = "all", **changes:
 def other_pseudo(labels: Labels) -> tuple[Method, ...]:
     """Pseudo-labels of other scores than those of `compared`."""
     return tuple(
-        Method(f"{PSEUDO} from {threshold}", changes={_LABEL_FILE: pseudo_file(labels, threshold)})
+        Method(f"{PSEUDO} from {threshold}", changes=_learning_from(labels, threshold=threshold))
         for threshold in OTHER_THRESHOLDS
     )
+
+
+def _learning_from(labels: Labels, **settings: Any) -> dict[str, Any]:
+    """Changes of a recipe by which it has pseudo-labels, made by these settings."""
+    return {_LABEL_FILE: PseudoLabels(labels, **settings).annotations}
+
+
+def with_pseudo(methods: Mapping[str, Method]) -> tuple[Method, ...]:
+    """Both protocols beside pseudo-labels, without other labels; and pseudo-labels of the teacher
+    as distillation hears it, on the students' images."""
+    beside = tuple(
+        Method(
+            f"{name} + {PSEUDO}",
+            methods[name].weights,
+            _learning_from("none"),
+            swept=False,
+            scale_of=name,
+        )
+        for name in BARE[1:]
+    )
+    small = _learning_from("none", side=STUDENTS_SIDE)
+    return (*beside, Method(f"{PSEUDO} at {STUDENTS_SIDE} pixels", changes=small))
 
 
 def labelled_alone(labels: Labels) -> dict[str, Any]:
@@ -165,7 +190,7 @@ def compared(methods: Sequence[Method], labels: Labels) -> tuple[Method, ...]:
     none, *taught = methods
     if labels == "all":
         return (none, *taught)
-    pseudo = Method(PSEUDO, changes={_LABEL_FILE: pseudo_file(labels)})
+    pseudo = Method(PSEUDO, changes=_learning_from(labels))
     if labels == "none":  # of which nobody learns without a teacher
         return (pseudo, *taught)
     return (replace(none, changes=labelled_alone(labels)), pseudo, *taught)
@@ -220,7 +245,7 @@ def start_models(student: Student, labels: Labels = "all", fresh: int = 0) -> di
     """
     changes = labelled_alone(labels)
     if labels == "none":
-        changes = {_LABEL_FILE: pseudo_file(labels)}
+        changes = _learning_from(labels)
     early, late = (steps // (3 if labels == "tenth" else 1) for steps in STEPS[student])
     return {
         name: changed(
@@ -343,6 +368,17 @@ def _of_no_labels(methods: Mapping[str, Method]) -> tuple[Study, ...]:
             "none",
             name="photographs-shared-none-thresholds",
             methods=other_pseudo("none"),
+            shared=(PSEUDO, "softmax", "BCKD"),
+            shared_from="photographs-shared-none",
+            **_SWEPT_BEFORE,
+        ),
+        _sharing(
+            methods,
+            "no labels, both protocols beside pseudo-labels",
+            "shared",
+            "none",
+            name="photographs-shared-none-pseudo",
+            methods=with_pseudo(methods),
             shared=(PSEUDO, "softmax", "BCKD"),
             shared_from="photographs-shared-none",
             **_SWEPT_BEFORE,

@@ -85,7 +85,7 @@ def test_without_labels_nobody_learns_without_a_teacher() -> None:
     assert "none" not in [method.name for method in study.methods]
     for start in study.starts:
         recipe = photographs.MODELS[str(start)]
-        assert recipe.data.train_annotations == label_files.pseudo_file("none")
+        assert recipe.data.train_annotations == label_files.PseudoLabels("none").annotations
         assert not recipe.teacher
 
 
@@ -154,7 +154,9 @@ def test_label_files_keep_the_first_labels(
     kept = {"tenth": 1, "none": 0}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(label_files, "LABELLED", kept)
-        patch.setattr(label_files, "THRESHOLDS", (0.3, 0.9))
+        made = [label_files.PseudoLabels(x, score) for x in kept for score in (0.3, 0.9)]
+        made.append(label_files.PseudoLabels("none", side=96))
+        patch.setattr(label_files, "PSEUDO_LABELS", made)
         label_files.write_label_files(str(tmp_path / "teacher.safetensors"), data, folder)
         files = {path.stem: path.read_bytes() for path in folder.iterdir()}
         label_files.write_label_files("absent.safetensors", data, folder)
@@ -175,6 +177,8 @@ def test_label_files_keep_the_first_labels(
     for name in kept:
         surer, of_all = (found[f"{name}-pseudo{x}"]["annotations"] for x in ("-0.9", ""))
         assert surer == [box for box in of_all if box.get("score", 1) >= 0.9] != of_all
+    larger = found["none-pseudo-96px"]["annotations"]
+    assert larger and larger != found["none-pseudo"]["annotations"]
 
 
 def test_a_grid_is_one_command(
