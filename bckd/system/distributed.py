@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import timedelta
 from itertools import chain
 from typing import Any, TypeVar
@@ -27,6 +28,16 @@ from bckd.system.launcher import is_first, launched
 T = TypeVar("T")
 # The longest wait for another process: the first scores all detections of COCO alone.
 PATIENCE = timedelta(hours=1)
+
+
+@dataclass
+class _Company:
+    """Whether what is asked concerns the other processes of a run."""
+
+    apart: bool = False
+
+
+_COMPANY = _Company()
 
 
 def own_device(name: str) -> str:
@@ -84,6 +95,20 @@ def processes_joined(device: torch.device) -> Iterator[None]:
         ) from error
     # Not after an error: the others may wait for this process, until torchrun stops them.
     dist.destroy_process_group()
+
+
+@contextmanager
+def apart() -> Iterator[None]:
+    """In the block this process is alone: it counts as the only one, and nothing travels.
+
+    For what each process, or one of them, finds out by itself: numbers that only the others could
+    complete would have to lie where processes talk, with NCCL on a GPU.
+    """
+    before, _COMPANY.apart = _COMPANY.apart, True
+    try:
+        yield
+    finally:
+        _COMPANY.apart = before
 
 
 def process_count() -> int:
@@ -198,7 +223,7 @@ class Anywhere:
 
 
 def _joined() -> bool:
-    return dist.is_available() and dist.is_initialized()
+    return dist.is_available() and dist.is_initialized() and not _COMPANY.apart
 
 
 def _wait() -> None:

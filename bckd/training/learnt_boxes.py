@@ -12,6 +12,7 @@ from bckd.models.detector import DetectorConfig
 from bckd.models.heads import HEADS
 from bckd.models.supervision import assign
 from bckd.structures import DenseOutput, GroundTruth, Locations
+from bckd.system.distributed import apart
 from bckd.system.telling import tell_some
 
 IMAGES = 200  # that are looked at: an image of COCO's size takes some hundredths of a second
@@ -27,7 +28,8 @@ def tell_unlearnt(config: DetectorConfig, dataset: CocoDataset) -> None:
     """
     step = -(-len(dataset) // IMAGES)
     looked_at = range(0, len(dataset), step)
-    found = [place for index in looked_at for place in _unlearnt(config, dataset, index)]
+    with apart():  # on the CPU, where processes with GPUs don't talk
+        found = [place for index in looked_at for place in _unlearnt(config, dataset, index)]
     sample = f" on {len(looked_at)} of {len(dataset)} images" if step > 1 else ""
     tell_some(
         f"{dataset.annotations.path}: boxes{sample} that no location learns ({{}}), with strides "

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch.distributed as dist
 from PIL import ExifTags, Image
 
 from bckd.image_size import ImageSize
@@ -19,6 +20,12 @@ from bckd.models.detector import Detector
 from bckd.models.supervision import assign
 from bckd.recipes import DataConfig, Recipe
 from bckd.structures import GroundTruth
+from bckd.system.distributed import (
+    apart,
+    joined_lists,
+    mean_over_processes,
+    process_count,
+)
 from bckd.system.errors import InputError
 from bckd.training.data import (
     check_same_classes,
@@ -254,6 +261,27 @@ def test_boxes_that_no_location_learns(
         assert "1.5x1.5 pixels on wide.png" in lines[0]
     else:
         assert head == "retinanet" and lines == []  # whose closest anchor is always positive
+
+
+@pytest.mark.parametrize("head", ["gfl", "retinanet", "fcos", "atss"])
+def test_it_asks_no_other_process(
+    data: DataConfig, tmp_path: Path, tiny_detector: Callable[..., Detector], head: str
+) -> None:
+    """Of a run on GPUs processes talk by these alone: what lies on the CPU can't travel."""
+    training = training_data(data, seed=0)
+    config = tiny_detector(training.annotations.class_names, head=head).config
+    meeting = f"file://{tmp_path}/meeting"
+    dist.init_process_group("cuda:gloo", init_method=meeting, rank=0, world_size=1)
+    try:
+        with pytest.raises(RuntimeError, match="cpu"):
+            mean_over_processes(torch.zeros(()))
+        tell_unlearnt(config, training)
+        with apart():
+            assert process_count() == 1 and joined_lists([3]) == [3]
+        with pytest.raises(RuntimeError, match="cpu"):  # together again
+            mean_over_processes(torch.zeros(()))
+    finally:
+        dist.destroy_process_group()
 
 
 def test_images_too_small_for_the_strides(
