@@ -80,7 +80,8 @@ def test_settings_that_are_not(one: Any, other: Any) -> None:
 
 class TestExplained:
     def lines(self, preset: str, **changes: Any) -> list[str]:
-        return explained(preset, replace(PRESETS[preset].recipe, **changes)).splitlines()
+        recipe = PRESETS[preset].recipe
+        return explained(preset, replace(recipe, **changes), recipe).splitlines()
 
     @pytest.mark.parametrize("name", PRESETS)
     def test_every_preset_is_as_it_should_be(self, name: str) -> None:

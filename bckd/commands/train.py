@@ -69,7 +69,7 @@ def run(arguments: list[str]) -> None:
     if options.explain:
         from bckd.commands.explain import explained
 
-        print(explained(preset, recipe))
+        print(explained(preset, recipe, default))
         return
     from bckd.training.trainer import train  # late: no help and no typo needs all of it
 

@@ -153,6 +153,16 @@ def test_an_explanation_says_what_the_data_choose(capsys: pytest.CaptureFixture[
     assert "Length: by the data, once the images are counted." in lines
 
 
+def test_an_explanation_beside_a_run(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What differs from it is marked; no official recipe is named."""
+    options = ["--like", str(trained), "--out", "elsewhere", "--batch-size", "7", "--explain"]
+    assert run(["train", *options]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert {line.split()[1] for line in lines if line.startswith("+  ")} == {"batch_size", "out"}
+    assert f"+: another value than that of {trained}, whose settings these are." in lines
+    assert not any("fficial recipe" in line or "official:" in line for line in lines)
+
+
 def test_commands_on_a_run_need_no_options(
     trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
