@@ -39,9 +39,7 @@ def explained(preset: str, recipe: Recipe, origin: Recipe) -> str:
     return "\n".join([*lines, "", *_followed(preset, official, origin), *_scaled(recipe, official)])
 
 
-def _rows(
-    recipe: Recipe, official: OfficialRecipe | None, origin: dict[str, Any]
-) -> Iterator[Row]:
+def _rows(recipe: Recipe, official: OfficialRecipe | None, origin: dict[str, Any]) -> Iterator[Row]:
     fields = fields_of(recipe)
     if official is None:
         chosen = tuple(FIELDS[name] for name in open_settings(recipe))

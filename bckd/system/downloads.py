@@ -13,7 +13,7 @@ from collections.abc import Callable
 from multiprocessing import TimeoutError as Overdue
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 from urllib.parse import urljoin
 
 import requests
@@ -78,7 +78,8 @@ def download_on(
     """Fetch a large file to `path`, going on where an earlier call was broken off.
 
     What has come lies beside `path` under its name and `.part`. A connection that breaks is made
-    anew while each brings something. A server that knows no ranges sends all of it again.
+    anew while each brings something. A server that knows no ranges sends all of it again, which is
+    held against what is there.
 
     Args:
         size: bytes that it has.
@@ -142,11 +143,14 @@ def _more(url: str, part: Path, have: int, size: int, bar: tqdm[Any]) -> None:
         start = _start(answer, have)
         if answer.raw.total not in (None, size - start):
             raise ConnectionError(f"{start + answer.raw.total} bytes, expected {size}")
+        if "text/html" in answer.headers.get("Content-Type", ""):
+            raise ConnectionError("the server sends a page (text/html) in place of a file")
         bar.reset(size)
         bar.update(start)
         with part.open("r+b") as file:
-            file.truncate(start)
+            file.truncate(have)
             file.seek(start)
+            _hold_against(file, answer, have, bar)
             while chunk := answer.raw.read(min(_CHUNK, size + 1 - file.tell()), whole=False):
                 file.write(chunk)
                 bar.update(len(chunk))
@@ -155,6 +159,21 @@ def _more(url: str, part: Path, have: int, size: int, bar: tqdm[Any]) -> None:
                 raise ConnectionError(f"more than {size} bytes")
     if found < size:
         raise ConnectionError(f"the connection ended after {found} of {size} bytes")
+
+
+def _hold_against(file: IO[bytes], answer: Response, have: int, bar: tqdm[Any]) -> None:
+    """Go on in both up to the end of what is there, which stays as it is.
+
+    Raises:
+        ConnectionError: another content comes, or less.
+    """
+    while (place := file.tell()) < have:
+        chunk = answer.raw.read(min(_CHUNK, have - place), whole=False)
+        if not chunk:
+            raise ConnectionError(f"the connection ended after {place} of {have} bytes again")
+        if file.read(len(chunk)) != chunk:
+            raise ConnectionError("the server sends another content than what is there")
+        bar.update(len(chunk))
 
 
 def _start(answer: Response, have: int) -> int:

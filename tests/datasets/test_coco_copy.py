@@ -60,8 +60,12 @@ class Server:
         given = re.fullmatch(r"bytes=(\d+)-", request.headers.get("Range", ""))
         start = int(given[1]) if given else 0
         self.asked.append(start)
-        if self.way == "no ranges":
+        if self.way in ("no ranges", "page", "other", "cut"):
             start = 0
+        if self.way == "page":
+            content = b"<html>please log in</html>"
+        if self.way == "other":
+            content = content[:2_000_000] + bytes(len(content) - 2_000_000)
         shift = 5 if self.way == "elsewhere" and start else 0
         request.send_response(206 if start else 200)
         if start:
@@ -69,10 +73,12 @@ class Server:
             request.send_header("Content-Range", told)
         rest = content[start - shift :]
         wrong = {"short": -7, "long": 7}.get(self.way, 0)
-        if self.way != "more":
+        if self.way == "page":
+            request.send_header("Content-Type", "text/html; charset=utf-8")
+        elif self.way not in ("more", "cut"):
             request.send_header("Content-Length", str(len(rest) + wrong))
         request.end_headers()
-        if self.way == "breaks" or (self.way == "no ranges" and len(self.asked) == 1):
+        if self.way in ("breaks", "cut") or (self.way == "no ranges" and len(self.asked) == 1):
             rest = rest[: max(len(rest) // 2, 1_100_000)]
         with suppress(OSError):  # the client has had enough
             request.wfile.write(rest)
@@ -191,6 +197,36 @@ class TestDownload:
         server.way = "whole"
         assert fetch() == CONTENT
         assert server.asked == [0, 1_500_000]
+
+    @pytest.mark.parametrize(
+        ("way", "told"),
+        [
+            ("page", r"sends a page \(text/html\) in place of a file"),
+            ("other", "sends another content than what is there"),
+            ("no ranges", "ended after 1500000 of 3000001 bytes"),
+            ("cut", "ended after 1500000 of 2500000 bytes again"),
+        ],
+    )
+    def test_what_came_outlives_a_bad_answer(
+        self, server: Server, fetch: Callable[[], bytes], tmp_path: Path, way: str, told: str
+    ) -> None:
+        """A page to log in, another file, a server that knows no ranges and breaks earlier."""
+        part = part_of(tmp_path / "file.zip")
+        part.write_bytes(CONTENT[:2_500_000])
+        server.way = way
+        with pytest.raises(InputError, match=told):
+            fetch()
+        assert part.read_bytes() == CONTENT[:2_500_000]
+        server.way = "whole"
+        assert fetch() == CONTENT
+
+    def test_a_page_is_not_the_begin_of_a_file(
+        self, server: Server, fetch: Callable[[], bytes], tmp_path: Path
+    ) -> None:
+        server.way = "page"
+        with pytest.raises(InputError, match=r"a page \(text/html\)"):
+            fetch()
+        assert part_of(tmp_path / "file.zip").read_bytes() == b""
 
     def test_another_content_is_removed(
         self, server: Server, fetch: Callable[[], bytes], tmp_path: Path
