@@ -14,32 +14,26 @@ from bckd.datasets.coco import CocoDataset, Key, collate
 from bckd.datasets.processes import start_process
 from bckd.structures import Batch
 from bckd.system.errors import InputError
+from bckd.system.telling import tell
 
 SHARED_MEMORY = Path("/dev/shm")  # where Linux has it; Docker gives a container 64 MB
+PREFETCH = 2  # batches that a process holds ready, where nothing else is asked
 
 
 def batch_loader(
     dataset: CocoDataset,
     order: TrainingBatches | list[list[Key]],
-    largest: tuple[int, int, int],
     workers: int,
-    prefetch: int = 2,
+    prefetch: int = PREFETCH,
     pinned: bool = False,
 ) -> DataLoader[Batch]:
     """The batches of the keys in `order`, to be gone through once.
 
     Args:
-        largest: images, height and width that a batch has at most.
         workers: processes that load, for as long as the loader's iterator lives; 0: this one.
-        prefetch: batches that each of them holds ready.
+        prefetch: batches that each of them holds ready, in shared memory.
         pinned: hand over what moves in page-locked memory, from which a GPU copies by itself.
-
-    Raises:
-        InputError: the batches that are held ready don't fit in shared memory.
     """
-    if workers:
-        images, height, width = largest
-        check_shared_memory(3 * images * height * width, min(workers * prefetch, len(order)))
     return DataLoader(
         dataset,  # type: ignore[arg-type]  # the stubs leave out what collate_fn makes of samples
         batch_sampler=order,
@@ -51,24 +45,58 @@ def batch_loader(
     )
 
 
-def check_shared_memory(batch_bytes: int, batches: int) -> None:
+def bytes_of_batch(images: int, canvas: tuple[int, int]) -> int:
+    """What a batch of so many images takes, of this height and width."""
+    height, width = canvas
+    return 3 * images * height * width
+
+
+def check_shared_memory(needed: int) -> None:
     """Refuse more batches than fit: a process that writes one too many ends by a bus error.
 
-    Each process that torchrun started on this machine holds as many.
+    Args:
+        needed: bytes; each process that torchrun started on this machine needs as many.
 
     Raises:
         InputError: saying how much there is, what is needed, and what to do.
     """
-    if not SHARED_MEMORY.is_dir():
-        return
-    needed = batch_bytes * batches * int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    free = shutil.disk_usage(SHARED_MEMORY).free
-    if needed > free:
+    needed *= _processes_here()
+    free = _free()
+    if free is not None and needed > free:
         raise InputError(
             f"{SHARED_MEMORY} has {_in_mb(free)} free, where processes that load images would hold "
             f"up to {_in_mb(needed)} of batches ready; expected more shared memory (docker run "
             f"--shm-size), fewer of them (--data.workers) or fewer batches each (--data.prefetch)"
         )
+
+
+def workers_that_fit(workers: int, batch: int, reserved: int = 0) -> int:
+    """As many of the processes as there is shared memory for `PREFETCH` batches of each; told.
+
+    Args:
+        batch: its bytes, at most.
+        reserved: bytes that others may need besides, of each process that torchrun started here.
+    """
+    free = _free()
+    if not workers or free is None:
+        return workers
+    fitting = (free // _processes_here() - reserved) // (PREFETCH * batch)
+    if fitting >= workers:
+        return workers
+    tell(
+        f"{SHARED_MEMORY} has no room for all batches of {workers} processes that load images for "
+        f"an evaluation: fewer do, or none (docker run --shm-size gives more)"
+    )
+    return max(fitting, 0)
+
+
+def _free() -> int | None:
+    """Bytes of shared memory; None where that has no place of its own."""
+    return shutil.disk_usage(SHARED_MEMORY).free if SHARED_MEMORY.is_dir() else None
+
+
+def _processes_here() -> int:
+    return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
 
 
 def _in_mb(size: int) -> str:

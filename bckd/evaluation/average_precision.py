@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
 from bckd.datasets.annotations import Annotations
-from bckd.datasets.batch_loader import batch_loader
+from bckd.datasets.batch_loader import batch_loader, bytes_of_batch, workers_that_fit
 from bckd.datasets.coco import CocoDataset, Key
 from bckd.evaluation.scorers import Results, precision_curves
 from bckd.models.dense import DenseDetector
@@ -55,6 +55,7 @@ def evaluation_loader(
     workers: int = 0,
     share: tuple[int, int] = (0, 1),
     pinned: bool = False,
+    reserved: int = 0,
 ) -> DataLoader[Batch]:
     """Every image of the data set once, in batches of images that are padded to one size.
 
@@ -65,6 +66,8 @@ def evaluation_loader(
     Args:
         share: (process, processes): that process's images, each `processes`-th one.
         pinned: batches lie in page-locked memory, from which a GPU copies by itself.
+        reserved: bytes of shared memory that are others'. Where it has no room for all `workers`,
+            fewer load.
     """
     same_canvas: dict[tuple[int, int], list[Key]] = {}
     for index in range(share[0], len(dataset), share[1]):
@@ -75,9 +78,10 @@ def evaluation_loader(
         for keys in same_canvas.values()
         for start in range(0, len(keys), batch_size)
     ]
-    height, width = (max((c[side] for c in same_canvas), default=0) for side in (0, 1))
+    sizes = (bytes_of_batch(min(len(x), batch_size), canvas) for canvas, x in same_canvas.items())
+    workers = workers_that_fit(workers, max(sizes, default=1), reserved)
     order = sorted(batches, key=lambda keys: keys[0].image)
-    return batch_loader(dataset, order, (batch_size, height, width), workers, pinned=pinned)
+    return batch_loader(dataset, order, workers, pinned=pinned)
 
 
 def detect(
@@ -257,6 +261,7 @@ def evaluate(
     max_detections: int = MAX_DETECTIONS,
     precision: Precision = "float32",
     scorer: Scorer = "hotcoco",
+    reserved: int = 0,
 ) -> tuple[Metrics, Results]:
     """Detect on the data set and score: what `bckd eval` does.
 
@@ -267,13 +272,14 @@ def evaluate(
         max_detections: see `score`; the detector keeps as many as its own settings say.
         precision: see `find_objects`.
         scorer: see `score`.
+        reserved: see `evaluation_loader`.
 
     Raises:
         InputError: a box or a score is nan, on which images.
     """
     share = (process_index(), process_count())
     pinned = next(detector.parameters()).is_cuda
-    loader = evaluation_loader(dataset, batch_size, workers, share, pinned)
+    loader = evaluation_loader(dataset, batch_size, workers, share, pinned, reserved)
     own = detect(detector, loader, dataset.annotations, progress, precision=precision)
     results = joined_lists(own)
     position = {image.id: n for n, image in enumerate(dataset.images)}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator
 
-from bckd.datasets.batch_loader import batch_loader
+from bckd.datasets.batch_loader import batch_loader, bytes_of_batch, check_shared_memory
 from bckd.datasets.batches import TrainingBatches
 from bckd.datasets.coco import CocoDataset
 from bckd.recipes import Recipe
@@ -24,24 +24,37 @@ def batches_of(
     Raises:
         InputError: shared memory is too small for them.
     """
-    steps, share = (first, recipe.steps), (process_index(), process_count())
-    order = TrainingBatches(
+    order, data = _order(recipe, dataset, first), recipe.data
+    check_shared_memory(_ready(recipe, order))
+    loader = batch_loader(dataset, order, data.workers, data.prefetch, pinned)
+    batches = _each(iter(loader))
+    report_in_iterator()
+    return batches
+
+
+def held_ready(recipe: Recipe, dataset: CocoDataset, first: int) -> int:
+    """Bytes of shared memory that these batches take at most, as they lie ready."""
+    return _ready(recipe, _order(recipe, dataset, first))
+
+
+def _order(recipe: Recipe, dataset: CocoDataset, first: int) -> TrainingBatches:
+    return TrainingBatches(
         dataset.images,
         recipe.batch_size,
         recipe.seed,
-        *steps,
-        share=share,
+        first,
+        recipe.steps,
+        share=(process_index(), process_count()),
         images_per_group=recipe.images_per_group,
         size=dataset.size,
         two_canvases=recipe.data.two_canvases,
         multi_scale=recipe.data.multi_scale,
     )
-    largest = (recipe.batch_size // process_count(), *order.largest_canvas)
-    data = recipe.data
-    loader = batch_loader(dataset, order, largest, data.workers, data.prefetch, pinned)
-    batches = _each(iter(loader))
-    report_in_iterator()
-    return batches
+
+
+def _ready(recipe: Recipe, order: TrainingBatches) -> int:
+    batches = min(recipe.data.workers * recipe.data.prefetch, len(order))
+    return batches * bytes_of_batch(recipe.batch_size // process_count(), order.largest_canvas)
 
 
 def _each(batches: Iterator[Batch]) -> Generator[Batch, None, None]:

@@ -84,6 +84,7 @@ class Run:
         report: the page of the run; None where another process writes it, or nobody.
         origin: how the student is being made, for its file; None: nothing is said of it.
         steering: of weights that are no constants; None: all are.
+        reserved: bytes of shared memory that batches of the training take.
     """
 
     recipe: Recipe
@@ -103,6 +104,7 @@ class Run:
     report: LiveReport | None = None
     origin: Made | None = None
     steering: Steering | None = None
+    reserved: int = 0
     told_anywhere: Anywhere = field(default_factory=Anywhere)
 
     def __post_init__(self) -> None:
@@ -171,6 +173,7 @@ class Run:
                 self.progress,
                 precision=settings.precision,
                 scorer=settings.scorer,
+                reserved=self.reserved,
             )
         self.evaluation_seconds = time.perf_counter() - began
         return metrics

@@ -36,7 +36,7 @@ from bckd.system.values import to_plain
 from bckd.teachers.targets import Teaching
 from bckd.training.averaging import AveragedStudent, averaged
 from bckd.training.live_report import LiveReport
-from bckd.training.loading import batches_of
+from bckd.training.loading import batches_of, held_ready
 from bckd.training.loss_window import LossWindow
 from bckd.training.origin import origin_of
 from bckd.training.preparing import Given, Prepared, prepare
@@ -166,6 +166,7 @@ def _train(
             seconds=seconds,
             report=report,
             origin=_origin(found) if is_first() else None,
+            reserved=held_ready(found.recipe, found.training, first),
         )
         steps = run.train(loaded, first)
         metrics = _finish(run, steps)
