@@ -130,7 +130,7 @@ class CocoDataset(torch.utils.data.Dataset[Sample]):
         """
         epoch, index, canvas, side = Key(*key)
         unreadable: list[str] = []
-        for number in chain([index], self._stand_ins(index, canvas)):
+        for number in chain([index], self._stand_ins(index, canvas, side)):
             drawn = (self.seed, epoch, number, AUGMENTED) if self.augmentations else None
             try:
                 sample = self.sample(number, self._flips(epoch, number), drawn, side)
@@ -140,14 +140,29 @@ class CocoDataset(torch.utils.data.Dataset[Sample]):
                 return replace(sample, canvas=canvas, unreadable=tuple(unreadable))
         raise InputError(unreadable[0])
 
-    def _stand_ins(self, index: int, canvas: tuple[int, int] | None) -> Iterator[int]:
-        """The next few images that need no more room than the one at `index` was given."""
+    def _stand_ins(
+        self, index: int, canvas: tuple[int, int] | None, side: int | None
+    ) -> Iterator[int]:
+        """The next few images that need no more room than the one at `index` was given.
+
+        Args:
+            side: the short one that they are resized to, as in its key.
+        """
         if not self.stand_ins:
             return
-        rows, columns = canvas or self.canvas(index)
+        size = self._size_of(side)
+        rows, columns = canvas or self._canvas(index, size)
         others = ((index + n) % len(self) for n in range(1, len(self)))
-        fit = (n for n in others if self.canvas(n)[0] <= rows and self.canvas(n)[1] <= columns)
+        sizes = ((n, *self._canvas(n, size)) for n in others)
+        fit = (n for n, height, width in sizes if height <= rows and width <= columns)
         yield from islice(fit, STAND_INS)
+
+    def _size_of(self, short_side: int | None) -> ImageSize:
+        return self.size if short_side is None else replace(self.size, short_side=short_side)
+
+    def _canvas(self, index: int, size: ImageSize) -> tuple[int, int]:
+        entry = self.images[index]
+        return size.canvas(entry.height, entry.width)
 
     def sample(
         self,
@@ -163,7 +178,7 @@ class CocoDataset(torch.utils.data.Dataset[Sample]):
             short_side: see `Key`.
         """
         entry = self.images[index]
-        size = self.size if short_side is None else replace(self.size, short_side=short_side)
+        size = self._size_of(short_side)
         image = resized(self.pixels(index), size)
         image = transforms.horizontal_flip(image) if flipped else image
         objects = self._objects_in_picture(index, flipped, size)
@@ -218,7 +233,7 @@ class CocoDataset(torch.utils.data.Dataset[Sample]):
 
     def canvas(self, index: int) -> tuple[int, int]:
         """Height and width that the image at `index` is padded to when it is alone."""
-        return self.size.canvas(self.images[index].height, self.images[index].width)
+        return self._canvas(index, self.size)
 
     def batch(self, indices: Iterable[int]) -> Batch:
         """The images at these positions, not to be flipped, each on its own canvas."""

@@ -46,10 +46,12 @@ def logged(recipe: Recipe) -> list[str]:
     return [why for line in read_log(recipe.out) for why in line.get("unreadable", ())]
 
 
+@pytest.mark.parametrize("multi_scale", [None, (20, 32)])
 def test_another_stands_in_and_it_is_told_once(
-    recipe: Recipe, capsys: pytest.CaptureFixture[str]
+    recipe: Recipe, multi_scale: tuple[int, int] | None, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """24 images, and 6 steps of 4: each is drawn once."""
+    """24 images, and 6 steps of 4: each is drawn once; also where all are drawn smaller."""
+    recipe = replace(recipe, data=replace(recipe.data, multi_scale=multi_scale))
     spoilt = images_of(recipe)[5]
     damage(spoilt)
     train(replace(recipe, steps=12), progress=False)
@@ -115,7 +117,7 @@ def test_what_stands_in_fits_the_canvas(mixed_root: Path, tiny_recipe: Recipe) -
     assert len({dataset.canvas(index) for index in range(len(dataset))}) > 4
     for index in range(len(dataset)):
         rows, columns = dataset.canvas(index)
-        for other in dataset._stand_ins(index, None):
+        for other in dataset._stand_ins(index, None, None):
             height, width = dataset.canvas(other)
             assert other != index and height <= rows and width <= columns
 
