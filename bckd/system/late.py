@@ -28,7 +28,7 @@ class Coming:
         host = torch.empty(values.shape, dtype=values.dtype, pin_memory=True)
         host.copy_(values.detach(), non_blocking=True)
         sent = torch.cuda.Event()
-        sent.record()
+        sent.record(torch.cuda.current_stream(values.device))
         return cls(host, sent)
 
     def read(self) -> Tensor:

@@ -16,8 +16,9 @@ from bckd.models.heads import HEADS
 from bckd.models.postprocess import postprocess
 from bckd.recipes import Recipe
 from bckd.structures import Batch
-from bckd.teachers.targets import live_teaching
+from bckd.teachers.targets import TeacherTargets, live_teaching
 from bckd.training.checks import FiniteCheck
+from bckd.training.data import training_data
 from bckd.training.schedule import build_optimizer
 from bckd.training.steering import Steering
 from bckd.training.teacher import ready_teacher
@@ -134,6 +135,19 @@ def test_the_host_never_waits(head: str) -> None:
             torch.nn.utils.clip_grad_norm_(student.parameters(), 1.0)
             optimizer.step()
             optimizer.zero_grad()
+
+
+def test_kept_answers_of_the_teacher_come_without_a_wait(tiny_recipe: Recipe) -> None:
+    dataset = training_data(tiny_recipe.data, 0)
+    names = dataset.annotations.class_names
+    teacher = Detector(tiny_recipe.model, names).eval().requires_grad_(False).cuda()
+    kept = TeacherTargets(teacher, dataset, batch_size=4, progress=False)
+    batch: Batch = dataset.batch([3, 1]).pin_memory()
+    for attempt in range(2):  # the first one takes page-locked memory
+        with no_wait() if attempt else _anything():
+            found = kept(batch.to("cuda"))
+    for name, values in kept.values.items():
+        assert torch.equal(getattr(found, name).cpu(), values[[3, 1]])
 
 
 @contextmanager

@@ -34,7 +34,7 @@ from bckd.recipes import LossWeights, Recipe
 from bckd.structures import Batch, GroundTruth
 from bckd.teachers.heads import CrossedHeads
 from bckd.teachers.matching import matched
-from bckd.teachers.targets import live_teaching
+from bckd.teachers.targets import TeacherTargets, live_teaching
 from bckd.training.accumulating import InParts
 from bckd.training.averaging import AveragedStudent
 from bckd.training.loss_window import LossWindow
@@ -225,6 +225,19 @@ def test_terms_through_the_teachers_head_never_wait(
     with NoCopies():
         value = module(*given, batch)
     assert value.device.type == "cuda" and value.requires_grad
+
+
+def test_kept_answers_of_the_teacher_never_wait(fake: FakeTensorMode) -> None:
+    kept = object.__new__(TeacherTargets)  # no data set of fake images
+    kept.count, kept.locations, said = 4, None, torch.zeros(8, 12, 3)
+    kept.values = {"cls_logits": said, "boxes": torch.zeros(8, 12, 4)}
+    kept.features = [torch.zeros(8, 5, 6, 6)]
+    with NoCopies():
+        found = kept(batch_on("cuda"))
+    assert found.cls_logits.shape == (4, 12, 3) and found.features[0].shape == (4, 5, 6, 6)
+    assert {x.device.type for x in (found.cls_logits, found.boxes, *found.features)} == {"cuda"}
+    with pytest.raises(HostWaitError), NoCopies():
+        said[[0, 1]].to("cuda")
 
 
 @pytest.mark.parametrize("head", SUPERVISED)
