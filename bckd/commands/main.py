@@ -12,7 +12,14 @@ from io import TextIOWrapper
 from typing import NoReturn
 
 from bckd import __version__
-from bckd.system.errors import InputError, Interrupted, NonFiniteLossError, memory_wanted, reason
+from bckd.system.errors import (
+    InputError,
+    Interrupted,
+    NonFiniteLossError,
+    lacks_compiler,
+    memory_wanted,
+    reason,
+)
 from bckd.system.exit_codes import DONE, REFUSED, SIGNALLED
 from bckd.system.interruption import ending
 from bckd.system.launcher import end_under_torchrun, is_first, launched, process_name
@@ -80,6 +87,11 @@ def main() -> None:
     except OSError as error:  # no space, no right, a name that the system refuses
         _refuse(f"{error.filename}: {reason(error)}" if error.filename else reason(error))
     except (MemoryError, RuntimeError) as error:
+        if lacks_compiler(error):
+            _refuse(
+                "torch.compile finds no C++ compiler here, which it makes code with; expected one "
+                "(on Debian: apt install g++; or name it in the variable CXX), or no --compile"
+            )
         if (wanted := memory_wanted(error)) is None:
             raise
         _refuse(

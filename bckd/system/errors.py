@@ -14,6 +14,10 @@ _NO_MEMORY = re.compile(
 _ASKED = re.compile(r"allocate ([\d.]+ ?(?:bytes|[KMGTP]i?B))")
 
 
+# How PyTorch, and Triton for a GPU, say that no compiler is there to make code of a graph.
+_NO_COMPILER = re.compile(r"InvalidCxxCompiler|Failed to find C compiler")
+
+
 class InputError(ValueError):
     """Bad input: the message names the file, field or value and what was expected."""
 
@@ -66,3 +70,8 @@ def memory_wanted(error: BaseException) -> str | None:
         return None
     asked = _ASKED.search(words)
     return f" ({asked[1]} were asked for)" if asked else ""
+
+
+def lacks_compiler(error: BaseException) -> bool:
+    """Whether an error says that torch.compile found no compiler."""
+    return _NO_COMPILER.search(str(error)) is not None

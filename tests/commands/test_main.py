@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torch._inductor.config
 
 from bckd.commands.main import main, run
 from bckd.commands.metrics import print_metrics
@@ -23,7 +24,7 @@ from bckd.image_size import ImageSize
 from bckd.models.detector import Detector
 from bckd.models.postprocess import PostProcess
 from bckd.recipes.presets import PRESETS
-from bckd.system.errors import InputError
+from bckd.system.errors import InputError, lacks_compiler
 from bckd.training import trainer
 from bckd.training.run import snapshot
 from bckd.zoo.checkpoints import save_detector
@@ -306,6 +307,19 @@ def test_memory_that_runs_out(
     monkeypatch.setattr(trainer, "train", lambda *_, **__: error())
     message = refusal("train", "scenes")
     assert f"error: memory ran out{asked}; fewer images at once (--batch-size)" in message
+
+
+def test_no_compiler(refusal: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = {"cpp.cxx": ("/absent/g++",), "fx_graph_cache": False}
+
+    def compile_and_run(*_: object, **__: object) -> None:
+        with torch._inductor.config.patch(settings):
+            torch.compile(lambda x: (3 * x).sigmoid())(torch.ones(17))
+
+    monkeypatch.setattr(trainer, "train", compile_and_run)
+    message = refusal("train", "scenes", "--compile")
+    assert "error: torch.compile finds no C++ compiler here" in message
+    assert lacks_compiler(RuntimeError("Failed to find C compiler. Please specify via CC"))
 
 
 def test_a_fault_of_our_own_is_no_sentence(
