@@ -12,6 +12,7 @@ import tyro
 from bckd.commands import data_check, data_convert, data_label
 from bckd.commands.parsing import parse
 from bckd.system.errors import InputError
+from bckd.system.exit_codes import DONE, PARTLY
 from bckd.system.nearest import expected
 from bckd.system.values import Place, checked
 
@@ -65,32 +66,31 @@ def run(arguments: list[str]) -> int | None:
     return _COMMANDS[name](rest)
 
 
-def _coco(arguments: list[str]) -> None:
+def _coco(arguments: list[str]) -> int:
     options = checked(parse(CocoOptions, arguments, "data coco"))
     if options.verify:
-        _verify(options.root)
-    else:
-        from bckd.datasets.coco_copy import fetch_coco  # late: no help and no typo needs it
+        return _verify(options.root)
+    from bckd.datasets.coco_copy import fetch_coco  # late: no help and no typo needs it
 
-        fetch_coco(options.root)
-        print(f"COCO 2017 is in {options.root}; `bckd train coco-r50 --data.root` takes it")
+    fetch_coco(options.root)
+    print(f"COCO 2017 is in {options.root}; `bckd train coco-r50 --data.root` takes it")
+    return DONE
 
 
-def _verify(root: Path) -> None:
-    """Print every fault.
-
-    Raises:
-        InputError: there are some.
-    """
+def _verify(root: Path) -> int:
+    """Print every fault; the exit code."""
     from bckd.datasets.coco_copy import faults_of_copy  # late, as above
 
     count = 0
     for fault in faults_of_copy(root):
         print(fault)
         count += 1
-    if count:
-        raise InputError(f"{root} is no whole copy of COCO 2017: {count} faults, listed above")
-    print(f"{root} is a whole copy of COCO 2017")
+    print(
+        f"{root} is no whole copy of COCO 2017: {count} faults"
+        if count
+        else f"{root} is a whole copy of COCO 2017"
+    )
+    return PARTLY if count else DONE
 
 
 def _voc2007(arguments: list[str]) -> None:

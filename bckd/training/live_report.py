@@ -17,8 +17,9 @@ from bckd.recipes import Recipe
 from bckd.reports.html_parts import image_in_base64
 from bckd.reports.page import Seen, Story, page
 from bckd.reports.seen import Pictures, pick_images, seen_by, seen_by_labels, side_by_side
-from bckd.system.errors import InputError, reason
+from bckd.system.errors import InputError, memory_wanted, reason
 from bckd.system.files import read_json, write_json, write_text
+from bckd.system.telling import tell
 from bckd.system.values import from_plain
 from bckd.training.recorded import recipe_of
 from bckd.training.run_log import LOG, NoLog, RunLog, read_log
@@ -91,7 +92,7 @@ class LiveReport:
     def _look(self, done: int) -> list[Pictures]:
         began = time.perf_counter()
         seen = [dict(pictures) for pictures in self.fixed]
-        self._add_to(seen, seen_by(self.student, self.batch, "student"))
+        self._add_to(seen, self._seen_by_student())
         shown = [{name: image_in_base64(picture) for name, picture in x.items()} for x in seen]
         images = dict(zip(self.batch.file_names, shown, strict=True))
         self.view = View(step=done, images=images)
@@ -99,6 +100,16 @@ class LiveReport:
         now = time.perf_counter()
         self.rests_until = now + max(REST * (now - began), SHORTEST_REST)
         return seen
+
+    def _seen_by_student(self) -> list[Pictures]:
+        """What it says of the images; nothing where there is no memory for that beside the run."""
+        try:
+            return seen_by(self.student, self.batch, "student")
+        except (RuntimeError, MemoryError) as error:
+            if memory_wanted(error) is None:
+                raise
+            tell(f"{self.out / REPORT} is without the student's pictures: memory ran out for them")
+            return [{} for _ in self.fixed]
 
     def _write(self) -> None:
         write_json(self.out / VIEW, asdict(self.view))

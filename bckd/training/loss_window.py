@@ -69,6 +69,10 @@ class LossWindow:
         """Count time in which this process had no batch to go on with."""
         self.waited += seconds
 
+    def from_now(self) -> None:
+        """Leave out all time before."""
+        self.since, self.waited = time.perf_counter(), 0.0
+
     def skip(self, seconds: float) -> None:
         """Leave out time that no step took, such as an evaluation's."""
         self.since += seconds

@@ -110,6 +110,7 @@ class Run:
     def __post_init__(self) -> None:
         self.unreadable = Unreadable(self.recipe.data.unreadable)
         self.evaluation_seconds = 0.0  # that the last evaluation took
+        self.evaluated: tuple[int, Metrics] | None = None  # the last one on the way, by its steps
         self.finite = FiniteCheck(self.student)
         self.first_step = FirstStep()
 
@@ -178,6 +179,12 @@ class Run:
         self.evaluation_seconds = time.perf_counter() - began
         return metrics
 
+    def evaluate_last(self, steps: int) -> Metrics:
+        """Of the student at the run's end: where patience ended it they are known."""
+        if self.evaluated is not None and self.evaluated[0] == steps:
+            return self.evaluated[1]
+        return self.evaluate()
+
     def save_student(self, path: Path, metrics: Metrics, steps: int) -> None:
         """Write the student as it is, with what it scored after so many steps, and its making."""
         record = {"AP": round(metrics.AP, 4), "seed": self.recipe.seed, "steps": steps}
@@ -201,7 +208,9 @@ class Run:
         try:
             with loading(self.told):
                 batch = next(batches)
-            self.window.wait(time.perf_counter() - began)
+            if step == first:  # until then processes that load images came to life
+                self.window.from_now()
+            self.window.wait(0.0 if step == first else time.perf_counter() - began)
             if new := self.unreadable.add(batch):
                 self.log.write(step, {"unreadable": new})
             return batch
@@ -340,8 +349,10 @@ class Run:
 
     def _owes_evaluation(self, done: int) -> bool:
         """Whether the evaluation after so many steps was cut; its line of the log comes last."""
-        lines = read_log(self.recipe.out) if done and self._evaluates(done) else []
-        return bool(lines) and not any("metrics" in x and x["step"] == done - 1 for x in lines)
+        if not done or not self._evaluates(done):
+            return False
+        lines = read_log(self.recipe.out)
+        return not any("metrics" in x and x["step"] == done - 1 for x in lines)
 
     def _evaluate_on_the_way(self, done: int) -> None:
         began = time.perf_counter()
@@ -350,6 +361,7 @@ class Run:
             self.save_student(snapshot(self.recipe.out, done), metrics, done)
             self.keep_if_best(metrics, done)
         self.log.write(done - 1, {"metrics": asdict(metrics)})
+        self.evaluated = (done, metrics)
         if self.progress:
             ap = f"AP {100 * metrics.AP:.1f}, AP50 {100 * metrics.AP50:.1f}"
             tqdm.write(f"after {done} of {self.recipe.steps} steps: {ap}")

@@ -208,7 +208,7 @@ def _go_on(state: ResumeState, found: Prepared, tools: _Tools) -> None:
 
 def _finish(run: Run, steps: int) -> Metrics:
     """Evaluate the student and write what a run leaves behind."""
-    metrics = run.evaluate()
+    metrics = run.evaluate_last(steps)
     if is_first():
         run.keep_if_best(metrics, steps)
     run.log.write(steps, {"metrics": asdict(metrics)})

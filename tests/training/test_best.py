@@ -57,8 +57,11 @@ def test_without_evaluations_on_the_way_there_is_no_best(tiny_recipe: Recipe) ->
 def test_patience_ends_a_run(
     tiny_recipe: Recipe, scores: Callable[..., None], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A resumed run knows of the evaluations before; one of more patience goes on."""
-    scores(0.1, 0.3, 0.2, 0.3, 0.3)
+    """A resumed run knows of the evaluations before; one of more patience goes on.
+
+    What ends it is its last evaluation too.
+    """
+    scores(0.1, 0.3, 0.2, 0.3)
     recipe = replace(tiny_recipe, steps=12, evaluate_every=2, patience=2)
     train(recipe, progress=False)
     assert f"{recipe.out} ends after 8 steps: 2 evaluations have" in capsys.readouterr().out

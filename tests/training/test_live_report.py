@@ -175,3 +175,21 @@ def test_time_left_counts_evaluations_too(tiny_recipe: Recipe, done: int, evalua
     recipe = replace(tiny_recipe, steps=100, evaluate_every=20, batch_size=4)
     run = SimpleNamespace(recipe=recipe, evaluation_seconds=1000.0)
     assert Run._seconds_left(run, done, 8.0) == 1000 * evaluations + (100 - done) / 2
+
+
+def test_a_page_that_memory_does_not_suffice_for_ends_no_run(
+    tiny_recipe: Recipe, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fails(*_: object) -> object:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 3.00 GiB")
+
+    monkeypatch.setattr(live_report, "seen_by", fails)
+    train(tiny_recipe, progress=False)
+    assert (tiny_recipe.out / STUDENT).is_file()
+    assert "is without the student's pictures: memory ran out" in capsys.readouterr().out
+    assert all(
+        list(pictures) == ["objects"] for pictures in view_of(tiny_recipe)["images"].values()
+    )
+    monkeypatch.setattr(live_report, "seen_by", lambda *_: torch.ones(2) + torch.ones(3))
+    with pytest.raises(RuntimeError, match="must match"):
+        train(replace(tiny_recipe, out=tiny_recipe.out / "other"), progress=False)

@@ -49,6 +49,17 @@ def test_the_line_is_that_of_all_processes(monkeypatch: pytest.MonkeyPatch) -> N
     assert record["images_per_second"] == 3 * 4 / 2
 
 
+def test_time_before_the_first_batch_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    ticks = iter([10.0, 50.0, 54.0, 54.0])
+    monkeypatch.setattr(loss_window.time, "perf_counter", lambda: next(ticks))
+    window = LossWindow()
+    window.wait(40.0)
+    window.from_now()
+    add(window, qfl=1.0)
+    record = window.close()
+    assert (record["images_per_second"], record["data_wait"]) == (1.0, 0.0)
+
+
 def test_time_that_no_step_took_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     ticks = iter([10.0, 16.0, 16.0])
     monkeypatch.setattr(loss_window.time, "perf_counter", lambda: next(ticks))

@@ -545,9 +545,14 @@ class TestOtherProcesses:
 class TestEvaluationsOnTheWay:
     """What a kill cuts is made up for: the evaluation, its line and its snapshot."""
 
-    @pytest.mark.parametrize("place", ["evaluate", "save_detector"])
-    def test_a_kill_in_one(self, tiny_recipe: Recipe, place: str, uninterrupted: Callable) -> None:
-        recipe = replace(tiny_recipe, evaluate_every=2, checkpoint_every=2)
+    @pytest.mark.parametrize(
+        ("place", "log_every"), [("evaluate", 1), ("evaluate", 4), ("save_detector", 1)]
+    )
+    def test_a_kill_in_one(
+        self, tiny_recipe: Recipe, place: str, log_every: int, uninterrupted: Callable
+    ) -> None:
+        """Also where the log has no line yet."""
+        recipe = replace(tiny_recipe, evaluate_every=2, checkpoint_every=2, log_every=log_every)
 
         def kill(*_: object, **__: object) -> None:
             raise SystemExit
