@@ -85,12 +85,11 @@ def _verify(root: Path) -> int:
     for fault in faults_of_copy(root):
         print(fault)
         count += 1
-    print(
-        f"{root} is no whole copy of COCO 2017: {count} faults"
-        if count
-        else f"{root} is a whole copy of COCO 2017"
-    )
-    return PARTLY if count else DONE
+    if count:
+        print(f"{root} is no whole copy of COCO 2017: {count} faults")
+        return PARTLY
+    print(f"{root} is a whole copy of COCO 2017")
+    return DONE
 
 
 def _voc2007(arguments: list[str]) -> None:

@@ -187,9 +187,8 @@ def test_a_page_that_memory_does_not_suffice_for_ends_no_run(
     train(tiny_recipe, progress=False)
     assert (tiny_recipe.out / STUDENT).is_file()
     assert "is without the student's pictures: memory ran out" in capsys.readouterr().out
-    assert all(
-        list(pictures) == ["objects"] for pictures in view_of(tiny_recipe)["images"].values()
-    )
+    images = view_of(tiny_recipe)["images"]
+    assert images and all(list(pictures) == ["objects"] for pictures in images.values())
     monkeypatch.setattr(live_report, "seen_by", lambda *_: torch.ones(2) + torch.ones(3))
     with pytest.raises(RuntimeError, match="must match"):
         train(replace(tiny_recipe, out=tiny_recipe.out / "other"), progress=False)
