@@ -81,6 +81,7 @@ _WHOLE = {
     *("photographs-shared", "photographs-shared-tenth", "photographs-shared-none"),
     *("photographs-shared-tenth-swept", "fine-neu-parts", "photographs-shared-narrow"),
     *("photographs-shared-tenth-thresholds", "photographs-shared-tenth-boxes"),
-    "photographs-shared-none-apart",
+    *("photographs-shared-none-apart", "photographs-shared-none-thresholds"),
+    "photographs-shared-confirm",
 }
 AWAITED = frozenset(x.name for x in _FROM_STARTS) - _WHOLE

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from itertools import combinations
 
 from bckd.studies.difference_text import interval_text, mean_text, p_value_text, points
-from bckd.studies.noise import difference_on_images, noise_of
+from bckd.studies.noise import difference_on_starts, noise_of
 from bckd.studies.statistics import (
     Difference,
     Line,
@@ -168,7 +168,7 @@ def map_table(lines_of_studies: dict[str, list[Line]], pairs: Sequence[tuple[str
 def noise_table(lines: Iterable[Line], starts: int) -> str:
     """One row a pair of methods: their AP difference, and what moves it, as standard deviations.
 
-    The interval is over runs and over the images judged on (`difference_on_images`).
+    The interval is over starts and over the images judged on (`difference_on_starts`).
 
     Args:
         lines: of a study with so many common starts, two or more runs from each.
@@ -176,7 +176,7 @@ def noise_table(lines: Iterable[Line], starts: int) -> str:
     lines = [line for line in lines if line["part"] == "comparison"]
     rows = []
     for reference, method in combinations(methods_of(lines), 2):
-        found = difference_on_images(lines, method, reference)
+        found = difference_on_starts(lines, starts, method, reference)
         noise = noise_of(lines, starts, method, reference)
         parts = (noise.start, noise.order, noise.images, noise.runs)
         cells = [

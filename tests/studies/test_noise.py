@@ -8,7 +8,14 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from bckd.studies.noise import difference_on_images, noise_of, repeated, rounding
+from bckd.studies.noise import (
+    difference_on_images,
+    difference_on_starts,
+    image_error,
+    noise_of,
+    repeated,
+    rounding,
+)
 from bckd.studies.statistics import Line
 from bckd.studies.tables import noise_table
 
@@ -75,6 +82,29 @@ def test_images_widen_the_interval_of_runs() -> None:
     of_images = math.sqrt(0.9 * sum((x - np.mean(tenths)) ** 2 for x in tenths))
     assert found.error == pytest.approx(of_images)
     assert found.high - found.mean == pytest.approx(2.776 * of_images, rel=1e-3)  # t, 4 degrees
+
+
+def test_another_order_is_no_other_start(runs: Callable[[float, float], list[Line]]) -> None:
+    """Runs made twice say no more than once; without noise of the order they are the starts'."""
+    once = runs(0.003, 0.004)
+    twice = [*once, *({**line, "seed": line["seed"] + 1000 * STARTS} for line in once)]
+    found, again = (difference_on_starts(x, STARTS, "ours", "none") for x in (once, twice))
+    assert (again.low, again.high) == pytest.approx((found.low, found.high))
+    assert found.count == again.count == STARTS
+    naive = difference_on_images(once, "ours", "none")
+    assert naive.mean == pytest.approx(found.mean) and naive.count > STARTS
+    means = [
+        np.mean(
+            [
+                x["AP"] * (1 if x["method"] == "ours" else -1) * 2
+                for x in once
+                if x["seed"] % STARTS == n
+            ]
+        )
+        for n in range(STARTS)
+    ]
+    of_starts = np.std(means, ddof=1) / math.sqrt(STARTS)
+    assert found.error == pytest.approx(math.hypot(of_starts, image_error(once, "ours", "none")))
 
 
 def test_a_table_of_noise_has_a_row_a_pair(runs: Callable[[float, float], list[Line]]) -> None:
