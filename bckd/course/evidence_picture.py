@@ -30,6 +30,7 @@ FROM_STARTS = {
     "fine-neu": "600 more from six, NEU",
     "photographs": "300 more from four, VOC2007, MobileNetV2",
     "photographs-shared": "300 more from six, VOC2007, teacher's backbone",
+    "photographs-shared-confirm": "300 more from twelve fresh ones, VOC2007",
     "photographs-shared-narrow": "300 more from six, VOC2007, narrow students",
     "photographs-shared-tenth-swept": "300 more from six, VOC2007, a tenth labelled",
 }

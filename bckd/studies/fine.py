@@ -36,7 +36,8 @@ def _options(**changes: Any) -> dict[str, Any]:
 
 
 # The factor on each method's weights at which it pulls as much as the labels do: the geometric mean
-# of the sweep's two starts, by their first four batches.
+# of the sweep's two starts, by `weights_of_equal_pull` of `bckd.studies.pull` with a share of .5 and
+# the first four batches.
 UNITS = {
     "softmax": 2.0,
     "L_cls": 0.82,
@@ -73,7 +74,8 @@ UNITS = {
 
 
 # What is compared, with published weights: softmax KD's 10 at 80 classes, LD's sums over the two
-# images of a GPU.
+# images of a GPU. Of terms with several (CWD's 5 and 10, PKD's 6 and 10) it does not matter which,
+# since factors count from equal pull.
 METHODS_PUBLISHED = (
     Method("none"),
     Method("softmax", _SOFTMAX),

@@ -41,6 +41,8 @@ FOLLOWING = (
     "photographs-shared-tenth-boxes",
     "photographs-shared-none",
     "photographs-shared-none-apart",
+    "photographs-shared-none-thresholds",
+    "photographs-shared-confirm",
 )
 COMMON_STARTS = (
     "noise",

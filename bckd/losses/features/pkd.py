@@ -18,7 +18,7 @@ class Pearson(FeatureTerm):
     over the levels l of the pyramid, images n, the teacher's channels c and cells i; f is an
     adapter a level, r_c Pearson's correlation of a channel's two maps (Cao et al., NeurIPS 2022,
     arXiv 2207.02039). What a channel's size and level are does not matter. A channel that is the
-    same everywhere counts as 0.
+    same everywhere is 0 there once it is normalised: one half beside a channel that is not.
 
     Mean and deviation are over the cells of all images of the batch, as in the official code
     (mmrazor, losses/pkd_loss.py), which has two images there; cells beyond an image are cells as
