@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from bckd.recipes import Recipe
 from bckd.recipes.presets import PRESETS
-from bckd.studies import photographs
+from bckd.studies import photograph_studies, photographs
 from bckd.studies.common_starts import EVERY_START, STARTS, fine, start_models
 from bckd.studies.data_variants import labelled, neu, pretrained, twelve
 from bckd.studies.fine import (
@@ -63,8 +63,8 @@ _OF_PHOTOGRAPHS = {
     **methods(photographs.CLASSES),
     "softmax, then BCKD": softmax_then_bckd(photographs.CLASSES),
 }
-_PHOTOGRAPHS = photographs.studies(_OF_PHOTOGRAPHS)
-_PHOTOGRAPHS_GPU = photographs.gpu_studies(_OF_PHOTOGRAPHS)
+_PHOTOGRAPHS = photograph_studies.studies(_OF_PHOTOGRAPHS)
+_PHOTOGRAPHS_GPU = photograph_studies.gpu_studies(_OF_PHOTOGRAPHS)
 _FROM_SEEDS = (*REGIMES, *QUESTIONS, *WEIGHTS, LD_GRID, *RECIPE)
 _FROM_STARTS = (_NOISE, *FINE, *FINE_REGIMES, *_PHOTOGRAPHS, *_PHOTOGRAPHS_GPU)
 

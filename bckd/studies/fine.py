@@ -36,8 +36,8 @@ def _options(**changes: Any) -> dict[str, Any]:
 
 
 # The factor on each method's weights at which it pulls as much as the labels do: the geometric mean
-# of the sweep's two starts, by `weights_of_equal_pull` of `bckd.studies.pull` with a share of .5 and
-# the first four batches.
+# of the sweep's two starts, by `weights_of_equal_pull` with a share of .5 and the first
+# four batches.
 UNITS = {
     "softmax": 2.0,
     "L_cls": 0.82,

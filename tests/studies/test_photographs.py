@@ -17,7 +17,7 @@ from bckd.datasets.formats.voc2007 import CLASSES
 from bckd.image_size import ImageSize
 from bckd.models.detector import Detector, DetectorConfig
 from bckd.normalisation import NANODET
-from bckd.studies import label_files, photographs, runner
+from bckd.studies import label_files, photograph_methods, photographs, runner
 from bckd.studies.catalogue import GRIDS
 from bckd.studies.methods import methods
 from bckd.studies.options import StudyOptions
@@ -127,8 +127,8 @@ def test_every_study_of_a_grid_has_its_methods_and_its_own_place(name: str) -> N
         names = [*(method.name for method in study.methods), *study.shared]
         few = "-tenth" in study.name or "-none" in study.name
         bare = few or study.name.endswith("-confirm")
-        on_two_cores = photographs.BARE if bare else photographs.PROTOCOLS
-        every = photographs.METHODS if name.endswith("gpu") else on_two_cores
+        on_two_cores = photograph_methods.BARE if bare else photograph_methods.PROTOCOLS
+        every = photograph_methods.METHODS if name.endswith("gpu") else on_two_cores
         assert {*every} - {"none"} <= {*names}
         for method in study.methods:
             assert method.weights.get("softmax", photographs.CLASSES / 8) == photographs.CLASSES / 8
