@@ -63,9 +63,9 @@ def by_images(
 ) -> tuple[Tensor, ...]:
     """What `assign` says of each image, asked of as many images at once as memory allows.
 
-    Crowded images need much: 93 boxes on RetinaNet's 200,000 anchors are 19 million pairs. Compiled,
-    all are asked at once, since a loop would be compiled anew for each number of boxes; fused code
-    keeps fewer of the pairs at a time.
+    Crowded images need much: 93 boxes on RetinaNet's 200,000 anchors are 19 million pairs.
+    Compiled, all are asked at once, since a loop would be compiled anew for each number of boxes;
+    fused code keeps fewer of the pairs at a time.
 
     Args:
         assign: takes the ground truth of some images, and `valid` of these; gives (N, ...) each.
