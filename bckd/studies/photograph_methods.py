@@ -37,6 +37,12 @@ def compared(methods: Sequence[Method], labels: Labels) -> tuple[Method, ...]:
     return (replace(none, changes=labelled_alone(labels)), pseudo, *taught)
 
 
+# Of the teacher as distillation hears it, on the students' images.
+SMALL_PSEUDO = Method(
+    f"{PSEUDO} at {STUDENTS_SIDE} pixels", changes=learning_from("none", side=STUDENTS_SIDE)
+)
+
+
 def other_pseudo(labels: Labels) -> tuple[Method, ...]:
     """Pseudo-labels of other scores than those of `compared`."""
     return tuple(
@@ -45,18 +51,15 @@ def other_pseudo(labels: Labels) -> tuple[Method, ...]:
     )
 
 
-def with_pseudo(methods: Mapping[str, Method]) -> tuple[Method, ...]:
-    """Both protocols beside pseudo-labels, without other labels; and pseudo-labels of the teacher
-    as distillation hears it, on the students' images."""
-    beside = tuple(
+def with_pseudo(methods: Mapping[str, Method], labels: Labels) -> tuple[Method, ...]:
+    """Both protocols beside pseudo-labels, on the images that have no other labels."""
+    return tuple(
         Method(
             f"{name} + {PSEUDO}",
             methods[name].weights,
-            learning_from("none"),
+            learning_from(labels),
             swept=False,
             scale_of=name,
         )
         for name in BARE[1:]
     )
-    small = learning_from("none", side=STUDENTS_SIDE)
-    return (*beside, Method(f"{PSEUDO} at {STUDENTS_SIDE} pixels", changes=small))

@@ -22,6 +22,7 @@ from bckd.studies.photograph_methods import (
     BARE,
     METHODS,
     PROTOCOLS,
+    SMALL_PSEUDO,
     WITHOUT_L_LOC,
     compared,
     other_pseudo,
@@ -148,6 +149,14 @@ def _of_a_tenth(methods: Mapping[str, Method]) -> tuple[Study, ...]:
             other_pseudo("tenth"),
             **_SWEPT_BEFORE,
         ),
+        beside(
+            "the same, both protocols beside pseudo-labels",
+            "pseudo",
+            with_pseudo(methods, "tenth"),
+            **_SWEPT_BEFORE,
+            shared=("none", PSEUDO),
+            shared_from=name,
+        ),
     )
 
 
@@ -183,7 +192,7 @@ def _of_no_labels(methods: Mapping[str, Method]) -> tuple[Study, ...]:
             "shared",
             "none",
             name="photographs-shared-none-pseudo",
-            methods=with_pseudo(methods),
+            methods=(*with_pseudo(methods, "none"), SMALL_PSEUDO),
             shared=(PSEUDO, "softmax", "BCKD"),
             shared_from="photographs-shared-none",
             **_SWEPT_BEFORE,
