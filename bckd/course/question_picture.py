@@ -43,6 +43,11 @@ PAIRS = (
 REFERENCES = ("none", "softmax", PSEUDO)  # what BCKD is compared with, by regime
 GAP = 0.27  # of a row, between its references
 NO_LABELS = {"photographs-shared-none": "300 more from six, VOC2007, none labelled"}
+# Where images without labels have pseudo-labels with both.
+BESIDE = {
+    "photographs-shared-tenth-pseudo": "the same, a tenth labelled, pseudo-labels with both",
+    "photographs-shared-none-pseudo": "the same, none labelled, pseudo-labels with both",
+}
 MEASURES = {"AP": ("o", "0.1"), "AP75": ("D", "0.55")}  # marker and grey
 UNLABELLED = ("softmax", "softmax + L_loc", "BCKD without L_loc", "BCKD")
 PARTS = {
@@ -81,11 +86,19 @@ def regimes(lines: Mapping[str, list[Line]], reference: str) -> dict[str, Differ
     found = evidence_map({**lines}, ("BCKD",), reference)
     by_regime = {title: row["BCKD"] for title, row in found.items() if row}
     common = {
-        title: difference_on_images(lines[name], "BCKD", reference)
-        for name, title in (FROM_STARTS | NO_LABELS).items()
-        if reference in methods_of(lines[name])
+        title: difference_on_images(lines[name], *pair)
+        for name, title in (FROM_STARTS | NO_LABELS | BESIDE).items()
+        if (pair := compared(name, reference))[1] in methods_of(lines[name])
     }
     return by_regime | common
+
+
+def compared(study: str, reference: str) -> tuple[str, str]:
+    """What stands for BCKD and for a reference in a study from common starts."""
+    if study not in BESIDE:
+        return "BCKD", reference
+    beside = f"softmax + {PSEUDO}" if reference == "softmax" else reference
+    return f"BCKD + {PSEUDO}", beside
 
 
 def error_parts(swaps: Sequence[Line], method: str) -> tuple[float, float]:

@@ -82,6 +82,7 @@ _WHOLE = {
     *("photographs-shared-tenth-swept", "fine-neu-parts", "photographs-shared-narrow"),
     *("photographs-shared-tenth-thresholds", "photographs-shared-tenth-boxes"),
     *("photographs-shared-none-apart", "photographs-shared-none-thresholds"),
-    "photographs-shared-confirm",
+    *("photographs-shared-confirm", "photographs-shared-none-pseudo"),
+    "photographs-shared-tenth-pseudo",
 }
 AWAITED = frozenset(x.name for x in _FROM_STARTS) - _WHOLE

@@ -154,8 +154,6 @@ def _of_a_tenth(methods: Mapping[str, Method]) -> tuple[Study, ...]:
             "pseudo",
             with_pseudo(methods, "tenth"),
             **_SWEPT_BEFORE,
-            shared=("none", PSEUDO),
-            shared_from=name,
         ),
     )
 

@@ -12,12 +12,14 @@ from matplotlib.colors import to_hex
 
 from bckd.course.evidence_picture import FROM_STARTS
 from bckd.course.question_picture import (
+    BESIDE,
     DOTS,
     GAP,
     METHODS,
     NO_LABELS,
     PAIRS,
     UNLABELLED,
+    compared,
     error_parts,
     question,
     regimes,
@@ -31,11 +33,12 @@ from bckd.training.run_log import read_lines
 from bckd.viz.methods import METHOD_COLOURS, style_of
 
 RESULTS = Path(__file__).parents[2] / "notebooks" / "results"
-COMMON = FROM_STARTS | NO_LABELS
+COMMON = FROM_STARTS | NO_LABELS | BESIDE
 LACKING = {
-    "none": {*NO_LABELS},
+    "none": {*NO_LABELS, "photographs-shared-none-pseudo"},
     "softmax": {"fine-one"},
-    "pseudo-labels": FROM_STARTS.keys() - {"photographs-shared-tenth-swept"},
+    "pseudo-labels": FROM_STARTS.keys() - {"photographs-shared-tenth-swept"}
+    | {"photographs-shared-tenth-pseudo"},
 }
 SWAPS = read_lines(RESULTS / "base_swaps.jsonl")
 UNLABELLED_SWAPS = swaps_without_labels(RESULTS)
@@ -51,11 +54,15 @@ def test_regimes_are_differences_by_seed_and_the_last_ones_of_common_starts(
     reference: str, lines: dict[str, list[Line]]
 ) -> None:
     found = regimes(lines, reference)
-    compared = COMMON.keys() - LACKING[reference]
-    last = {title: lines[name] for name, title in COMMON.items() if name in compared}
-    assert list(found)[-len(last) :] == list(last)
-    for title, runs in last.items():
-        assert found[title] == difference_on_images(runs, "BCKD", reference)
+    compared_in = COMMON.keys() - LACKING[reference]
+    last = [title for name, title in COMMON.items() if name in compared_in]
+    assert list(found)[-len(last) :] == last
+    for name, title in COMMON.items():
+        if name in compared_in:
+            pair = compared(name, reference)
+            assert found[title] == difference_on_images(lines[name], *pair)
+            assert pair[0].startswith("BCKD") and (reference in pair[1])
+            assert (" + " in pair[0]) == (name in BESIDE)
     if reference in {line["method"] for line in lines["base"]}:
         expected = paired(values(lines["base"], "BCKD"), values(lines["base"], reference))
         assert found["six classes, 1200 steps"] == expected

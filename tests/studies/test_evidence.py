@@ -43,6 +43,8 @@ FOLLOWING = (
     "photographs-shared-none-apart",
     "photographs-shared-none-thresholds",
     "photographs-shared-confirm",
+    "photographs-shared-none-pseudo",
+    "photographs-shared-tenth-pseudo",
 )
 COMMON_STARTS = (
     "noise",
@@ -106,6 +108,7 @@ def test_the_page_has_the_tables_of_common_starts(lines: dict[str, list[Line]]) 
     level = gains_of_parts(read("photographs-shared-tenth-boxes_swaps"), "softmax + L_loc")["level"]
     assert f"brings them {points(level).removeprefix('+')} points" in PAGE
     assert swap_table(swaps_without_labels(ROOT / "notebooks" / "results")) in PAGE
+    assert swap_table(read("photographs-shared-none-pseudo_swaps")) in PAGE
     for family in FAMILIES:
         assert hypotheses_table(verdicts(lines, family)) in PAGE
     told = re.search(r"\d+ training runs .*; (\d+) more", PAGE)
