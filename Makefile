@@ -58,9 +58,11 @@ test: check ## run the tests, on all cores, and the notebooks
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile $(NBVAL) notebooks
 
-gpu: env ## check what runs on a CUDA GPU, in some minutes, and time it (without one, tests skip)
-	$(BIN)/python -m pytest tests/gpu
-	$(BIN)/bckd bench --parts step loader inference
+gpu: env ## check what runs on a CUDA GPU, in some minutes, and time it to runs/gpu.json
+	$(BIN)/python -m pytest tests/gpu tests/system/test_devices.py
+	@if $(BIN)/python -c "import sys, torch; sys.exit(not torch.cuda.is_available())"; then \
+	    $(BIN)/bckd bench --device cuda --parts step loader inference --out runs/gpu.json; \
+	else echo "there is no CUDA GPU here: the tests of one skipped, and nothing is timed"; fi
 
 book: env ## write the course as static pages into runs/book, explorers included
 	$(BIN)/python -m bckd.course.book notebooks runs/book
