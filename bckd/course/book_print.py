@@ -87,6 +87,7 @@ def _with_picture_files(html: str, folder: Path) -> str:
     names: dict[str, str] = {}
 
     def in_file(picture: re.Match[str]) -> str:
+        """The address of a picture's file, which is written when its content comes first."""
         kind, content = picture.groups()
         if content not in names:
             ending = {"svg+xml": "svg", "jpeg": "jpg"}.get(kind, kind)

@@ -70,6 +70,7 @@ class _Reader(HTMLParser):
         self._in_heading = False
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """A heading with a name begins a section; code and styles are passed over."""
         values = dict(attrs)
         if tag in ("script", "style", "noscript") or PASSED_OVER.search(values.get("class") or ""):
             self._skipped = tag
@@ -78,6 +79,7 @@ class _Reader(HTMLParser):
             self._in_heading = True
 
     def handle_endtag(self, tag: str) -> None:
+        """The heading, or what is passed over, ends."""
         if tag == self._skipped:
             self._skipped = None
         elif HEADING.fullmatch(tag):

@@ -129,7 +129,7 @@ def compare(checkpoint: Checkpoint, detect: Detect) -> Verification:
     detector = copy.deepcopy(checkpoint.detector).cpu().eval()
 
     def both(index: int) -> tuple[Detections, Detections]:
-        """What the file and PyTorch find in a scene."""
+        """What the detector and the file find in a scene."""
         images, sizes = _test_image(checkpoint, index)
         with torch.no_grad():
             (expected,) = detector.detect(images, sizes)
@@ -143,6 +143,7 @@ def compare_pixels(checkpoint: Checkpoint, detect: PixelsDetect) -> Verification
     detector, size = copy.deepcopy(checkpoint.detector).cpu().eval(), checkpoint.size
 
     def both(index: int) -> tuple[Detections, Detections]:
+        """What the detector and the file find in a scene."""
         pixels = (_scene(index, size.resized(480, 640)) * 255).round().to(torch.uint8)[0]
         image, (left, top, right, bottom) = with_margins(pixels, size)
         sizes = torch.tensor([image.shape[1:]])

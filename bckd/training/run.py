@@ -210,7 +210,8 @@ class Run:
                 batch = next(batches)
             if step == first:  # until then processes that load images came to life
                 self.window.from_now()
-            self.window.wait(0.0 if step == first else time.perf_counter() - began)
+            else:
+                self.window.wait(time.perf_counter() - began)
             if new := self.unreadable.add(batch):
                 self.log.write(step, {"unreadable": new})
             return batch

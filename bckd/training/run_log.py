@@ -53,7 +53,6 @@ class RunLog:
         self.board.write(step, _flat(values))
 
     def write_picture(self, step: int, name: str, picture: Image.Image) -> None:
-        """A picture for TensorBoard, at a step."""
         """Record a picture for TensorBoard alone."""
         self.board.write_picture(step, name, picture)
 
@@ -80,10 +79,12 @@ class _Board:
         self._add(step=first_step, session_log=SessionLog(status=SessionLog.START))
 
     def write(self, step: int, scalars: dict[str, float]) -> None:
+        """Show numbers at a step."""
         values = [Summary.Value(tag=name, simple_value=x) for name, x in scalars.items()]
         self._add(step=step, summary=Summary(value=values))
 
     def write_picture(self, step: int, name: str, picture: Image.Image) -> None:
+        """Show a picture at a step, as JPEG."""
         buffer = io.BytesIO()
         picture.save(buffer, "JPEG", quality=80)  # a PNG takes ten times as long
         image = Summary.Image(

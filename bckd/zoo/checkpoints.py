@@ -196,6 +196,7 @@ class _SavedDetector:
         return parse_header(self.path, read_header(self.path)).size
 
     def load(self, class_names: tuple[str, ...] | None) -> Checkpoint:
+        """The detector; of these classes where the weights do not name their own."""
         tensors, header = read_tensors(self.path)
         saved = parse_header(self.path, header)
         load = partial(load_strictly, tensors=tensors, path=self.path)
@@ -224,6 +225,7 @@ class _State:
         return recipe_of(self.path, read_header(self.path)).data.size
 
     def load(self, class_names: tuple[str, ...] | None) -> Checkpoint:
+        """The detector; of these classes where the weights do not name their own."""
         tensors, header = read_tensors(self.path)
         check_whole(self.path, tensors, header)
         recipe = recipe_of(self.path, header)
@@ -254,6 +256,7 @@ class _PthFile:
         return size_of_pth(self.path)
 
     def load(self, class_names: tuple[str, ...] | None) -> Checkpoint:
+        """The detector; of these classes where the weights do not name their own."""
         detector, size, report = load_pth(self.path, class_names)
         return Checkpoint(detector, size, {"source": self.path.name, "report": str(report)})
 
@@ -272,6 +275,7 @@ class _Published:
         return nanodet.SIZE if PRETRAINED[self.name].kind == "nanodet" else ImageSize()
 
     def load(self, class_names: tuple[str, ...] | None) -> Checkpoint:
+        """The detector; of these classes where the weights do not name their own."""
         entry = PRETRAINED[self.name]
         if entry.kind == "torchvision":
             name = cast("TorchvisionName", self.name)
