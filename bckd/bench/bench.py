@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import torch
 
+from bckd.bench.annotations import time_annotations
 from bckd.bench.exporting import time_export
 from bckd.bench.inference import time_inference
 from bckd.bench.loading import time_loading
@@ -21,6 +22,7 @@ from bckd.bench.terms import time_terms
 _MEASURE: dict[Part, Callable[[Subject], Iterator[Line | LeftOut]]] = {
     "step": time_step,
     "terms": time_terms,
+    "annotations": time_annotations,
     "loader": time_loading,
     "inference": time_inference,
     "evaluation": time_scoring,

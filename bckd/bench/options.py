@@ -8,14 +8,14 @@ from typing import Literal, get_args
 from bckd.system.precision import Precision
 from bckd.system.values import Count, Images, Place, Side, Workers
 
-Part = Literal["step", "terms", "loader", "inference", "evaluation", "export"]
+Part = Literal["step", "terms", "annotations", "loader", "inference", "evaluation", "export"]
 PARTS: tuple[Part, ...] = get_args(Part)
 NOBODY = "none"
 
 
 @dataclass(frozen=True)
 class BenchOptions:
-    """Time training and its parts, distillation terms, loading, inference, evaluation, export.
+    """Time training and its parts, terms, annotations, loading, inference, evaluation, export.
 
     Networks have random weights, and photographs are drawn, unless --root names some."""
 

@@ -71,10 +71,9 @@ def write_instances(
     rng = np.random.default_rng(seed)
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
-    for number, (height, width) in enumerate(shapes):
-        entry = {"id": number + 1, "file_name": _file_name(number)}
-        images.append({**entry, "height": height, "width": width})
-        for box in _boxes(height, width, rng):
+    for number, shape in enumerate(shapes):
+        images.append(entry_of_an_image(number, shape))
+        for box in boxes_of_an_image(*shape, rng):
             annotations.append(
                 {
                     "id": len(annotations) + 1,
@@ -91,8 +90,14 @@ def write_instances(
     write_text(path, json.dumps({**content, "categories": categories}))
 
 
-def _boxes(height: int, width: int, rng: np.random.Generator) -> list[list[int]]:
-    """xywh in pixels: most are small, a few nearly fill the image."""
+def entry_of_an_image(number: int, shape: tuple[int, int]) -> dict[str, Any]:
+    """What an instances file says of the photograph of this number, from 0."""
+    entry = {"id": number + 1, "file_name": _file_name(number)}
+    return {**entry, "height": shape[0], "width": shape[1]}
+
+
+def boxes_of_an_image(height: int, width: int, rng: np.random.Generator) -> list[list[int]]:
+    """xywh in pixels, as many as COCO's images have: most small, a few nearly fill the image."""
     count = 1 + int(rng.exponential(_OBJECTS - 1))
     limits = np.array([width, height])
     sides = limits * rng.random((count, 1)) ** 2.5 * rng.uniform(0.5, 1.5, (count, 2))

@@ -27,15 +27,13 @@ _REPEAT = 3  # at most
 
 
 def time_scoring(subject: Subject) -> Iterator[Line]:
-    """Lines of annotations that are read, and of detections that are scored."""
+    """A line of detections that are scored."""
     images = FEWER if subject.device.type == "cpu" else IMAGES
     repeat = min(subject.repeat, _REPEAT)
     with tempfile.TemporaryDirectory(prefix="bckd-bench-") as place:
         path = Path(place) / "instances.json"
         write_instances(path, list(islice(cycle(COCO_SHAPES), images)), subject.class_names)
-        reading = timed(lambda: read_annotations(path), _HOST, repeat, warm_up=0)
         annotations = read_annotations(path)
-    yield Line(PART, f"annotations of {images} images", reading, images)
     results = random_results(annotations, DETECTIONS)
     scoring = timed(lambda: score(results, annotations), _HOST, repeat, warm_up=0)
     yield Line(PART, f"scoring of {images} images", scoring, images)

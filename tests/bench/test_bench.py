@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from bckd.bench import exporting, loading, scoring, terms
+from bckd.bench import annotations, exporting, loading, scoring, terms
 from bckd.bench.bench import run_bench
 from bckd.bench.heard import PARTS as STEP_PARTS
 from bckd.bench.heard import TEACHER, HeardRun
@@ -36,6 +37,8 @@ def refuse(checkpoint: object, path: Path) -> None:
 def measured() -> Results:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(scoring, "FEWER", 5)
+        patch.setattr(annotations, "IMAGES", 1000)
+        patch.setattr(annotations, "_REPEAT", 1)
         patch.setattr(loading, "COCO_SHAPES", [(48, 64), (64, 40), (48, 64)])
         patch.setattr(loading, "_DRAWN", 3)
         patch.setattr(exporting, "_WRITERS", {"program": write_nothing, "ONNX": refuse})
@@ -55,8 +58,10 @@ def test_every_part_is_there(measured: Results) -> None:
     halves = ("", ": network", ": post-processing")
     batches = {f"batch of {count}{half}" for count in (1, 16) for half in halves}
     assert set(lines(measured, "inference")) == batches
-    sets = {"annotations of 5 images", "scoring of 5 images"}
-    assert set(lines(measured, "evaluation")) == sets
+    assert set(lines(measured, "evaluation")) == {"scoring of 5 images"}
+    read, taken = lines(measured, "annotations")
+    assert re.fullmatch(r"1,000 images, \d,\d{3} boxes and polygons: read", read)
+    assert taken == "taken over by a process that loads images"
     assert set(lines(measured, "export")) == {"program"}
     assert measured.left_out == (LeftOut("export", "ONNX was left out: no onnx here"),)
 
@@ -65,6 +70,13 @@ def test_times_are_positive_and_in_order(measured: Results) -> None:
     for line in measured.lines:
         assert 0 < line.seconds.lower <= line.seconds.median <= line.seconds.upper, line
     assert measured.machine.peak > 0
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="only Linux tells")
+def test_annotations_take_the_memory_of_what_is_kept_of_them(measured: Results) -> None:
+    """Not that of the process which measures, nor much of what is passed over."""
+    read, taken = lines(measured, "annotations").values()
+    assert 0 < (taken.memory or 0) < (read.memory or 0) < 40e6
 
 
 def test_a_step_is_as_long_as_its_parts(measured: Results) -> None:

@@ -3,7 +3,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 
+from bckd.bench.annotations import write_many_instances
 from bckd.bench.photographs import draw, write_photographs
 from bckd.datasets.annotations import read_annotations
 
@@ -38,3 +40,16 @@ def test_the_seed_decides_and_annotations_fit(tmp_path: Path) -> None:
     annotations = read_annotations(tmp_path / "one" / names[2], tmp_path / "one")
     assert [(x.height, x.width) for x in annotations.images] == shapes
     assert all(len(annotations.objects_of(image.id).boxes) for image in annotations.images)
+
+
+def test_many_instances_are_as_coco_has_them(tmp_path: Path) -> None:
+    """As many boxes an image, as many bytes a box, of every class, each on its image."""
+    path = tmp_path / "instances.json"
+    count = write_many_instances(path, 500, ("cat", "dog", "cow"))
+    found = read_annotations(path)
+    rows = found.content["annotations"]
+    assert len(found.images) == 500 and len(rows) == count
+    assert count / 500 == pytest.approx(860_001 / 118_287, rel=0.1)
+    assert path.stat().st_size / count == pytest.approx(448e6 / 860_001, rel=0.15)
+    assert {row["category_id"] for row in rows} == {1, 2, 3}
+    assert not found.findings.oddities

@@ -23,21 +23,31 @@ from torch._subclasses.fake_tensor import (
     FakeTensorMode,
 )
 from torch.overrides import TorchFunctionMode
+from tqdm.auto import tqdm
 
 from bckd.correspondence import compared
 from bckd.evaluation.gradient_shares import pull_of_terms
 from bckd.losses.crosskd import CrossBCKD, CrossHeadTerm, CrossKD
 from bckd.models.dense import DenseDetector
 from bckd.models.detector import Detector, DetectorConfig
+from bckd.models.heads.layers import ExactConv2d
 from bckd.normalisation import CAFFE, IMAGENET
 from bckd.recipes import LossWeights, Recipe
 from bckd.structures import Batch, GroundTruth
+from bckd.system.interruption import Ending
+from bckd.system.precision import Precision, autocast_type
 from bckd.teachers.heads import CrossedHeads
 from bckd.teachers.matching import matched
 from bckd.teachers.targets import TeacherTargets, live_teaching
+from bckd.training import run as running
 from bckd.training.accumulating import InParts
 from bckd.training.averaging import AveragedStudent
+from bckd.training.checks import FiniteCheck
+from bckd.training.first_step import FirstStep
 from bckd.training.loss_window import LossWindow
+from bckd.training.own_terms import OwnTerms
+from bckd.training.run import Run
+from bckd.training.run_log import NoLog
 from bckd.training.schedule import build_optimizer, set_learning_rate
 from bckd.training.steering import Steering
 from bckd.training.terms import compute_terms
@@ -172,7 +182,8 @@ class NoCopies(TorchFunctionMode):
             before = {x.device.type for x in args if is_tensor(x)} or {"cpu"}
             made_of_numbers = func in (torch.tensor, torch.as_tensor, torch.Tensor.new_tensor)
             moved = func in (torch.Tensor.to, torch.Tensor.cpu, torch.Tensor.cuda)
-            if (made_of_numbers or moved) and result.device.type not in before:
+            copied = func is torch.Tensor.copy_ and len(before) > 1
+            if copied or ((made_of_numbers or moved) and result.device.type not in before):
                 raise HostWaitError(f"{func.__name__} from {before} to {result.device}")
             if made_of_numbers and result.device.type != "cpu":
                 raise HostWaitError(f"{func.__name__} on {result.device}")
@@ -250,6 +261,107 @@ def test_a_step_with_images_without_labels(
     assert {value.device.type for value in values.values()} == {"cuda"}
 
 
+class Sent:
+    """An event of a card that is not there."""
+
+    def record(self, stream: object) -> None:
+        """Note nothing."""
+
+
+@pytest.fixture
+def card(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a step asks a card's driver, answered without one; and gradients that are all 0."""
+    monkeypatch.setattr(torch.cuda.amp.common, "amp_definitely_not_available", lambda: False)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda *_, **__: True)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: None)
+    monkeypatch.setattr(torch.cuda, "Event", Sent)
+    monkeypatch.setattr(running, "flat_gradients", lambda terms, _: torch.stack(terms)[:, None])
+
+
+def in_type(teacher: DenseDetector, dtype: torch.dtype | None) -> DenseDetector:
+    """As `keeping_type` leaves it, whose way of converting a module takes real tensors."""
+    for module in teacher.modules():
+        if isinstance(module, nn.Conv2d) and not isinstance(module, ExactConv2d):
+            for name, x in module.named_parameters():
+                setattr(module, name, nn.Parameter(x.to(dtype or x.dtype), requires_grad=False))
+    return teacher
+
+
+def run_of(recipe: Recipe, teacher_kind: str) -> Run:
+    """A run on the fake card, of weights that are steered and averaged."""
+    student = placed(lambda: Detector(recipe.model, NAMES), "cuda", real=False).train()
+    teaching = None
+    if teacher_kind != "none":
+        teacher = placed(lambda: teacher_of(teacher_kind, recipe.model), "cuda", real=False)
+        teacher = matched(teacher, "", NAMES, recipe.model.strides, recipe.model.normalisation)
+        dtype = autocast_type(recipe.precision, torch.device("cuda"), teacher)
+        teaching = live_teaching(in_type(teacher.requires_grad_(False).eval(), dtype), dtype)
+    shares = {} if teaching is None else {"binary": 0.3}
+    return Run(
+        recipe,
+        contents={},
+        student=student,
+        terms=OwnTerms(()),
+        teaching=teaching,
+        optimizer=build_optimizer(student, recipe.optimisation),
+        scaler=torch.amp.GradScaler("cuda", enabled=False),
+        validation=None,
+        log=NoLog(),
+        window=LossWindow(),
+        told=Ending(None),
+        progress=False,
+        seconds=0.0,
+        averaged=AveragedStudent(
+            student, placed(lambda: Detector(recipe.model, NAMES), "cuda", real=False), 0.9
+        ),
+        steering=placed(lambda: Steering(shares), "cuda", real=False),
+    )
+
+
+@pytest.mark.parametrize(
+    ("head", "teacher", "precision"),
+    [
+        *[(head, "gfl", "bf16") for head in SUPERVISED],
+        ("gfl", "unlike", "bf16"),
+        ("gfl", "none", "float32"),
+    ],
+)
+def test_the_step_of_a_run_never_waits(
+    tiny_recipe: Recipe,
+    fake: FakeTensorMode,
+    card: None,
+    monkeypatch: pytest.MonkeyPatch,
+    head: str,
+    teacher: str,
+    precision: Precision,
+) -> None:
+    """`Run.step` from the batch on the card to new weights: all but autograd's engine is real."""
+    optimisation = replace(tiny_recipe.optimisation, clip_norm=1.0)
+    recipe = replace(recipe_of(tiny_recipe, head, teacher), steps=100, log_every=100)
+    recipe = replace(recipe, precision=precision, optimisation=optimisation)
+    run, batch = run_of(recipe, teacher), batch_on("cuda")
+    network, own = run.networks()
+    types = set()
+    network.head.register_forward_hook(lambda *seen: types.add(seen[1][0][0].dtype))
+
+    def backward(total: Tensor) -> None:
+        assert total.requires_grad and total.device.type == "cuda"
+        for parameter in run.student.parameters():
+            parameter.grad = torch.zeros_like(parameter)
+
+    monkeypatch.setattr(Tensor, "backward", backward)
+    for number in (0, 1):
+        # What was found out of the step before lies on the host, where it has no values here.
+        run.finite, run.first_step = FiniteCheck(run.student), FirstStep()
+        with NoCopies(), tqdm(disable=True) as bar:
+            assert run.step(network, own, batch, number, bar) is False
+        pending = run.finite.pending
+        assert pending is not None and pending.coming.values.device.type == "cpu"
+        assert (run.first_step.pending is None) == (number == 1 or teacher == "none")
+    assert run.window.steps == 2
+    assert types == {torch.bfloat16 if precision == "bf16" else torch.float32}
+
+
 def test_a_step_in_parts_never_waits(tiny_recipe: Recipe, fake: FakeTensorMode) -> None:
     recipe = replace(recipe_of(tiny_recipe, "gfl", "none"), accumulate=2)
     student = placed(lambda: Detector(recipe.model, NAMES), "cuda", real=False).train()
@@ -292,6 +404,7 @@ def test_a_tensor_left_on_the_host_is_seen(tiny_recipe: Recipe, fake: FakeTensor
         lambda x: x.nonzero(),
         lambda x: x[x > 0],
         lambda x: x.to("cpu"),
+        lambda x: torch.zeros(2, 2).copy_(x),
         lambda x: x + torch.tensor([1.0], device="cuda"),
         lambda x: x[:, [0, 0]] + x.new_tensor([1.0]),
     ],

@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
 from bckd.system.memory import keep_freed_memory
 
@@ -42,3 +43,24 @@ def test_blocks_that_were_freed_are_used_again() -> None:
 def test_another_system_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "darwin")
     assert not keep_freed_memory()
+
+
+_MOST = """
+import torch
+from bckd.system.memory import most_memory
+before = most_memory(torch.device("cpu"))
+torch.ones(100 * 2**20, dtype=torch.uint8)
+print(before, most_memory(torch.device("cpu")) - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows does not tell")
+def test_the_most_memory_is_this_processs_own() -> None:
+    """It stays the most once all is freed; what the process before had is not counted."""
+    held = torch.ones(1200 * _MIB, dtype=torch.uint8)
+    command = [sys.executable, "-c", _MOST]
+    told = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+    before, grown = map(int, told)
+    assert held.all() and 100 * _MIB <= grown < 130 * _MIB
+    if sys.platform == "linux":
+        assert before < 1200 * _MIB
