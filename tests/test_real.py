@@ -10,13 +10,16 @@ from typing import Any
 
 import pytest
 import torch
+import torch.distributed as dist
 
 from bckd.commands.main import run
 from bckd.datasets.annotations import Annotations, read_annotations
 from bckd.datasets.coco import CocoDataset
 from bckd.evaluation.average_precision import evaluate, score
 from bckd.models.backbones import build_backbone
+from bckd.training.run_log import read_log
 from bckd.zoo.checkpoints import load_detector
+from tests.processes import start_processes
 
 SHARED = os.environ.get("BCKD_SHARED")
 pytestmark = pytest.mark.skipif(
@@ -46,16 +49,39 @@ def test_ground_truth_fed_back_is_perfect(
     assert score(perfect_results(found), found).AP == pytest.approx(1.0, abs=1e-9)
 
 
-def test_a_coco_preset_trains_and_evaluates(tmp_path: Path) -> None:
-    out = tmp_path / "run"
+def training(out: Path) -> list[str]:
+    """The command line of two steps on coco128, of two images for each of two processes."""
     options = f"""
-        --model.no-pretrained --model.frozen-stages 0
+        train coco-r18 --model.no-pretrained --model.frozen-stages 0
         --data.root {REAL / "coco128"} --data.workers 0
         --data.size.short-side 128 --data.size.long-side 160 --data.first-val 6
-        --batch-size 2 --steps 2 --log-every 1 --device cpu --out {out}
+        --batch-size 4 --steps 2 --log-every 1 --device cpu --precision float32
+        --out {out}
     """
-    run(["train", "coco-r18", *options.split()])
+    return options.split()
+
+
+def _process(rank: int, folder: Path) -> None:
+    torch.set_num_threads(1)
+    meeting = f"file://{folder}/meeting"
+    dist.init_process_group("gloo", init_method=meeting, rank=rank, world_size=2)
+    run(training(folder / "two"))
+    dist.destroy_process_group()
+
+
+def test_a_coco_preset_trains_and_evaluates(tmp_path: Path) -> None:
+    """In one process, and in two that come to the same, each on the images of one group."""
+    out = tmp_path / "run"
+    run(training(out))
+    start_processes(_process, (tmp_path,), 2)
+    logs = [[x for x in read_log(of) if "loss" in x] for of in (out, tmp_path / "two")]
+    assert [x["unweighted"] for x in logs[1]] == [
+        pytest.approx(x["unweighted"], rel=1e-4) for x in logs[0]
+    ]
+    assert len(logs[0]) == 2
     results = json.loads((out / "results.json").read_text())
+    shared_results = json.loads((tmp_path / "two" / "results.json").read_text())
+    assert shared_results["AP"] == pytest.approx(results["AP"], abs=2e-3)
     assert 0 <= results["AP"] < 0.05
     assert len(results["per_class"]) == 80
     run(["eval", str(out), "--detections", str(tmp_path / "detections.json")])

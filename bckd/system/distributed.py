@@ -8,6 +8,7 @@ DistributedDataParallel. In a single process a value, a list or a network stays 
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -127,8 +128,11 @@ def shared(network: nn.Module) -> nn.Module:
         return network
     device = next(network.parameters()).device
     devices = [device] if device.type == "cuda" else None
-    # Buffers are each process's own until `share_statistics`.
-    return DistributedDataParallel(network, device_ids=devices, broadcast_buffers=False)
+    with warnings.catch_warnings():
+        # Of PyTorch 2.15: another name will come for it, which does not do all of it yet.
+        warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
+        # Buffers are each process's own until `share_statistics`.
+        return DistributedDataParallel(network, device_ids=devices, broadcast_buffers=False)
 
 
 @torch.no_grad()

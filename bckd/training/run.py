@@ -296,6 +296,8 @@ class Run:
         record = self.window.close()
         left = self._seconds_left(step + 1, record["images_per_second"])
         memory = most_memory(next(self.student.parameters()).device)
+        if unreadable := self.unreadable.of_other_processes():
+            told |= {"unreadable": unreadable}
         self.log.write(step, {**record, **told, "seconds_left": left, "memory": memory})
         parts = parts_of_gradient(told.get("gradients", {}))
         shown = {

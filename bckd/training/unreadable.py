@@ -5,8 +5,9 @@ from __future__ import annotations
 from tqdm.auto import tqdm
 
 from bckd.structures import Batch
+from bckd.system.distributed import joined_lists
 from bckd.system.errors import InputError
-from bckd.system.launcher import process_name
+from bckd.system.launcher import is_first, process_name
 from bckd.system.telling import some
 
 
@@ -20,6 +21,7 @@ class Unreadable:
     def __init__(self, most: int) -> None:
         self.most = most
         self.found: list[str] = []  # why, a sentence each
+        self._logged = 0  # of these, by the first process, which has the log
 
     def add(self, batch: Batch) -> list[str]:
         """Take note of what a batch lacks, and print it; the sentences that are new.
@@ -39,3 +41,9 @@ class Unreadable:
                 f"mend them, and --resume goes on with the run"
             )
         return new
+
+    def of_other_processes(self) -> list[str]:
+        """The sentences of all processes but the first since the last call; all of them call."""
+        new = [] if is_first() else self.found[self._logged :]
+        self._logged = len(self.found)
+        return joined_lists(new)

@@ -21,6 +21,7 @@ from bckd.bench.subject import Subject, subject_of
 from bckd.commands import bench as command
 from bckd.losses.terms import TERMS
 from bckd.system.errors import InputError
+from tests.processes import quick_context
 
 TINY = BenchOptions(device="cpu", batch_size=2, height=64, width=64, repeat=2, workers=0)
 
@@ -38,7 +39,7 @@ def measured() -> Results:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(scoring, "FEWER", 5)
         patch.setattr(annotations, "IMAGES", 1000)
-        patch.setattr(annotations, "_REPEAT", 1)
+        patch.setattr(annotations, "get_context", quick_context)
         patch.setattr(loading, "COCO_SHAPES", [(48, 64), (64, 40), (48, 64)])
         patch.setattr(loading, "_DRAWN", 3)
         patch.setattr(exporting, "_WRITERS", {"program": write_nothing, "ONNX": refuse})

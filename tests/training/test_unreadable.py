@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.distributed as dist
 from safetensors import safe_open
 from safetensors.torch import load_file
 
@@ -20,6 +21,7 @@ from bckd.training.live_report import run_report
 from bckd.training.run_log import read_log
 from bckd.training.trainer import train
 from bckd.zoo.unfinished import STATE, STUDENT
+from tests.processes import start_processes
 
 
 def damage(path: Path) -> None:
@@ -62,6 +64,25 @@ def test_another_stands_in_and_it_is_told_once(
     assert '<span class="dim">unreadable images</span><b>1</b>' in run_report(recipe.out).replace(
         "class=dim", 'class="dim"'
     )
+
+
+def _process(rank: int, folder: Path, recipe: Recipe) -> None:
+    torch.set_num_threads(1)
+    meeting = f"file://{folder}/meeting"
+    dist.init_process_group("gloo", init_method=meeting, rank=rank, world_size=2)
+    train(recipe, progress=False)
+    dist.destroy_process_group()
+
+
+def test_the_log_names_those_of_every_process(recipe: Recipe, tmp_path: Path) -> None:
+    """Each draws half of the 24 images of an epoch."""
+    recipe = replace(recipe, log_every=4, data=replace(recipe.data, workers=0))
+    names = [path.name for path in images_of(recipe)]
+    for path in images_of(recipe)[::4]:
+        damage(path)
+    start_processes(_process, (tmp_path, recipe), 2)
+    assert len(logged(recipe)) == len(names[::4])
+    assert all(any(name in why for why in logged(recipe)) for name in names[::4])
 
 
 def test_what_stands_in_does_not_depend_on_who_loads(recipe: Recipe) -> None:
