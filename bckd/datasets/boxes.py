@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,8 +30,8 @@ from bckd.datasets.entries import (
     WHOLE,
     ImageEntry,
     Listed,
-    has_fields,
     is_number,
+    note_absent,
     whole_number,
 )
 from bckd.datasets.findings import Fault, Findings, Oddity, place, shown
@@ -39,6 +39,7 @@ from bckd.datasets.instances_file import Annotation
 
 ROUNDING = 0.05  # pixels by which COCO's own boxes may leave their image: coordinates are rounded
 
+_LEAST, _MOST = -(2**63), 2**63 - 1  # of the numbers that eight bytes hold
 _FOUR = "expected [x, y, width, height] in pixels"
 NOT_FOUR = Fault("annotations whose bbox is not four finite numbers", _FOUR)
 NO_CROWD = Fault("annotations whose iscrowd is neither 0 nor 1", "expected one of these")
@@ -129,17 +130,59 @@ def read_boxes(
         "image_id": ("images", _positions(images.by_id), images.complete),
         "category_id": ("categories", _positions(categories.by_id), categories.complete),
     }
-    rows = _Rows([*images.usable.values()])
-    for number, raw in enumerate(raws, 1):
-        _read(raw, number, listed, rows, findings)
+    rows = _rows_of(raws, [*images.usable.values()], listed, findings)
     with np.errstate(over="ignore"):  # of sides of 200 digits: no area is infinite
         return _checked(rows, findings)
+
+
+def _rows_of(
+    raws: Iterable[Annotation | Any],
+    images: Sequence[ImageEntry],
+    listed: _Known,
+    findings: Findings,
+) -> _Rows:
+    """The entries whose fields are of the right kinds.
+
+    By itself, so that no entry outlives it: one has the whole file in memory.
+    """
+    rows = _Rows(images)
+    for number, raw in enumerate(raws, 1):
+        _read(raw, number, listed, rows, findings)
+    return rows
 
 
 def _positions(entries: Mapping[Any, object]) -> dict[int | str, int | None]:
     """By id, where an entry stands among those that are not at fault."""
     usable = iter(range(len(entries)))
     return {key: None if entry is None else next(usable) for key, entry in entries.items()}
+
+
+class _Ids:
+    """Ids of entries, whatever the file has there; numbers, which nearly all are, take few bytes.
+
+    Attributes:
+        distinct: whether all are numbers, no two of them the same.
+    """
+
+    def __init__(self) -> None:
+        self._numbers, self._others = array("q"), dict[int, Any]()
+
+    def append(self, identity: Any) -> None:
+        """Add the one of the next entry."""
+        if type(identity) is not int or not _LEAST <= identity <= _MOST:
+            self._others[len(self._numbers)] = identity
+            identity = 0
+        self._numbers.append(identity)
+
+    def __iter__(self) -> Iterator[Any]:
+        return (self._others.get(n, number) for n, number in enumerate(self._numbers))
+
+    def __getitem__(self, place: int) -> Any:
+        return self._others.get(place, self._numbers[place])
+
+    @property
+    def distinct(self) -> bool:
+        return not self._others and bool((np.diff(np.sort(self._numbers)) != 0).all())
 
 
 class _Rows:
@@ -152,7 +195,7 @@ class _Rows:
 
     def __init__(self, images: Sequence[ImageEntry]) -> None:
         self._listed = images
-        self.ids: list[Any] = []
+        self.ids = _Ids()
         self.odd_areas: dict[int, Any] = {}
         self._numbers, self._images, self._labels = array("i"), array("i"), array("i")
         self._crowd, self._boxes, self._areas = array("b"), array("d"), array("d")
@@ -214,7 +257,8 @@ class _Rows:
 def _read(raw: Any, number: int, listed: _Known, rows: _Rows, findings: Findings) -> None:
     """Add an entry to the rows if its fields are of the right kinds."""
     rows.ids.append(getattr(raw, "id", None))
-    if not has_fields("annotations", raw, number, ("image_id", "category_id", "bbox"), findings):
+    if type(raw) is not Annotation or None in (raw.image_id, raw.category_id, raw.bbox):
+        note_absent("annotations", raw, number, ("image_id", "category_id", "bbox"), findings)
         return
     if raw.deleted is True:
         findings.add(DELETED, f"annotation with {place(raw.id, number)}", entry=number)
@@ -252,6 +296,8 @@ def _position(
 ) -> int | None:
     """Where the list that an id of an annotation is of has it, or None."""
     part, known, complete = listed[name]
+    if type(value) is int and value in known:  # as nearly all are
+        return known[value]
     written, value = value, value if isinstance(value, str) else whole_number(value)
     where = place(raw.id, number)
     if value is not None:
@@ -373,8 +419,8 @@ def _note_doubles(rows: _Rows, written: Written, usable: np.ndarray, findings: F
         findings.add(kind, f"{where} on {rows.file_name(row)}")
 
 
-def _note_repeated(ids: Sequence[Any], findings: Findings) -> None:
-    if set(map(type, ids)) == {int} and len(set(ids)) == len(ids):
+def _note_repeated(ids: _Ids, findings: Findings) -> None:
+    if ids.distinct:
         return
     given = [None if identity is None else repr(identity) for identity in ids]
     counts = Counter(given)

@@ -5,7 +5,6 @@ What harmlessly differs from COCO's own files is made right and noted too; see `
 
 from __future__ import annotations
 
-import math
 import re
 import unicodedata
 from collections import Counter
@@ -15,7 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeGuard, TypeVar
 
-from msgspec import UNSET
+from msgspec import UNSET, Struct
 
 from bckd.datasets.decoding import header_of
 from bckd.datasets.file_names import files_meant
@@ -86,13 +85,19 @@ class Listed(NamedTuple, Generic[_Key, _Value]):
 class _Row(NamedTuple):
     """An entry of 'images' whose id and names are of the right kinds."""
 
-    where: str
+    number: int
+    given: Any
     id: int | str
     names: tuple[str, ...]
     by_url: bool
     width: int
     height: int
     labelled: bool
+
+    @property
+    def where(self) -> str:
+        """Id, as the file has it, and place in its list."""
+        return place(self.given, self.number)
 
 
 def read_images(
@@ -133,32 +138,31 @@ def _id_of_image(raw: Image | Any, number: int, findings: Findings) -> int | str
     if isinstance(raw.id, str):
         return raw.id
     identity = whole_number(raw.id)
-    where = place(raw.id, number)
     if identity is None:
         what = "images whose id is neither a whole number nor text"
-        findings.add(Fault(what, "expected one of these"), where)
+        findings.add(Fault(what, "expected one of these"), place(raw.id, number))
     elif type(raw.id) is not int:
-        findings.add(WHOLE, f"image {where}")
+        findings.add(WHOLE, f"image {place(raw.id, number)}")
     return identity
 
 
 def _row(raw: Image, identity: int | str, number: int, findings: Findings) -> _Row | None:
     """An entry; None where it is at fault, or deleted."""
-    where = place(raw.id, number)
     if raw.deleted is True:
-        findings.add(DELETED, f"image with {where}")
+        findings.add(DELETED, f"image with {place(raw.id, number)}")
         return None
     names, by_url = _names(raw)
     if not names:
         kind = Fault("images without a file_name", "expected the name of a file below the folder")
-        name = raw.file_name
+        where, name = place(raw.id, number), raw.file_name
         findings.add(kind, where if name is UNSET else f"{where} has {shown(name)}")
         return None
     if raw.labelled not in (None, True, False):
-        findings.add(NO_TRUTH, f"{where} has {shown(raw.labelled)}")
+        findings.add(NO_TRUTH, f"{place(raw.id, number)} has {shown(raw.labelled)}")
         return None
     sides = _side(raw.width), _side(raw.height)
-    return _Row(where, identity, names, by_url, *sides, labelled=raw.labelled in (None, True))
+    known = raw.labelled in (None, True)
+    return _Row(number, raw.id, identity, names, by_url, *sides, labelled=known)
 
 
 def _names(raw: Image) -> tuple[tuple[str, ...], bool]:
@@ -291,23 +295,30 @@ def _is_new(
 
 def has_fields(part: str, raw: Any, number: int, names: Sequence[str], findings: Findings) -> bool:
     """Whether an entry is an object with these fields; what is absent is noted."""
+    if isinstance(raw, Struct) and not any(getattr(raw, name) is None for name in names):
+        return True
+    note_absent(part, raw, number, names, findings)
+    return False
+
+
+def note_absent(part: str, raw: Any, number: int, names: Sequence[str], findings: Findings) -> None:
+    """Note what an entry lacks: to be an object, or some of these fields."""
     if not isinstance(raw, Image | Category | Annotation):
         kind = Fault(
             f"entries of '{part}' that are no objects", "needs the fields of COCO's format"
         )
         findings.add(kind, f"entry {number} is {shown(raw)}")
-        return False
+        return
     missing = [name for name in names if getattr(raw, name) is None]
     for name in missing:
         what = f"{part} without '{name}'"
         kind = Fault(what, f"expected {' and '.join(names)} in each")
         findings.add(kind, place(raw.id, number))
-    return not missing
 
 
 def is_number(value: Any) -> bool:
     """Whether a value is a finite number, of a size that can be calculated with."""
-    return type(value) in (int, float) and abs(value) < 1e300 and math.isfinite(value)
+    return type(value) in (int, float) and abs(value) < 1e300  # which nan is not
 
 
 def whole_number(value: Any) -> int | None:

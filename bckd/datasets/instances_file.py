@@ -9,7 +9,7 @@ with the rest.
 from __future__ import annotations
 
 import codecs
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -93,13 +93,15 @@ def read_lists(path: Path) -> InstanceLists:
     """
     if not path.exists():
         raise InputError(absent(f"annotation file {path}", path))
-    lists = _quickly(path) or _by_python(read_json(path), path)
-    return _listed(lists, path, is_marked(path))
+    lists = _quickly(path)
+    if lists is None:
+        return lists_of(read_json(path), path, is_marked(path))
+    return _listed(lists, path, is_marked(path), _let_go_of)
 
 
 def lists_of(content: Any, path: Path, marked: bool = False) -> InstanceLists:
     """As `read_lists`, of what Python's reader made of a file."""
-    return _listed(_by_python(content, path), path, marked)
+    return _listed(_by_python(content, path), path, marked, iter)
 
 
 def is_marked(path: Path) -> bool:
@@ -108,14 +110,24 @@ def is_marked(path: Path) -> bool:
         return file.read(len(codecs.BOM_UTF8)) == codecs.BOM_UTF8
 
 
-def _listed(lists: _File, path: Path, marked: bool) -> InstanceLists:
+def _listed(lists: _File, path: Path, marked: bool, each: _Each) -> InstanceLists:
     rows = lists.annotations
     return InstanceLists(
-        _entries(Image, lists.images, path),
-        _entries(Category, lists.categories, path),
-        None if rows is UNSET else _entries(Annotation, rows, path),
+        _entries(Image, each(lists.images), path),
+        _entries(Category, each(lists.categories), path),
+        None if rows is UNSET else _entries(Annotation, each(rows), path),
         marked,
     )
+
+
+_Each = Callable[[list[Any]], Iterator[Any]]
+
+
+def _let_go_of(values: list[Any]) -> Iterator[Any]:
+    """Each value in turn, of which the list then has no longer hold."""
+    values.reverse()
+    while values:
+        yield values.pop()
 
 
 def _quickly(path: Path) -> _File | None:
@@ -152,7 +164,7 @@ def _by_python(content: Any, path: Path) -> _File:
 _Entry = TypeVar("_Entry", bound=Struct)
 
 
-def _entries(kind: type[_Entry], values: list[Any], path: Path) -> Iterator[_Entry | Any]:
+def _entries(kind: type[_Entry], values: Iterator[Any], path: Path) -> Iterator[_Entry | Any]:
     decode = msgspec.json.Decoder(kind).decode
     for value in values:
         if not isinstance(value, Raw):

@@ -7,6 +7,8 @@ import json
 import pickle
 import random
 import tracemalloc
+import weakref
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from bckd.datasets import instances_file
+from bckd.datasets import boxes, instances_file
 from bckd.datasets.annotations import read_annotations
 from bckd.datasets.coco import CocoDataset
 from bckd.datasets.processes import start_process
@@ -133,6 +135,41 @@ def test_polygons_are_passed_over(tmp_path: Path, before: str) -> None:
     assert len(found.content["annotations"]) == 3000
     assert most < 1.5 * path.stat().st_size
     assert kept < 300 * 3000
+
+
+def test_the_file_is_let_go_of_before_its_boxes_are_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which takes memory of its own; every entry holds the whole file."""
+    path, checked, held = polygons(tmp_path / "instances.json"), boxes._checked, []
+
+    def seen(*arguments: Any) -> Any:
+        held.append(tracemalloc.get_traced_memory()[0])
+        return checked(*arguments)
+
+    monkeypatch.setattr(boxes, "_checked", seen)
+    tracemalloc.start()
+    try:
+        read_annotations(path)
+    finally:
+        tracemalloc.stop()
+    assert held[0] < 0.5 * path.stat().st_size
+
+
+def test_entries_of_a_file_are_let_go_of_one_by_one() -> None:
+    values = [Held(n) for n in range(3)]
+    seen = [weakref.ref(value) for value in values]
+    alive = []
+    for _ in instances_file._let_go_of(values):
+        alive.append(sum(value() is not None for value in seen))
+    assert alive == [3, 2, 1] and not values
+
+
+@dataclass
+class Held:
+    """Something that a weak reference can be to."""
+
+    number: int
 
 
 @pytest.fixture
