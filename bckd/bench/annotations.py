@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from itertools import cycle, islice
 from multiprocessing import get_context
 from pathlib import Path
@@ -20,10 +21,11 @@ import numpy as np
 import torch
 
 from bckd.bench.photographs import COCO_SHAPES, boxes_of_an_image, entry_of_an_image
-from bckd.bench.results import Line
+from bckd.bench.results import LeftOut, Line
 from bckd.bench.subject import Subject
 from bckd.bench.timing import Spread
 from bckd.datasets.annotations import read_annotations
+from bckd.system.errors import reason
 from bckd.system.memory import most_memory
 
 PART = "annotations"
@@ -34,18 +36,25 @@ _REPEAT = 3  # at most
 _HOST = torch.device("cpu")
 
 
-def time_annotations(subject: Subject) -> Iterator[Line]:
+def time_annotations(subject: Subject) -> Iterator[Line | LeftOut]:
     """Lines of a file that is read, and of what a process that loads images is sent of it.
 
     Their memory is what the process grew by, at most; None where the system does not tell.
     """
     repeat = min(subject.repeat, _REPEAT)
-    with tempfile.TemporaryDirectory(prefix="bckd-bench-") as place:
-        path, sent = Path(place) / "instances.json", Path(place) / "sent"
-        boxes = write_many_instances(path, IMAGES, subject.class_names)
-        name = f"{IMAGES:,} images, {boxes:,} boxes and polygons: read"
-        yield _line(name, repeat, _read, path, sent)
-        yield _line("taken over by a process that loads images", repeat, _take, sent)
+    try:
+        with tempfile.TemporaryDirectory(prefix="bckd-bench-") as place:
+            yield from _lines(Path(place), repeat, subject.class_names)
+    except (OSError, BrokenProcessPool) as error:  # the file takes .4 GB, reading it .6
+        yield LeftOut(PART, f"they were left out: {reason(error)}")
+
+
+def _lines(folder: Path, repeat: int, class_names: Sequence[str]) -> Iterator[Line]:
+    path, sent = folder / "instances.json", folder / "sent"
+    boxes = write_many_instances(path, IMAGES, class_names)
+    name = f"{IMAGES:,} images, {boxes:,} boxes and polygons: read"
+    yield _line(name, repeat, _read, path, sent)
+    yield _line("taken over by a process that loads images", repeat, _take, sent)
 
 
 def _line(name: str, repeat: int, work: Callable[..., tuple[float, int | None]], *on: Path) -> Line:
@@ -67,7 +76,7 @@ def _read(path: Path, sent: Path) -> tuple[float, int | None]:
 
 
 def _take(sent: Path) -> tuple[float, int | None]:
-    """Seconds and bytes that it takes to have what a worker was sent."""
+    """Seconds and bytes that it takes to make of `sent` what a worker works with."""
 
     def take() -> object:
         with sent.open("rb") as file:

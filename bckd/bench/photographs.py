@@ -98,7 +98,7 @@ def entry_of_an_image(number: int, shape: tuple[int, int]) -> dict[str, Any]:
 
 def boxes_of_an_image(height: int, width: int, rng: np.random.Generator) -> list[list[int]]:
     """xywh in pixels, as many as COCO's images have: most small, a few nearly fill the image."""
-    count = 1 + int(rng.exponential(_OBJECTS - 1))
+    count = rng.geometric(1 / _OBJECTS)
     limits = np.array([width, height])
     sides = limits * rng.random((count, 1)) ** 2.5 * rng.uniform(0.5, 1.5, (count, 2))
     sides = sides.clip(_SMALLEST, 0.9 * limits).astype(int)

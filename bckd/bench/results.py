@@ -22,8 +22,8 @@ class Line:
         images: that it took so long for; None: it is not about images.
         flop: floating-point operations of its convolutions and matrix products, a multiplication
             and an addition being two; None: not counted.
-        memory: most bytes in use: of a GPU since the part began, of a CPU's process since ever;
-            None: not looked at.
+        memory: most bytes in use: of a GPU since the part began, of a CPU's process since ever; of
+            annotations, what a process of their own grew by. None: not looked at.
     """
 
     part: str

@@ -158,31 +158,28 @@ def _positions(entries: Mapping[Any, object]) -> dict[int | str, int | None]:
 
 
 class _Ids:
-    """Ids of entries, whatever the file has there; numbers, which nearly all are, take few bytes.
-
-    Attributes:
-        distinct: whether all are numbers, no two of them the same.
-    """
+    """Ids of entries, whatever the file has there; where all are numbers, in eight bytes each."""
 
     def __init__(self) -> None:
-        self._numbers, self._others = array("q"), dict[int, Any]()
+        self._all: array[int] | list[Any] = array("q")
 
     def append(self, identity: Any) -> None:
         """Add the one of the next entry."""
-        if type(identity) is not int or not _LEAST <= identity <= _MOST:
-            self._others[len(self._numbers)] = identity
-            identity = 0
-        self._numbers.append(identity)
+        fits = type(identity) is int and _LEAST <= identity <= _MOST
+        if not fits and isinstance(self._all, array):
+            self._all = list(self._all)
+        self._all.append(identity)
 
     def __iter__(self) -> Iterator[Any]:
-        return (self._others.get(n, number) for n, number in enumerate(self._numbers))
+        return iter(self._all)
 
-    def __getitem__(self, place: int) -> Any:
-        return self._others.get(place, self._numbers[place])
+    def __getitem__(self, row: int) -> Any:
+        return self._all[row]
 
     @property
     def distinct(self) -> bool:
-        return not self._others and bool((np.diff(np.sort(self._numbers)) != 0).all())
+        """Whether all are numbers of eight bytes, no two of them the same."""
+        return isinstance(self._all, array) and bool((np.diff(np.sort(self._all)) != 0).all())
 
 
 class _Rows:

@@ -124,7 +124,7 @@ _Each = Callable[[list[Any]], Iterator[Any]]
 
 
 def _let_go_of(values: list[Any]) -> Iterator[Any]:
-    """Each value in turn, of which the list then has no longer hold."""
+    """Each value in turn, which the list no longer holds then."""
     values.reverse()
     while values:
         yield values.pop()

@@ -67,7 +67,7 @@ def binary_classification(
     """
     check_comparable(student, teacher)
     target = teacher.scores.detach()
-    weight = _power((target - student.scores).abs(), beta)
+    weight = _power((student.scores - target).abs(), beta)
     if detach_weight:
         weight = weight.detach()
     bce = torch.addcmul(student.background_bce, target, student.cls_logits, value=-1)

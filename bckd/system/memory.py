@@ -24,8 +24,10 @@ def most_memory(device: torch.device) -> int | None:
         return torch.cuda.max_memory_allocated(device)
     if _STATUS.is_file():
         # Not getrusage: Linux counts there what the process had that this one was started by.
-        found = re.search(r"^VmHWM:\s+(\d+) kB$", _STATUS.read_text(), re.MULTILINE)
-        return None if found is None else 1024 * int(found[1])
+        # Bytes: the process's name is in there too, cut wherever it gets too long.
+        found = re.search(rb"^VmHWM:\s+(\d+) kB$", _STATUS.read_bytes(), re.MULTILINE)
+        if found is not None:
+            return 1024 * int(found[1])
     if sys.platform == "win32":
         return None
     import resource  # late: Windows has none

@@ -296,9 +296,8 @@ class Run:
         record = self.window.close()
         left = self._seconds_left(step + 1, record["images_per_second"])
         memory = most_memory(next(self.student.parameters()).device)
-        if unreadable := self.unreadable.of_other_processes():
-            told |= {"unreadable": unreadable}
         self.log.write(step, {**record, **told, "seconds_left": left, "memory": memory})
+        self._log_unreadable_elsewhere(step)
         parts = parts_of_gradient(told.get("gradients", {}))
         shown = {
             name: f"{value:.3f}" + (f" ({parts[name]:.0%})" if name in parts else "")
@@ -313,6 +312,11 @@ class Run:
             began = time.perf_counter()
             self.report.line(step + 1)
             self.window.skip(time.perf_counter() - began)
+
+    def _log_unreadable_elsewhere(self, step: int) -> None:
+        """A line of the images that other processes could not read, if any; all take part."""
+        if found := self.unreadable.of_other_processes():
+            self.log.write(step, {"unreadable": found})
 
     def _seconds_left(self, done: int, images_per_second: float) -> float:
         """Of steps as fast as the last ones, and of evaluations as long as the last one."""
@@ -330,6 +334,7 @@ class Run:
         self.finite.settle()
         self.first_step.settle()
         check_weights(self.student, self.terms, self.scaler, done - 1)
+        self._log_unreadable_elsewhere(done - 1)
         window = self.window.held()
         if is_first():
             parts = (self.student, self.terms, self.optimizer, self.scaler)

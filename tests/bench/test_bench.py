@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -77,7 +79,23 @@ def test_times_are_positive_and_in_order(measured: Results) -> None:
 def test_annotations_take_the_memory_of_what_is_kept_of_them(measured: Results) -> None:
     """Not that of the process which measures, nor much of what is passed over."""
     read, taken = lines(measured, "annotations").values()
-    assert 0 < (taken.memory or 0) < (read.memory or 0) < 40e6
+    assert 0 <= (taken.memory or 0) < (read.memory or 0) < 40e6
+
+
+def test_annotations_that_a_disk_has_no_room_for_are_left_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """And all else is measured."""
+
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(annotations, "write_many_instances", full)
+    monkeypatch.setattr(scoring, "FEWER", 5)
+    results = run_bench("scenes", replace(TINY, parts=("annotations", "evaluation")))
+    (left,) = results.left_out
+    assert left == LeftOut("annotations", "they were left out: No space left on device")
+    assert set(lines(results, "evaluation")) == {"scoring of 5 images"}
 
 
 def test_a_step_is_as_long_as_its_parts(measured: Results) -> None:

@@ -34,7 +34,7 @@ ON_A_CPU = {
 }
 BEGINNINGS = {
     "annotations of train2017's size": (AROUND, "annotations", "118,287 images, "),
-    "an image of 640 x 480 decoded": (AROUND, "loader", "image, by one process"),
+    "an image of COCO's shapes decoded": (AROUND, "loader", "image, by one process"),
 }
 
 

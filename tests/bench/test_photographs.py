@@ -45,11 +45,11 @@ def test_the_seed_decides_and_annotations_fit(tmp_path: Path) -> None:
 def test_many_instances_are_as_coco_has_them(tmp_path: Path) -> None:
     """As many boxes an image, as many bytes a box, of every class, each on its image."""
     path = tmp_path / "instances.json"
-    count = write_many_instances(path, 500, ("cat", "dog", "cow"))
+    count = write_many_instances(path, 2000, ("cat", "dog", "cow"))
     found = read_annotations(path)
     rows = found.content["annotations"]
-    assert len(found.images) == 500 and len(rows) == count
-    assert count / 500 == pytest.approx(860_001 / 118_287, rel=0.1)
+    assert len(found.images) == 2000 and len(rows) == count
+    assert count / 2000 == pytest.approx(860_001 / 118_287, rel=0.05)
     assert path.stat().st_size / count == pytest.approx(448e6 / 860_001, rel=0.15)
     assert {row["category_id"] for row in rows} == {1, 2, 3}
     assert not found.findings.oddities

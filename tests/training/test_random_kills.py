@@ -11,6 +11,7 @@ import os
 import random
 import signal
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from multiprocessing.process import BaseProcess
@@ -58,15 +59,15 @@ def start(recipe: Recipe, number: int | None = None) -> BaseProcess:
     return process
 
 
-def at_an_operation(recipe: Recipe, rng: random.Random) -> int:
-    process = start(recipe, rng.randint(1, 60))
+def at_an_operation(recipe: Recipe, rng: random.Random, seconds: float) -> int:
+    process = start(recipe, rng.randint(1, 120))  # of some 260 in a whole run
     process.join()
     return process.exitcode or 0
 
 
-def by_the_clock(recipe: Recipe, rng: random.Random) -> int:
+def by_the_clock(recipe: Recipe, rng: random.Random, seconds: float) -> int:
     process = start(recipe)
-    process.join(rng.uniform(0.3, 2.5))
+    process.join(rng.uniform(0.1, 0.6) * seconds)
     process.kill()
     process.join()
     return process.exitcode or 0
@@ -97,14 +98,17 @@ def assert_nothing_is_half_written(out: Path, capsys: pytest.CaptureFixture[str]
 def test_killed_at_random_a_run_ends_as_one_that_never_was(
     tiny_recipe: Recipe,
     tiny_teacher: Path,
-    kill: Callable[[Recipe, random.Random], int],
+    kill: Callable[[Recipe, random.Random, float], int],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     settings = {"steps": 24, "checkpoint_every": 3, "evaluate_every": 8, "log_every": 2}
     recipe = replace(tiny_recipe, teacher=str(tiny_teacher), **settings)
+    whole, began = replace(recipe, out=recipe.out.with_name("whole")), time.perf_counter()
+    start(whole).join()
+    seconds = time.perf_counter() - began
     rng, saved, killed = random.Random(SEED), 0, 0
     for _ in range(KILLS):
-        code = kill(recipe, rng)
+        code = kill(recipe, rng, seconds)
         assert code in (0, -signal.SIGKILL), "it ended by an error"
         killed += code != 0
         if recipe.out.exists():
@@ -115,9 +119,7 @@ def test_killed_at_random_a_run_ends_as_one_that_never_was(
         if (recipe.out / STUDENT).exists() and (recipe.out / "results.json").exists():
             break
     assert killed > 0
-    whole = replace(recipe, out=recipe.out.with_name("whole"))
     train(recipe, resume=True, progress=False)
-    train(whole, progress=False)
     ours, expected = (load_file(x.out / STUDENT) for x in (recipe, whole))
     assert ours.keys() == expected.keys()
     assert all(torch.equal(ours[name], value) for name, value in expected.items())
