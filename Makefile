@@ -15,6 +15,9 @@ USABLE := import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_info[
 NBVAL := --nbval-lax --nbval-current-env --nbval-cell-timeout=300 \
 	--nbval-sanitize-with notebooks/sanitize.cfg
 
+# Not those of few cells last: one of them trains for a minute, and the other process would wait.
+BY_NAME := --no-loadscope-reorder
+
 .DEFAULT_GOAL := help
 .PHONY: help env demo check test gpu book lab lock clean
 
@@ -56,7 +59,7 @@ check: env ## lint, format, types and the direction of imports, in a minute
 # behind a lock.
 test: check ## run the tests, on all cores, and the notebooks
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal tests
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile $(NBVAL) notebooks
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile $(BY_NAME) $(NBVAL) notebooks
 
 gpu: env ## check what runs on a CUDA GPU, in some minutes, and time it to runs/gpu.json
 	$(BIN)/python -m pytest tests/gpu tests/system/test_devices.py
