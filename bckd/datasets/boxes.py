@@ -27,6 +27,8 @@ from bckd.datasets.box_readings import (
 )
 from bckd.datasets.entries import (
     DELETED,
+    NUMBERS,
+    TOO_LARGE,
     WHOLE,
     ImageEntry,
     Listed,
@@ -285,7 +287,16 @@ def _is_polygon(outline: Any) -> bool:
 
 
 def _is_box(value: Any) -> bool:
-    return isinstance(value, list) and len(value) == 4 and all(map(is_number, value))
+    """Whether a value is four of what `is_number` takes, asked at once: it is asked most often."""
+    if type(value) is not list or len(value) != 4:
+        return False
+    x, y, width, height = value
+    return {type(x), type(y), type(width), type(height)} <= NUMBERS and (
+        -TOO_LARGE < x < TOO_LARGE
+        and -TOO_LARGE < y < TOO_LARGE
+        and -TOO_LARGE < width < TOO_LARGE
+        and -TOO_LARGE < height < TOO_LARGE
+    )
 
 
 def _position(

@@ -33,6 +33,10 @@ NO_TRUTH = Fault("images whose labelled is neither true nor false", "expected on
 ALIKE = Oddity("categories whose names differ by case, spaces or hyphens alone")
 
 
+NUMBERS = {int, float}
+TOO_LARGE = 1e300  # to be calculated with
+
+
 @dataclass(frozen=True, slots=True)
 class ImageEntry:
     """One image of the file: id, file name below the image folder, size in pixels.
@@ -318,7 +322,7 @@ def note_absent(part: str, raw: Any, number: int, names: Sequence[str], findings
 
 def is_number(value: Any) -> bool:
     """Whether a value is a finite number, of a size that can be calculated with."""
-    return type(value) in (int, float) and abs(value) < 1e300  # which nan is not
+    return type(value) in NUMBERS and -TOO_LARGE < value < TOO_LARGE  # which nan is not
 
 
 def whole_number(value: Any) -> int | None:
