@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Generator, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -26,7 +27,7 @@ def batch_loader(
     workers: int,
     prefetch: int = PREFETCH,
     pinned: bool = False,
-) -> DataLoader[Batch]:
+) -> BatchLoader:
     """The batches of the keys in `order`, to be gone through once.
 
     Args:
@@ -34,7 +35,7 @@ def batch_loader(
         prefetch: batches that each of them holds ready, in shared memory.
         pinned: hand over what moves in page-locked memory, from which a GPU copies by itself.
     """
-    return DataLoader(
+    return BatchLoader(
         dataset,  # type: ignore[arg-type]  # the stubs leave out what collate_fn makes of samples
         batch_sampler=order,
         num_workers=workers,
@@ -43,6 +44,26 @@ def batch_loader(
         worker_init_fn=start_process,
         pin_memory=pinned,
     )
+
+
+class BatchLoader(DataLoader[Batch]):
+    """One whose processes end with its iterator, whoever keeps an error that came of it."""
+
+    def __iter__(self) -> Generator[Batch, None, None]:  # type: ignore[override]
+        return _each(super().__iter__(), by_processes=self.num_workers > 0)
+
+
+def _each(batches: Iterator[Batch], by_processes: bool) -> Generator[Batch, None, None]:
+    try:
+        yield from batches
+    except Exception as error:
+        if not by_processes:
+            raise
+        # Between here and the process that failed there are torch's frames alone, which hold the
+        # iterator and with it all processes; what happened in that one is in the error's text.
+        raise error.with_traceback(None) from error.__cause__
+    finally:
+        del batches
 
 
 def bytes_of_batch(images: int, canvas: tuple[int, int]) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 
 from bckd.datasets.batch_loader import batch_loader, bytes_of_batch, check_shared_memory
 from bckd.datasets.batches import TrainingBatches
@@ -26,8 +26,7 @@ def batches_of(
     """
     order, data = _order(recipe, dataset, first), recipe.data
     check_shared_memory(_ready(recipe, order))
-    loader = batch_loader(dataset, order, data.workers, data.prefetch, pinned)
-    batches = _each(iter(loader))
+    batches = iter(batch_loader(dataset, order, data.workers, data.prefetch, pinned))
     report_in_iterator()
     return batches
 
@@ -55,7 +54,3 @@ def _order(recipe: Recipe, dataset: CocoDataset, first: int) -> TrainingBatches:
 def _ready(recipe: Recipe, order: TrainingBatches) -> int:
     batches = min(recipe.data.workers * recipe.data.prefetch, len(order))
     return batches * bytes_of_batch(recipe.batch_size // process_count(), order.largest_canvas)
-
-
-def _each(batches: Iterator[Batch]) -> Generator[Batch, None, None]:
-    yield from batches

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from multiprocessing import active_children
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -52,6 +53,36 @@ def told(capsys: pytest.CaptureFixture[str]) -> Callable[[], list[str]]:
 
 def order_of(data: CocoDataset, steps: int) -> TrainingBatches:
     return TrainingBatches(data.images, 2, 0, 0, steps, size=data.size)
+
+
+class Broken(torch.utils.data.Dataset[int]):
+    """Whose third sample can't be had."""
+
+    size = None
+
+    def __getitem__(self, key: int) -> int:
+        if key == 2:
+            raise InputError("image 2 is gone")
+        return key
+
+
+@pytest.mark.parametrize("end", ["error", "break", "close"])
+def test_processes_end_with_the_iterator(end: str) -> None:
+    """Also where somebody keeps the error, which a cycle of references may do for long."""
+    keys = [[n] for n in range(6)]
+    loader = batch_loader(Broken(), keys, 2)
+    loader.collate_fn = list
+    before, batches = {*active_children()}, iter(loader)
+    assert next(batches) == [0] and {*active_children()} - before
+    if end == "error":
+        with pytest.raises(InputError, match="image 2 is gone") as kept:
+            list(batches)
+        assert kept.value.__traceback__ is not None
+    elif end == "close":
+        batches.close()
+    else:
+        del batches
+    assert not {*active_children()} - before
 
 
 @pytest.mark.parametrize("prefetch", [1, 3])
