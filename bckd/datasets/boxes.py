@@ -5,9 +5,8 @@ COCO has 860 thousand of them: an entry is looked at by itself only where someth
 
 from __future__ import annotations
 
-from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,8 +22,8 @@ from bckd.datasets.box_readings import (
     maybe_fractions,
     other_reading,
     overhang,
-    possible,
 )
+from bckd.datasets.box_rows import BoxRows, Ids
 from bckd.datasets.entries import (
     DELETED,
     NUMBERS,
@@ -32,7 +31,6 @@ from bckd.datasets.entries import (
     WHOLE,
     ImageEntry,
     Listed,
-    is_number,
     note_absent,
     whole_number,
 )
@@ -41,7 +39,6 @@ from bckd.datasets.instances_file import Annotation
 
 ROUNDING = 0.05  # pixels by which COCO's own boxes may leave their image: coordinates are rounded
 
-_LEAST, _MOST = -(2**63), 2**63 - 1  # of the numbers that eight bytes hold
 _FOUR = "expected [x, y, width, height] in pixels"
 NOT_FOUR = Fault("annotations whose bbox is not four finite numbers", _FOUR)
 NO_CROWD = Fault("annotations whose iscrowd is neither 0 nor 1", "expected one of these")
@@ -142,12 +139,12 @@ def _rows_of(
     images: Sequence[ImageEntry],
     listed: _Known,
     findings: Findings,
-) -> _Rows:
+) -> BoxRows:
     """The entries whose fields are of the right kinds.
 
     By itself, so that no entry outlives it: one has the whole file in memory.
     """
-    rows = _Rows(images)
+    rows = BoxRows(images)
     for number, raw in enumerate(raws, 1):
         _read(raw, number, listed, rows, findings)
     return rows
@@ -159,101 +156,7 @@ def _positions(entries: Mapping[Any, object]) -> dict[int | str, int | None]:
     return {key: None if entry is None else next(usable) for key, entry in entries.items()}
 
 
-class _Ids:
-    """Ids of entries, whatever the file has there; where all are numbers, in eight bytes each."""
-
-    def __init__(self) -> None:
-        self._all: array[int] | list[Any] = array("q")
-
-    def append(self, identity: Any) -> None:
-        """Add the one of the next entry."""
-        fits = type(identity) is int and _LEAST <= identity <= _MOST
-        if not fits and isinstance(self._all, array):
-            self._all = list(self._all)
-        self._all.append(identity)
-
-    def __iter__(self) -> Iterator[Any]:
-        return iter(self._all)
-
-    def __getitem__(self, row: int) -> Any:
-        return self._all[row]
-
-    @property
-    def distinct(self) -> bool:
-        """Whether all are numbers of eight bytes, no two of them the same."""
-        return isinstance(self._all, array) and bool((np.diff(np.sort(self._all)) != 0).all())
-
-
-class _Rows:
-    """Entries of 'annotations' whose fields are of the right kinds: columns that grow.
-
-    Attributes:
-        ids: of all entries, whatever the file has there.
-        odd_areas: by row, what the file has as an area that the box can't have.
-    """
-
-    def __init__(self, images: Sequence[ImageEntry]) -> None:
-        self._listed = images
-        self.ids = _Ids()
-        self.odd_areas: dict[int, Any] = {}
-        self._numbers, self._images, self._labels = array("i"), array("i"), array("i")
-        self._crowd, self._boxes, self._areas = array("b"), array("d"), array("d")
-
-    def add(self, number: int, image: int, label: int, raw: Annotation) -> None:
-        """Add an entry."""
-        box, area = tuple(map(float, raw.bbox)), raw.area
-        known = float(area) if is_number(area) and area > 0 else float("nan")
-        if area is not None and not possible(known, box[2], box[3]):
-            self.odd_areas[len(self._numbers)] = area
-        self._numbers.append(number)
-        self._images.append(image)
-        self._labels.append(label)
-        self._crowd.append(int(raw.iscrowd or 0))
-        self._boxes.extend(box)
-        self._areas.append(known)
-
-    @property
-    def numbers(self) -> np.ndarray:
-        return np.array(self._numbers)
-
-    @property
-    def images(self) -> np.ndarray:
-        return np.array(self._images)
-
-    @property
-    def labels(self) -> np.ndarray:
-        return np.array(self._labels)
-
-    @property
-    def crowd(self) -> np.ndarray:
-        return np.array(self._crowd, dtype=bool)
-
-    def written(self) -> Written:
-        """The boxes as they are written."""
-        sides = np.array([(x.width, x.height) for x in self._listed], dtype=np.float64)
-        width, height = sides[self.images].T
-        return Written(np.array(self._boxes).reshape(-1, 4), width, height, np.array(self._areas))
-
-    def number(self, row: int) -> int:
-        """Place of a row in its list, from 1 on."""
-        return self._numbers[row]
-
-    def place(self, row: int) -> str:
-        """Id and place of a row."""
-        number = self.number(row)
-        return place(self.ids[number - 1], number)
-
-    def box(self, row: int) -> str:
-        """Where a row is, and what it has as a box."""
-        sides = self._boxes[4 * row : 4 * row + 4]
-        return f"{self.place(row)} has [{', '.join(f'{side:g}' for side in sides)}]"
-
-    def file_name(self, row: int) -> str:
-        """The image of a row."""
-        return self._listed[self._images[row]].file_name
-
-
-def _read(raw: Any, number: int, listed: _Known, rows: _Rows, findings: Findings) -> None:
+def _read(raw: Any, number: int, listed: _Known, rows: BoxRows, findings: Findings) -> None:
     """Add an entry to the rows if its fields are of the right kinds."""
     rows.ids.append(getattr(raw, "id", None))
     if type(raw) is not Annotation or None in (raw.image_id, raw.category_id, raw.bbox):
@@ -333,7 +236,7 @@ def _other_kind(value: int | str) -> int | str:
     return int(value) if value.isdecimal() and len(value) < 20 else value
 
 
-def _checked(rows: _Rows, findings: Findings) -> Boxes:
+def _checked(rows: BoxRows, findings: Findings) -> Boxes:
     """The boxes of the rows that can be used; the others are noted.
 
     There are none where all are written in another way: nothing else is known of them then.
@@ -363,7 +266,7 @@ def _checked(rows: _Rows, findings: Findings) -> Boxes:
     return boxes
 
 
-def _within_images(rows: _Rows, written: Written, findings: Findings) -> tuple[Boxes, np.ndarray]:
+def _within_images(rows: BoxRows, written: Written, findings: Findings) -> tuple[Boxes, np.ndarray]:
     """All boxes, each within its image, and which can be used (N,) bool."""
     x, y, width, height = written.box.T
     left, top = np.maximum(x, 0), np.maximum(y, 0)
@@ -389,7 +292,7 @@ def _within_images(rows: _Rows, written: Written, findings: Findings) -> tuple[B
     ), usable
 
 
-def _note(rows: _Rows, row: int, box: np.ndarray, usable: bool, findings: Findings) -> None:
+def _note(rows: BoxRows, row: int, box: np.ndarray, usable: bool, findings: Findings) -> None:
     """Note what is odd about a box by itself, or about its area."""
     if usable:
         area = shown(rows.odd_areas[row])
@@ -403,7 +306,7 @@ def _note(rows: _Rows, row: int, box: np.ndarray, usable: bool, findings: Findin
 
 
 def _note_overhangs(
-    rows: _Rows, written: Written, usable: np.ndarray, kind: Oddity, findings: Findings
+    rows: BoxRows, written: Written, usable: np.ndarray, kind: Oddity, findings: Findings
 ) -> None:
     beyond = np.where(usable, overhang(written), 0)
     for row in np.argsort(-beyond, kind="stable")[: (beyond > ROUNDING).sum()].tolist():
@@ -411,7 +314,7 @@ def _note_overhangs(
         findings.add(kind, f"{what} on {rows.file_name(row)}")
 
 
-def _note_doubles(rows: _Rows, written: Written, usable: np.ndarray, findings: Findings) -> None:
+def _note_doubles(rows: BoxRows, written: Written, usable: np.ndarray, findings: Findings) -> None:
     images, labels, kept = rows.images, rows.labels, np.flatnonzero(usable)
     columns = (*written.box[kept].T, images[kept])
     order = np.lexsort(columns)  # equal ones side by side, in the order of the file
@@ -427,7 +330,7 @@ def _note_doubles(rows: _Rows, written: Written, usable: np.ndarray, findings: F
         findings.add(kind, f"{where} on {rows.file_name(row)}")
 
 
-def _note_repeated(ids: _Ids, findings: Findings) -> None:
+def _note_repeated(ids: Ids, findings: Findings) -> None:
     if ids.distinct:
         return
     given = [None if identity is None else repr(identity) for identity in ids]

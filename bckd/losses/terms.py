@@ -78,6 +78,7 @@ def _of_pair(function: Callable[..., Tensor], **options: str) -> Callable[[LossO
             assignment: Assignment,
             batch: Batch | None,
         ) -> Tensor:
+            """The function's value; it needs no batch."""
             return function(student, teacher, assignment, **chosen)
 
         return term

@@ -15,9 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from safetensors import safe_open
-from safetensors.torch import load_file
 
 from bckd.commands.main import main
 from bckd.datasets import scenes
@@ -27,11 +25,10 @@ from bckd.system.interruption import ending
 from bckd.training import run as running
 from bckd.training import trainer
 from bckd.training.run import snapshot
-from bckd.training.run_log import read_log
 from bckd.training.trainer import train
 from bckd.zoo.unfinished import STATE, STUDENT
+from tests.same_runs import assert_same_runs
 
-UNTIMED = dict.fromkeys(("images_per_second", "data_wait", "seconds_left", "memory"))
 SIGNALS = [signal.SIGTERM, signal.SIGINT]
 
 
@@ -74,13 +71,7 @@ def assert_ends_as_uninterrupted(recipe: Recipe) -> None:
     train(recipe, resume=True, progress=False)
     whole = replace(recipe, out=recipe.out.with_name("whole"))
     train(whole, progress=False)
-    ours, expected = (load_file(x.out / STUDENT) for x in (recipe, whole))
-    assert ours.keys() == expected.keys()
-    assert all(torch.equal(ours[name], value) for name, value in expected.items())
-    logs = [[{**x, **UNTIMED} for x in read_log(y.out)] for y in (recipe, whole)]
-    assert repr(logs[0]) == repr(logs[1])
-    for path in whole.out.glob("snapshots/*"):
-        assert (recipe.out / "snapshots" / path.name).read_bytes() == path.read_bytes()
+    assert_same_runs(recipe.out, whole.out)
 
 
 @pytest.mark.parametrize("number", SIGNALS)

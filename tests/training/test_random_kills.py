@@ -28,10 +28,10 @@ from bckd.training.run_log import read_log
 from bckd.training.trainer import train
 from bckd.zoo.unfinished import STATE, STUDENT
 from tests.processes import quick_context
+from tests.same_runs import assert_same_runs
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
 KILLS, SEED = 4, 0
-UNTIMED = dict.fromkeys(("images_per_second", "data_wait", "seconds_left", "memory"))
 # What Python tells its audit hooks before it does it.
 OPERATIONS = {"open", "os.rename", "os.remove", "os.mkdir", "os.truncate"}
 
@@ -120,10 +120,4 @@ def test_killed_at_random_a_run_ends_as_one_that_never_was(
             break
     assert killed > 0
     train(recipe, resume=True, progress=False)
-    ours, expected = (load_file(x.out / STUDENT) for x in (recipe, whole))
-    assert ours.keys() == expected.keys()
-    assert all(torch.equal(ours[name], value) for name, value in expected.items())
-    logs = [[{**x, **UNTIMED} for x in read_log(y.out)] for y in (recipe, whole)]
-    assert repr(logs[0]) == repr(logs[1])
-    for path in whole.out.glob("snapshots/*"):
-        assert (recipe.out / "snapshots" / path.name).read_bytes() == path.read_bytes()
+    assert_same_runs(recipe.out, whole.out)
